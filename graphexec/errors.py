@@ -1,0 +1,104 @@
+"""Everything graphexec raises, and the diagnostic that a check hands back.
+
+GraphexecError
+├── WorkflowError      the workflow cannot run; carries every diagnostic
+├── NodeError          a node raised while it ran; carries its id and class
+├── ModelFileError     a file of weights is missing, damaged or of another kind
+├── FolderError        a models folder, or a name inside one, is not allowed
+├── OutputError        an output file cannot be written where it was asked for
+├── CacheError         the cache folder cannot be used at all
+├── NodeDefinitionError  a function cannot be read as a node
+└── Cancelled          the run was asked to stop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "CacheError",
+    "Cancelled",
+    "Diagnostic",
+    "FolderError",
+    "GraphexecError",
+    "ModelFileError",
+    "NodeDefinitionError",
+    "NodeError",
+    "OutputError",
+    "Severity",
+    "WorkflowError",
+]
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One fault of a workflow: what is wrong, where, what was expected and what to do."""
+
+    code: str
+    message: str
+    severity: Severity = "error"
+    node: str | None = None
+    title: str | None = None
+    class_type: str | None = None
+    input: str | None = None
+    pointer: str = ""
+    """JSON pointer (RFC 6901) into the file; "" is the whole of it."""
+    expected: str | None = None
+    received: str | None = None
+    hint: str | None = None
+    line: int | None = None
+    column: int | None = None
+    lossy: bool = False
+    """A warning that `--strict` makes an error."""
+    missing_file: bool = False
+    """The fault is a file that is not there, not the workflow."""
+
+
+class GraphexecError(Exception):
+    """Whatever graphexec raises on purpose."""
+
+
+class WorkflowError(GraphexecError):
+    """The workflow cannot run; `diagnostics` holds everything that was found, warnings too."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        errors = [d for d in self.diagnostics if d.severity == "error"]
+        super().__init__("\n".join(f"{d.pointer or '/'}: {d.message}" for d in errors))
+
+
+class NodeError(GraphexecError):
+    """A node raised while it ran; `__cause__` is what it raised."""
+
+    def __init__(self, node: str, class_type: str, cause: BaseException) -> None:
+        self.node = node
+        self.class_type = class_type
+        super().__init__(f"node {node} ({class_type}): {cause or type(cause).__name__}")
+
+
+class ModelFileError(GraphexecError):
+    """A file of weights is missing, damaged, or not of the kind that was asked for."""
+
+
+class FolderError(GraphexecError):
+    """A models folder cannot be read, or a name would leave it."""
+
+
+class OutputError(GraphexecError):
+    """An output file cannot be written where it was asked for."""
+
+
+class CacheError(GraphexecError):
+    """The cache folder cannot be used at all (a bad entry in it is no error: it is computed again)."""
+
+
+class NodeDefinitionError(GraphexecError):
+    """A function cannot be read as a node; the message names the parameter."""
+
+
+class Cancelled(GraphexecError):
+    """The run was asked to stop."""

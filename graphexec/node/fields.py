@@ -1,0 +1,150 @@
+"""What a node's signature may say besides plain types: sockets, widgets, model files, hidden inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Marks a `Path` as a file of a models folder: `Annotated[Path, Folder("loras")]`."""
+
+    kind: str
+    choices: tuple[str, ...] = ()
+    """Names accepted besides the folder's files; they reach the node as `Path(name)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """How an editor shows a value; none of it takes part in checking."""
+
+    step: float | None = None
+    multiline: bool = False
+    placeholder: str | None = None
+    control_after_generate: bool = False
+    dynamic_prompts: bool = False
+    round: float | None = None
+    filename_prefix: bool = False
+    """`%Node.widget%` in the text stands for another node's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Names the wire type of a socket where the class name does not: `Annotated[X, Wire("A,B")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Marks a parameter that the run supplies: `Annotated[Runtime, Resource()]`, made once a context."""
+
+
+if TYPE_CHECKING:
+    Lazy: TypeAlias = Callable[[], T]
+else:
+
+    class Lazy(Generic[T]):
+        """An input that is computed only when the node calls it.
+
+        A call whose value is not there yet leaves the node, which starts again from its first line once it is:
+        call lazy inputs before doing anything else.
+        """
+
+
+NodeId = NewType("NodeId", str)
+"""Hidden input: the node's id. It enters the cache key, so equal nodes no longer share one result."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowInfo:
+    """Hidden input: the workflow as it was read, for metadata of pictures. It does not enter the cache key."""
+
+    prompt: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    extra_pnginfo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Progress(Protocol):
+    """Hidden input: reports `done` of `total` steps, and raises `Cancelled` once the run is asked to stop."""
+
+    def __call__(self, done: int, total: int, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A place in a graph under construction: output `slot` of `node`."""
+
+    node: str
+    slot: int = 0
+
+
+class Graph:
+    """Hidden input: builds the nodes that a node expands to."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def node(self, class_type: str, *, id: str | None = None, **inputs: Any) -> Output:  # noqa: A002
+        """Add a node and return its first output; inputs are values or outputs of other nodes here."""
+        name = id or f"{len(self.nodes) + 1}"
+        if name in self.nodes:
+            raise ValueError(f"the expansion has two nodes called {name!r}")
+        self.nodes[name] = (class_type, inputs)
+        return Output(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Expand(Generic[T_co]):
+    """What an expanding node returns: a graph, and the outputs or values that stand for its own result."""
+
+    graph: Graph
+    result: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Returned in a slot: whatever needs that slot does not run. A message is reported once."""
+
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a node made. The executor gives it a name and a place, and writes it whole or not at all."""
+
+    data: bytes
+    prefix: str = "ComfyUI"
+    """As ComfyUI's `filename_prefix`: subfolders, `%date:…%`, `%width%` and the like."""
+    suffix: str = ".png"
+    width: int = 0
+    height: int = 0
+    folder: Literal["output", "temp"] = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """What an output node returns: files to write and texts to show."""
+
+    files: tuple[Artifact, ...] = ()
+    text: tuple[str, ...] = ()
+
+
+Seed = Annotated[int, Field(ge=0, le=0xFFFF_FFFF_FFFF_FFFF), Widget(control_after_generate=True)]
+Steps = Annotated[int, Field(ge=1, le=10_000)]
+Cfg = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.1, round=0.01)]
+Unit = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.01)]
+Strength = Annotated[float, Field(ge=-100.0, le=100.0), Widget(step=0.01)]
+Pixels = Annotated[int, Field(ge=16, le=16_384), Widget(step=8)]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+Text = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
+FilenamePrefix = Annotated[str, Widget(filename_prefix=True)]
