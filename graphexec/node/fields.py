@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Pro
 
 from pydantic import Field
 
+from graphexec.errors import Severity
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -47,7 +49,9 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Marks a parameter that the run supplies: `Annotated[Runtime, Resource()]`, made once a context."""
+    """Marks a parameter that the run supplies: `Annotated[Runtime, Resource("runtime")]`, made once a context."""
+
+    name: str
 
 
 if TYPE_CHECKING:
@@ -78,6 +82,12 @@ class Progress(Protocol):
     """Hidden input: reports `done` of `total` steps, and raises `Cancelled` once the run is asked to stop."""
 
     def __call__(self, done: int, total: int, /) -> None: ...
+
+
+class Warn(Protocol):
+    """Hidden input: tells the user something that does not stop the run."""
+
+    def __call__(self, message: str, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,29 @@ class Artifacts:
 
     files: tuple[Artifact, ...] = ()
     text: tuple[str, ...] = ()
+
+
+Facts = Mapping[str, Any]
+"""What is known of a value before anything runs: `width`, `height`, `batch`, `family`, `bytes` …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that `infer=` found: an error stops the workflow, a warning is shown."""
+
+    message: str
+    input: str | None = None
+    severity: Severity = "error"
+    code: str = "static_fact"
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What `infer=` returns: the facts of each output, and what it found on the way."""
+
+    outputs: tuple[Facts, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 Seed = Annotated[int, Field(ge=0, le=0xFFFF_FFFF_FFFF_FFFF), Widget(control_after_generate=True)]

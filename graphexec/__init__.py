@@ -1,0 +1,91 @@
+"""graphexec compiles, checks, runs and caches ComfyUI workflows, without ComfyUI.
+
+plan = graphexec.compile("workflow.json")   # raises WorkflowError with everything that is wrong
+result = graphexec.run(plan)                # what is cached is not computed
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphexec.errors import (
+        CacheError,
+        Cancelled,
+        Diagnostic,
+        FolderError,
+        GraphexecError,
+        ModelFileError,
+        NodeDefinitionError,
+        NodeError,
+        OutputError,
+        WorkflowError,
+    )
+    from graphexec.graph.cache import MemoryCache, NullCache, TieredCache
+    from graphexec.graph.compile import check, compile  # noqa: A004
+    from graphexec.graph.context import CancelToken, Context
+    from graphexec.graph.digests import FileDigests
+    from graphexec.graph.execute import Result, run, run_async, stream
+    from graphexec.graph.folders import Folders
+    from graphexec.graph.plan import Plan
+    from graphexec.graph.store import DiskStore
+    from graphexec.graph.workflow import Workflow, read_workflow
+    from graphexec.node.decorator import node
+    from graphexec.node.registry import Registry
+
+__all__ = [
+    "CacheError",
+    "CancelToken",
+    "Cancelled",
+    "Context",
+    "Diagnostic",
+    "DiskStore",
+    "FileDigests",
+    "FolderError",
+    "Folders",
+    "GraphexecError",
+    "MemoryCache",
+    "ModelFileError",
+    "NodeDefinitionError",
+    "NodeError",
+    "NullCache",
+    "OutputError",
+    "Plan",
+    "Registry",
+    "Result",
+    "TieredCache",
+    "Workflow",
+    "WorkflowError",
+    "check",
+    "compile",
+    "node",
+    "read_workflow",
+    "run",
+    "run_async",
+    "stream",
+]
+
+_HOMES = {
+    "graphexec.graph.cache": ("MemoryCache", "NullCache", "TieredCache"),
+    "graphexec.graph.compile": ("check", "compile"),
+    "graphexec.graph.context": ("CancelToken", "Context"),
+    "graphexec.graph.digests": ("FileDigests",),
+    "graphexec.graph.execute": ("Result", "run", "run_async", "stream"),
+    "graphexec.graph.folders": ("Folders",),
+    "graphexec.graph.plan": ("Plan",),
+    "graphexec.graph.store": ("DiskStore",),
+    "graphexec.graph.workflow": ("Workflow", "read_workflow"),
+    "graphexec.node.decorator": ("node",),
+    "graphexec.node.registry": ("Registry",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: whoever only checks a workflow does not wait for the executor."""
+    if name not in __all__:
+        raise AttributeError(f"module 'graphexec' has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "graphexec.errors")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value

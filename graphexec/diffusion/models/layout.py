@@ -1,0 +1,233 @@
+"""The shape of a network, read from the names and shapes of its weights: widths, depths, where attention sits.
+
+Nothing here is assumed of a particular model: every level, block and projection is what the file says it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count, takewhile
+
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shape, Shapes
+
+__all__ = [
+    "AttentionLayer",
+    "ClipLayout",
+    "ConvLayer",
+    "DownLayer",
+    "Layer",
+    "ResLayer",
+    "UNetLayout",
+    "UpLayer",
+    "VaeLayout",
+    "VaeLevel",
+    "VaeSide",
+    "clip_layout",
+    "unet_layout",
+    "vae_layout",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvLayer:
+    """The first 3x3 convolution."""
+
+    in_channels: int
+    out_channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResLayer:
+    """A residual block; `skip` says whether its shortcut is a 1x1 convolution."""
+
+    in_channels: int
+    out_channels: int
+    skip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLayer:
+    """A stack of `depth` transformer blocks, projected into and out of by 1x1 convolutions or linears."""
+
+    channels: int
+    inner: int
+    context: int
+    depth: int
+    linear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownLayer:
+    """Halves the resolution by a strided convolution."""
+
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpLayer:
+    """Doubles the resolution: nearest neighbour, then a convolution."""
+
+    channels: int
+
+
+Layer = ConvLayer | ResLayer | AttentionLayer | DownLayer | UpLayer
+
+
+@dataclass(frozen=True, slots=True)
+class UNetLayout:
+    """The UNet of latent diffusion (Rombach et al. 2022), block by block as its file numbers them."""
+
+    in_channels: int
+    out_channels: int
+    width: int
+    time_width: int
+    input_blocks: tuple[tuple[Layer, ...], ...]
+    middle_block: tuple[Layer, ...]
+    output_blocks: tuple[tuple[Layer, ...], ...]
+
+    @property
+    def context_width(self) -> int | None:
+        """Channels of the text embedding that the model attends to; None without attention."""
+        layers = [layer for block in (*self.input_blocks, self.middle_block) for layer in block]
+        return next((layer.context for layer in layers if isinstance(layer, AttentionLayer)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLayout:
+    """CLIP's text encoder (Radford et al. 2021); heads are 64 wide."""
+
+    vocabulary: int
+    positions: int
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaeLevel:
+    """One resolution: (in, out) channels of its residual blocks, and whether a change of resolution follows."""
+
+    blocks: tuple[tuple[int, int], ...]
+    resample: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VaeSide:
+    """The encoder or the decoder. Levels are numbered from the finest, as in the file."""
+
+    in_channels: int
+    out_channels: int
+    first: int
+    last: int
+    mid: int
+    levels: tuple[VaeLevel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VaeLayout:
+    """The autoencoder of latent diffusion; `moments` is twice the latent's channels."""
+
+    encoder: VaeSide
+    decoder: VaeSide
+    latent_channels: int
+    moments: int
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent, along one side."""
+        return 1 << sum(level.resample for level in self.decoder.levels)
+
+
+def unet_layout(shapes: Shapes) -> UNetLayout:
+    """The layout of the UNet with these weights; `ModelFileError` names a weight that is missing."""
+    first, last = _need(shapes, "input_blocks.0.0.weight"), _need(shapes, "out.2.weight")
+    time = _need(shapes, "time_embed.0.weight")
+    return UNetLayout(
+        in_channels=first[1],
+        out_channels=last[0],
+        width=time[1],
+        time_width=time[0],
+        input_blocks=_blocks(shapes, "input_blocks"),
+        middle_block=_layers(shapes, "middle_block"),
+        output_blocks=_blocks(shapes, "output_blocks"),
+    )
+
+
+def clip_layout(shapes: Shapes) -> ClipLayout:
+    """The layout of the text encoder with these weights; `ModelFileError` names a weight that is missing."""
+    vocabulary, width = _need(shapes, "embeddings.token_embedding.weight")
+    return ClipLayout(
+        vocabulary=vocabulary,
+        positions=_need(shapes, "embeddings.position_embedding.weight")[0],
+        width=width,
+        hidden=_need(shapes, "encoder.layers.0.mlp.fc1.weight")[0],
+        layers=_count(shapes, "encoder.layers.{}.mlp.fc1.weight"),
+        heads=max(1, width // 64),
+    )
+
+
+def vae_layout(shapes: Shapes) -> VaeLayout:
+    """The layout of the autoencoder with these weights; `ModelFileError` names a weight that is missing."""
+    moments = _need(shapes, "quant_conv.weight")
+    return VaeLayout(
+        encoder=_vae_side(shapes, "encoder", "down", "downsample"),
+        decoder=_vae_side(shapes, "decoder", "up", "upsample"),
+        latent_channels=_need(shapes, "post_quant_conv.weight")[1],
+        moments=moments[0],
+    )
+
+
+def _need(shapes: Shapes, name: str) -> Shape:
+    if name not in shapes:
+        raise ModelFileError(f"the weight {name!r} is missing")
+    return shapes[name]
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    return sum(1 for _ in takewhile(lambda i: pattern.format(i) in shapes, count()))
+
+
+def _blocks(shapes: Shapes, name: str) -> tuple[tuple[Layer, ...], ...]:
+    blocks = (_layers(shapes, f"{name}.{i}") for i in count())
+    return tuple(takewhile(bool, blocks))
+
+
+def _layers(shapes: Shapes, at: str) -> tuple[Layer, ...]:
+    layers = (_layer(shapes, f"{at}.{i}") for i in count())
+    return tuple(takewhile(lambda layer: layer is not None, layers))  # pyright: ignore[reportReturnType]
+
+
+def _layer(shapes: Shapes, at: str) -> Layer | None:
+    """What sits at one place, told by the weights that are there."""
+    if (conv := shapes.get(f"{at}.in_layers.2.weight")) is not None:
+        return ResLayer(conv[1], conv[0], f"{at}.skip_connection.weight" in shapes)
+    if (proj := shapes.get(f"{at}.proj_in.weight")) is not None:
+        context = _need(shapes, f"{at}.transformer_blocks.0.attn2.to_k.weight")[1]
+        depth = _count(shapes, at + ".transformer_blocks.{}.attn2.to_k.weight")
+        return AttentionLayer(proj[1], proj[0], context, depth, linear=len(proj) == 2)
+    if (conv := shapes.get(f"{at}.op.weight")) is not None:
+        return DownLayer(conv[0])
+    if (conv := shapes.get(f"{at}.conv.weight")) is not None:
+        return UpLayer(conv[0])
+    conv = shapes.get(f"{at}.weight")
+    return None if conv is None else ConvLayer(conv[1], conv[0])
+
+
+def _vae_side(shapes: Shapes, side: str, levels: str, resample: str) -> VaeSide:
+    first, last = _need(shapes, f"{side}.conv_in.weight"), _need(shapes, f"{side}.conv_out.weight")
+    found = _count(shapes, f"{side}.{levels}.{{}}.block.0.conv1.weight")
+    return VaeSide(
+        in_channels=first[1],
+        out_channels=last[0],
+        first=first[0],
+        last=last[1],
+        mid=_need(shapes, f"{side}.mid.block_1.conv1.weight")[0],
+        levels=tuple(_vae_level(shapes, f"{side}.{levels}.{i}", resample) for i in range(found)),
+    )
+
+
+def _vae_level(shapes: Shapes, at: str, resample: str) -> VaeLevel:
+    convs = [shapes[f"{at}.block.{j}.conv1.weight"] for j in range(_count(shapes, at + ".block.{}.conv1.weight"))]
+    return VaeLevel(tuple((conv[1], conv[0]) for conv in convs), f"{at}.{resample}.conv.weight" in shapes)

@@ -1,0 +1,106 @@
+"""LoRAs on a network: which weights a stack of them changes, and the changed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from graphexec.diffusion.types import Clip, LoraPatch, Model, WeightsFile
+from graphexec.errors import ModelFileError
+from graphexec.lora.coverage import Coverage, lora_coverage
+from graphexec.lora.formats import LoraModule, add_module, read_modules
+from graphexec.lora.header import Shapes, read_header, strip_prefix
+
+__all__ = ["Delta", "Loaded", "deltas_by_weight", "load_lora", "patched_weight"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One LoRA module at a strength, on one weight."""
+
+    file: WeightsFile
+    module: LoraModule
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Recipes with a LoRA on top, and how much of its file they use."""
+
+    model: Model | None
+    clip: Clip | None
+    coverage: Coverage
+
+
+def load_lora(
+    model: Model | None, clip: Clip | None, path: Path, strength_model: float, strength_clip: float
+) -> Loaded:
+    """Put a LoRA on a model and a text encoder (None leaves one out); weights are not read yet.
+
+    Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
+    """
+    file = WeightsFile.of(path)
+    try:
+        coverage = lora_coverage(_shapes(model), _shapes(clip), read_header(path))
+    except ModelFileError as error:
+        raise ModelFileError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    return Loaded(
+        model and model.patched(file, strength_model), clip and clip.patched(file, strength_clip), coverage
+    )
+
+
+def deltas_by_weight(
+    patches: Sequence[LoraPatch], aliases: Mapping[str, str], shapes: Shapes
+) -> dict[str, tuple[Delta, ...]]:
+    """What a stack of LoRAs changes, by weight, in the stack's order; `aliases` give a module's weight.
+
+    Raises `ModelFileError` if a file is gone, has changed, or does not fit `shapes`.
+    """
+    found: dict[str, list[Delta]] = {}
+    modules = {file: _modules(file) for file in {patch.file for patch in patches}}
+    for patch in patches:
+        for name, module in modules[patch.file].items():
+            if name in aliases:
+                _check_elements(patch.file, module, shapes[aliases[name]])
+                found.setdefault(aliases[name], []).append(Delta(patch.file, module, patch.strength))
+    return {weight: tuple(deltas) for weight, deltas in found.items()}
+
+
+def patched_weight(base: Tensor, deltas: Sequence[Delta], read: Callable[[WeightsFile, str], Tensor]) -> Tensor:
+    """`base` with all deltas added in float32; `base` itself is not touched. `read` gives a tensor of a LoRA file."""
+    weight = base.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    for delta in deltas:
+        add_module(weight, delta.module, delta.strength, lambda name, file=delta.file: read(file, name))
+    return weight
+
+
+class LoraReader:
+    """Tensors of LoRA files by name, each file opened once."""
+
+    def __init__(self) -> None:
+        self._open: dict[WeightsFile, safe_open] = {}
+
+    def __call__(self, file: WeightsFile, name: str) -> Tensor:
+        if file not in self._open:
+            self._open[file] = safe_open(file.path, framework="pt")
+        return self._open[file].get_tensor(name)
+
+
+def _shapes(recipe: Model | Clip | None) -> dict[str, tuple[int, ...]] | None:
+    return None if recipe is None else strip_prefix(read_header(recipe.file.path).shapes, recipe.prefix)
+
+
+def _modules(file: WeightsFile) -> dict[str, LoraModule]:
+    if not file.is_current():
+        raise ModelFileError(f"{file.path}: the LoRA file was changed or removed while the workflow ran; run it again")
+    return read_modules(read_header(file.path).shapes)[0]
+
+
+def _check_elements(file: WeightsFile, module: LoraModule, shape: tuple[int, ...]) -> None:
+    if (module.out_features, module.in_features) != shape[:2] or module.elements != torch.Size(shape).numel():
+        raise ModelFileError(f"{file.path}: LoRA module {module.name!r} does not fit a weight of shape {shape}")

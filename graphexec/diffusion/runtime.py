@@ -1,0 +1,213 @@
+"""The weight store: turns recipes into networks on a device, and keeps them there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
+from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
+from graphexec.diffusion.tokenizer import ClipTokenizer
+from graphexec.diffusion.types import Clip, LoraPatch, Model, Vae, WeightsFile
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shapes, read_header, strip_prefix
+from graphexec.lora.keys import text_aliases, unet_aliases
+
+__all__ = ["Runtime", "network_bytes"]
+
+SD1_HEADS = 8
+IGNORED = ("embeddings.position_ids", "logit_scale", "text_projection", "loss.", "model_ema.")
+"""Tensors below a network's prefix that are no part of it."""
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network's pristine weights are; the file is mapped, not read."""
+
+    file: WeightsFile
+    prefix: str
+
+
+@dataclass
+class Resident(Generic[NetworkT]):
+    """A network on the device, and the LoRAs now in its weights."""
+
+    network: NetworkT
+    weights: safe_open
+    source: Source
+    shapes: Shapes
+    aliases: Mapping[str, str]
+    applied: dict[str, tuple[Delta, ...]] = field(default_factory=dict[str, tuple[Delta, ...]])
+
+    def switch(self, patches: Sequence[LoraPatch]) -> None:
+        """Make the weights those of the base with `patches`, touching only the layers in which they differ."""
+        wanted = deltas_by_weight(patches, self.aliases, self.shapes)
+        changed = [name for name in self.applied.keys() | wanted.keys() if self.applied.get(name) != wanted.get(name)]
+        read = LoraReader()
+        for name in sorted(changed):
+            self._set(name, wanted.get(name, ()), read)
+
+    def _set(self, name: str, deltas: tuple[Delta, ...], read: LoraReader) -> None:
+        parameter = self.network.get_parameter(name)
+        base = self.weights.get_tensor(self.source.prefix + name).to(parameter.device).view(parameter.shape)
+        weight = patched_weight(base, deltas, read) if deltas else base
+        parameter.data = weight.to(parameter.dtype)
+        if deltas:
+            self.applied[name] = deltas
+        else:
+            self.applied.pop(name, None)
+
+
+class Runtime:
+    """Networks on one device, made from recipes. Safe to share between threads: one at a time uses a network.
+
+    `device` is a torch device, or "auto" for CUDA where there is one. `budget` bounds the bytes of weights held;
+    the networks used longest ago are dropped first, the one in use never.
+    """
+
+    def __init__(self, device: str = "auto", budget: int | None = None) -> None:
+        self.device = torch.device(_pick(device))
+        self.budget = budget
+        self._lock = threading.RLock()
+        self._resident: dict[tuple[type[nn.Module], Source], Resident[nn.Module]] = {}
+
+    @cached_property
+    def tokenizer(self) -> ClipTokenizer:
+        """CLIP's tokenizer."""
+        return ClipTokenizer()
+
+    @property
+    def unet_dtype(self) -> torch.dtype:
+        """What the UNet computes in: float16 on CUDA, else float32. Text encoder and VAE are always float32."""
+        return torch.float16 if self.device.type == "cuda" else torch.float32
+
+    @contextmanager
+    def unet(self, model: Model) -> Iterator[UNet]:
+        """The UNet of a recipe, for the length of the block."""
+        with self._lock:
+            resident = self._load(UNet, Source(model.file, model.prefix), _build_unet, unet_aliases, self.unet_dtype)
+            resident.switch(model.patches)
+            yield resident.network
+
+    @contextmanager
+    def text_encoder(self, clip: Clip) -> Iterator[ClipText]:
+        """The text encoder of a recipe, for the length of the block."""
+        with self._lock:
+            resident = self._load(ClipText, Source(clip.file, clip.prefix), _build_clip, text_aliases, torch.float32)
+            resident.switch(clip.patches)
+            yield resident.network
+
+    @contextmanager
+    def vae(self, vae: Vae) -> Iterator[Autoencoder]:
+        """The autoencoder of a recipe, for the length of the block."""
+        with self._lock:
+            source = Source(vae.file, vae.prefix)
+            yield self._load(Autoencoder, source, _build_vae, _no_aliases, torch.float32).network
+
+    def clear(self) -> None:
+        """Drop every network."""
+        with self._lock:
+            self._resident.clear()
+
+    def resident_bytes(self) -> int:
+        """Bytes of the weights held now."""
+        return sum(network_bytes(resident.network) for resident in self._resident.values())
+
+    def _load(
+        self,
+        kind: type[NetworkT],
+        source: Source,
+        build: Callable[[Shapes], NetworkT],
+        aliases: Callable[[Shapes], Mapping[str, str]],
+        dtype: torch.dtype,
+    ) -> Resident[NetworkT]:
+        _check_current(source.file)
+        resident = self._resident.pop((kind, source), None)
+        if resident is None:
+            resident = _open(source, build, aliases, self.device, dtype)
+        self._resident[kind, source] = resident
+        self._evict()
+        return resident  # pyright: ignore[reportReturnType]
+
+    def _evict(self) -> None:
+        while self.budget is not None and len(self._resident) > 1 and self.resident_bytes() > self.budget:
+            del self._resident[next(iter(self._resident))]
+
+
+def network_bytes(network: nn.Module) -> int:
+    """Bytes of a network's weights."""
+    return sum(parameter.nbytes for parameter in network.parameters())
+
+
+def _pick(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_current(file: WeightsFile) -> None:
+    if not file.is_current():
+        raise ModelFileError(f"{file.path}: the file was changed or removed after it was opened; run the workflow again")
+
+
+def _open(
+    source: Source,
+    build: Callable[[Shapes], NetworkT],
+    aliases: Callable[[Shapes], Mapping[str, str]],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Resident[NetworkT]:
+    """Build a network without weights, then give it those of the file, in `dtype` on `device`."""
+    shapes = strip_prefix(read_header(source.file.path).shapes, source.prefix)
+    with torch.device("meta"):
+        network = build(shapes)
+    expected = network.state_dict()
+    _check_names(source.file.path, expected, shapes)
+    weights = safe_open(source.file.path, framework="pt")
+    state = {
+        name: weights.get_tensor(source.prefix + name).view(empty.shape).to(device, dtype)
+        for name, empty in expected.items()
+    }
+    network.load_state_dict(state, assign=True)
+    network.requires_grad_(False).eval()
+    return Resident(network, weights, source, shapes, aliases(shapes))
+
+
+def _check_names(path: Path, expected: Mapping[str, Tensor], shapes: Shapes) -> None:
+    missing = [name for name in expected if name not in shapes]
+    strange = [name for name in shapes if name not in expected and not name.startswith(IGNORED)]
+    unfit = [name for name, empty in expected.items() if name in shapes and torch.Size(shapes[name]).numel() != empty.numel()]
+    for names, fault in ((missing, "lacks"), (strange, "has unexpected"), (unfit, "has the wrong shape of")):
+        if names:
+            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {listed}")
+
+
+def _build_unet(shapes: Shapes) -> UNet:
+    return UNet(unet_layout(shapes), SD1_HEADS)
+
+
+def _build_clip(shapes: Shapes) -> ClipText:
+    return ClipText(clip_layout(shapes))
+
+
+def _build_vae(shapes: Shapes) -> Autoencoder:
+    return Autoencoder(vae_layout(shapes))
+
+
+def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
+    return {}

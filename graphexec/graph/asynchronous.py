@@ -1,0 +1,84 @@
+"""Asynchronous nodes of a run: they go on while others work, on an event loop of the run's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphexec.errors import Cancelled
+from graphexec.graph.boundary import Raised
+from graphexec.graph.call import Arguments, Collected, find_blocker
+from graphexec.graph.context import CancelToken
+from graphexec.node.fields import Blocker
+from graphexec.node.spec import NodeSpec
+
+POLL_SECONDS = 0.05
+"""How long a cancellation may go unseen while only asynchronous nodes are at work."""
+
+Outcome = Collected | Raised | BaseException
+
+
+@dataclass(slots=True)
+class AsyncCalls:
+    """The asynchronous nodes now at work; the loop is made with the first."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _tasks: dict[str, asyncio.Task[Collected]] = field(default_factory=dict[str, "asyncio.Task[Collected]"])
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, name: str, spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> None:
+        """Set a node to work."""
+        self._loop = self._loop or asyncio.new_event_loop()
+        self._tasks[name] = self._loop.create_task(_call_all(spec, arguments, on_block))
+
+    def finished(self, *, wait: bool, cancel: CancelToken) -> Iterator[tuple[str, Outcome]]:
+        """Nodes that are done by now; with `wait`, blocks until one is."""
+        if self._loop is None or not self._tasks:
+            return
+        self._loop.run_until_complete(asyncio.sleep(0))
+        while wait and not any(task.done() for task in self._tasks.values()):
+            cancel.check()
+            some = asyncio.wait(self._tasks.values(), timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            self._loop.run_until_complete(some)
+        for name in [name for name, task in self._tasks.items() if task.done()]:
+            yield name, _outcome(self._tasks.pop(name))
+
+    def close(self) -> None:
+        """Stop what is still at work."""
+        if self._loop is None:
+            return
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            self._loop.run_until_complete(asyncio.gather(*self._tasks.values(), return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+async def _call_all(spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> Collected:
+    """Call a node for each set of arguments, all at once; results keep their order."""
+    collected = Collected.empty(spec)
+    calls = list(arguments)
+    blockers = [find_blocker(values) for values in calls]
+    pending = [spec.function(**values) for values, blocker in zip(calls, blockers, strict=True) if blocker is None]
+    returned: Iterator[Any] = iter(await asyncio.gather(*pending))
+    for call, blocker in enumerate(blockers):
+        if blocker is not None:
+            on_block(blocker)
+            collected.block()
+        elif (failure := collected.add(call, next(returned))) is not None:
+            raise failure.error
+    return collected
+
+
+def _outcome(task: asyncio.Task[Collected]) -> Outcome:
+    if task.cancelled():
+        return Raised(RuntimeError("the node cancelled its own task"))
+    error = task.exception()
+    if error is None:
+        return task.result()
+    return Raised(error) if isinstance(error, Exception) and not isinstance(error, Cancelled) else error

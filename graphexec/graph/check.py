@@ -1,0 +1,344 @@
+"""Checks the nodes of a workflow one by one against their specs: inputs, links, values and files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphexec.errors import FolderError
+from graphexec.graph.boundary import Raised, attempt
+from graphexec.graph.findings import Findings
+from graphexec.graph.folders import Folders, MissingModelFile
+from graphexec.graph.plan import Wire
+from graphexec.graph.values import check_value, did_you_mean, not_in_list, show
+from graphexec.graph.wires import compatible
+from graphexec.graph.workflow import Link, Workflow, WorkflowNode
+from graphexec.node.registry import Registry
+from graphexec.node.spec import InputSpec, NodeSpec
+
+NODE_VALUE = re.compile(r"%(?!date:)([^%]+)\.([^%.]+)%")
+NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+
+
+@dataclass(slots=True)
+class Draft:
+    """A node on its way into the plan."""
+
+    node: WorkflowNode
+    spec: NodeSpec
+    constants: dict[str, Any] = field(default_factory=dict[str, Any])
+    wires: list[Wire] = field(default_factory=list[Wire])
+    sound: bool = True
+    """Whether every input stood its check."""
+
+
+@dataclass(slots=True)
+class Checker:
+    """One check of one workflow."""
+
+    workflow: Workflow
+    registry: Registry
+    folders: Folders
+    findings: Findings
+    fill_defaults: bool
+    check_files: bool
+    drafts: dict[str, Draft] = field(default_factory=dict[str, Draft])
+    _resolved: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+
+    def run(self) -> dict[str, Draft]:
+        """Check every node; the drafts hold what is sound of each."""
+        for node in self.workflow.nodes.values():
+            spec = self.registry.get(node.class_type)
+            if spec is None:
+                self._unknown_class(node)
+            else:
+                self.drafts[node.id] = Draft(node, spec)
+        for draft in self.drafts.values():
+            self._check_inputs(draft)
+        return self.drafts
+
+    def _unknown_class(self, node: WorkflowNode) -> None:
+        nearest = self.registry.nearest(node.class_type)
+        self.findings.add(
+            "missing_node_type",
+            f"Node type {node.class_type!r} does not exist",
+            node,
+            input="class_type",
+            expected="the name of a known node",
+            received=show(node.class_type),
+            hint=f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"
+            if nearest
+            else "`graphexec nodes` lists the known ones",
+        )
+
+    def _check_inputs(self, draft: Draft) -> None:
+        given = draft.node.inputs
+        for spec in draft.spec.inputs.values():
+            if spec.name in given:
+                self._check_input(draft, spec, given[spec.name])
+            else:
+                self._absent(draft, spec)
+        if not given.keys() <= draft.spec.inputs.keys():
+            self._undeclared(draft)
+
+    def _check_input(self, draft: Draft, spec: InputSpec, value: Any) -> None:
+        if isinstance(value, Link):
+            self._check_link(draft, spec, value)
+        elif value is None and spec.optional:
+            return
+        elif spec.folder is not None:
+            self._check_file(draft, spec, value)
+        else:
+            self._check_constant(draft, spec, value)
+
+    def _absent(self, draft: Draft, spec: InputSpec) -> None:
+        if spec.optional or (draft.node.id, spec.name) in self.workflow.faulty:
+            return
+        if spec.has_default and self.fill_defaults:
+            self.findings.add(
+                "default_filled",
+                f"Input {spec.name!r} is missing; its default {spec.default!r} is used",
+                draft.node,
+                input=spec.name,
+                severity="warning",
+                expected=spec.expectation(),
+            )
+            draft.constants[spec.name] = spec.default
+            return
+        draft.sound = False
+        self.findings.add(
+            "required_input_missing",
+            f"Required input is missing: {spec.name!r}",
+            draft.node,
+            input=spec.name,
+            expected=spec.expectation(),
+            received="nothing",
+            hint=f"add it, or pass --fill-defaults to use its default {spec.default!r}"
+            if spec.has_default
+            else f"add {spec.expectation()}",
+        )
+
+    def _undeclared(self, draft: Draft) -> None:
+        for name in draft.node.inputs:
+            if name not in draft.spec.inputs:
+                self.findings.add(
+                    "undeclared_input",
+                    f"{draft.spec.name} has no input {name!r}; it is ignored",
+                    draft.node,
+                    input=name,
+                    lossy=True,
+                    expected=f"one of {', '.join(draft.spec.inputs)}" if draft.spec.inputs else "no inputs",
+                    received=show(draft.node.inputs[name]),
+                    hint=did_you_mean(name, list(draft.spec.inputs)) or "remove it",
+                )
+
+    def _check_constant(self, draft: Draft, spec: InputSpec, value: Any) -> None:
+        if spec.look.filename_prefix and isinstance(value, str):
+            value = self._fill_placeholders(draft, spec, value)
+        checked = check_value(spec, value, bounds=spec.name not in draft.spec.checked_inputs)
+        draft.constants[spec.name] = checked.value
+        if not checked.problems:
+            return
+        for problem in checked.problems:
+            self.findings.add(
+                problem.code,
+                f"{spec.name}: {problem.message}",
+                draft.node,
+                input=spec.name,
+                lossy=problem.code == "lossy_conversion",
+                expected=spec.expectation(),
+                received=show(value),
+                hint=problem.hint,
+            )
+        draft.sound = draft.sound and checked.valid
+
+    def _check_file(self, draft: Draft, spec: InputSpec, value: Any) -> None:
+        folder = spec.folder
+        if folder is None or not isinstance(value, str):
+            self._fail(draft, spec, "invalid_input_type", f"{spec.name}: a file name is a text", received=show(value))
+            return
+        if value in folder.choices or not self.check_files:
+            draft.constants[spec.name] = Path(value)
+            return
+        try:
+            draft.constants[spec.name] = self.folders.resolve(folder.kind, value)
+        except FolderError as error:
+            self._fail(draft, spec, "file_outside_folder", f"{spec.name}: {error}", received=show(value))
+        except MissingModelFile as error:
+            message, _ = not_in_list(value, self.folders.names(folder.kind))
+            self._fail(
+                draft,
+                spec,
+                "value_not_in_list",
+                f"{spec.name}: {message}; no such file in {folder.kind}",
+                received=show(value),
+                missing_file=True,
+                hint=_missing_file_hint(error),
+            )
+
+    def _check_link(self, draft: Draft, spec: InputSpec, link: Link) -> None:
+        source = self.drafts.get(link.node)
+        if source is None:
+            draft.sound = False
+            if link.node not in self.workflow.nodes and link.node not in self.workflow.broken:
+                self._missing_source(draft, spec, link)
+            return
+        draft.wires.append(Wire(spec.name, link.node, link.slot, spec.lazy))
+        outputs = source.spec.outputs
+        if not 0 <= link.slot < len(outputs):
+            self._bad_slot(draft, spec, link, source)
+            return
+        sent = outputs[link.slot].wire
+        taken = spec.wire
+        if sent == taken and sent != "*":
+            return
+        if sent == "*":
+            sent = self._resolve(link.node, link.slot)
+        if taken == "*":
+            taken = self._tied(draft, spec)
+        if not compatible(sent, taken):
+            self._fail(
+                draft,
+                spec,
+                "return_type_mismatch",
+                f"Return type mismatch between linked nodes: {spec.name}, "
+                f"received_type({sent}) mismatch input_type({taken})",
+                received=f"{sent}, output {link.slot} of node {link.node} ({source.spec.name})",
+                hint=_slot_hint(source, taken),
+            )
+
+    def _missing_source(self, draft: Draft, spec: InputSpec, link: Link) -> None:
+        near = did_you_mean(link.node, list(self.workflow.nodes))
+        self._fail(
+            draft,
+            spec,
+            "linked_node_missing",
+            f"{spec.name} is linked to node {link.node!r}, which does not exist",
+            received=f"[{link.node!r}, {link.slot}]",
+            hint=near or "link it to a node of this file",
+        )
+
+    def _bad_slot(self, draft: Draft, spec: InputSpec, link: Link, source: Draft) -> None:
+        count = len(source.spec.outputs)
+        has = f"has {count} output{'s' * (count != 1)}" + (f" (0 to {count - 1})" if count else "")
+        self._fail(
+            draft,
+            spec,
+            "output_slot_out_of_range",
+            f"{spec.name} is linked to output {link.slot} of node {link.node} ({source.spec.name}), which {has}",
+            received=f"[{link.node!r}, {link.slot}]",
+            hint=_slot_hint(source, spec.wire),
+        )
+
+    def _fail(self, draft: Draft, spec: InputSpec, code: str, message: str, **details: Any) -> None:
+        draft.sound = False
+        self.findings.add(code, message, draft.node, input=spec.name, expected=spec.expectation(), **details)
+
+    def _resolve(self, name: str, slot: int) -> str:
+        """The wire type of a wildcard output: that of whatever feeds the input it is tied to."""
+        way: list[tuple[str, int]] = []
+        wire = "*"
+        while (name, slot) not in self._resolved and (name, slot) not in way[-1:]:
+            draft = self.drafts.get(name)
+            if draft is None or not 0 <= slot < len(draft.spec.outputs):
+                break
+            output = draft.spec.outputs[slot]
+            wire = output.wire
+            if wire != "*" or len(way) > len(self.drafts):
+                break
+            way.append((name, slot))
+            link = _first_tied(draft, output.type_var)
+            if link is None:
+                break
+            name, slot = link.node, link.slot
+        wire = self._resolved.get((name, slot), wire)
+        self._resolved.update(dict.fromkeys(way, wire))
+        return wire
+
+    def _tied(self, draft: Draft, spec: InputSpec) -> str:
+        """What a wildcard input takes: the type of the first link that shares its type variable."""
+        link = _first_tied(draft, spec.type_var)
+        if link is None or draft.node.inputs.get(spec.name) is link:
+            return "*"
+        source = self.drafts.get(link.node)
+        if source is None or not 0 <= link.slot < len(source.spec.outputs):
+            return "*"
+        wire = source.spec.outputs[link.slot].wire
+        return self._resolve(link.node, link.slot) if wire == "*" else wire
+
+    def _fill_placeholders(self, draft: Draft, spec: InputSpec, text: str) -> str:
+        """`%Node.widget%` as ComfyUI's editor fills it in before it queues a workflow."""
+
+        def value(match: re.Match[str]) -> str:
+            found = self._widget_value(match[1], match[2])
+            if found is not None:
+                return NOT_IN_NAMES.sub("_", str(found))
+            self.findings.add(
+                "unknown_placeholder",
+                f"{spec.name}: {match[0]} names no value of one node; it stays as it is",
+                draft.node,
+                input=spec.name,
+                severity="warning",
+                hint="write %NODE.input% with an id, or a title or class_type that only one node has",
+            )
+            return match[0]
+
+        return NODE_VALUE.sub(value, text)
+
+    def _widget_value(self, reference: str, name: str) -> Any:
+        nodes = self.workflow.nodes
+        named = [nodes[reference]] if reference in nodes else []
+        for attribute in ("title", "class_type"):
+            named = named or [node for node in nodes.values() if getattr(node, attribute) == reference]
+        value = named[0].inputs.get(name) if len(named) == 1 else None
+        return None if isinstance(value, Link | dict | list) else value
+
+
+def run_check_hook(draft: Draft, drafts: Mapping[str, Draft], findings: Findings) -> None:
+    """Ask the node's own `check`; it sees converted values, and None where an input is linked."""
+    hook = draft.spec.check
+    if hook is None or not draft.sound:
+        return
+    arguments = {name: draft.constants.get(name) for name in hook.names}
+    if "input_types" in arguments:
+        arguments["input_types"] = {
+            wire.input: drafts[wire.node].spec.outputs[wire.slot].wire for wire in draft.wires
+        }
+    verdict = attempt(hook.function, arguments)
+    if verdict is True or verdict is None:
+        return
+    text = f"{type(verdict.error).__name__}: {verdict.error}" if isinstance(verdict, Raised) else verdict
+    findings.add(
+        "custom_validation_failed",
+        "Custom validation failed for node" + (f" - {text}" if isinstance(text, str) else ""),
+        draft.node,
+        input=next((name for name in hook.names if name in draft.node.inputs), None),
+    )
+    draft.sound = False
+
+
+def _first_tied(draft: Draft, type_var: str | None) -> Link | None:
+    if type_var is None:
+        return None
+    for spec in draft.spec.inputs.values():
+        value = draft.node.inputs.get(spec.name)
+        if spec.type_var == type_var and isinstance(value, Link):
+            return value
+    return None
+
+
+def _slot_hint(source: Draft, wire: str) -> str | None:
+    fits = [slot for slot, output in enumerate(source.spec.outputs) if compatible(output.wire, wire)]
+    if len(fits) == 1 and source.spec.outputs[fits[0]].wire != "*":
+        return f"output {fits[0]} of node {source.node.id} is of type {source.spec.outputs[fits[0]].wire}"
+    return f"{source.spec.name} returns {', '.join(output.wire for output in source.spec.outputs) or 'nothing'}"
+
+
+def _missing_file_hint(error: MissingModelFile) -> str:
+    if error.nearest:
+        return f"did you mean {' or '.join(f'`{name}`' for name in error.nearest)}?"
+    searched = ", ".join(str(path) for path in error.searched)
+    return f"put it into one of: {searched}" if searched else "name a models folder with --models"

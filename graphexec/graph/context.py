@@ -1,0 +1,76 @@
+"""All that a run needs from outside, in one object: there are no globals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphexec.errors import Cancelled, NodeDefinitionError
+from graphexec.graph.cache import Cache, NullCache
+from graphexec.graph.digests import FileDigests
+from graphexec.graph.events import Sink, ignore
+from graphexec.graph.keys import canonical
+from graphexec.graph.plan import Plan
+from graphexec.node.registry import ResourceFactory
+
+
+class CancelToken:
+    """Asks runs to stop; may be used from any thread. A child stops with its parent, not the other way round."""
+
+    def __init__(self, parent: CancelToken | None = None) -> None:
+        self._event = threading.Event()
+        self._parent = parent
+
+    def cancel(self) -> None:
+        """Ask every run that holds this token to stop at its next step."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set() or (self._parent is not None and self._parent.cancelled)
+
+    def check(self) -> None:
+        """Raise Cancelled if the run is to stop."""
+        if self.cancelled:
+            raise Cancelled("the run was asked to stop")
+
+
+class Resources:
+    """What nodes share during and between the runs of one context: made when first asked for, once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[str, Any] = {}
+
+    def get(self, name: str, factories: Mapping[str, ResourceFactory], settings: Mapping[str, str]) -> Any:
+        """The resource `name`, made by its pack's factory from the settings."""
+        with self._lock:
+            if name not in self._made:
+                if name not in factories:
+                    raise NodeDefinitionError(f"no installed pack supplies the resource {name!r}")
+                self._made[name] = factories[name](settings)
+            return self._made[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a run reads and writes, what it keeps, and who listens; two contexts share nothing."""
+
+    cache: Cache = field(default_factory=NullCache)
+    digests: FileDigests = field(default_factory=lambda: FileDigests(None))
+    output: Path = Path("output")
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Settings of resources, e.g. `{"device": "cpu"}`."""
+    on_event: Sink = ignore
+    cancel: CancelToken = field(default_factory=CancelToken)
+    resources: Resources = field(default_factory=Resources)
+
+    def keys(self, plan: Plan) -> dict[str, bytes | None]:
+        """The cache key of every node of a plan here; all None where nothing is kept."""
+        if isinstance(self.cache, NullCache):
+            return dict.fromkeys(plan.nodes)
+        digests = {path: self.digests.digest(path) for path in plan.files}
+        return plan.keys(digests, canonical(dict(self.settings)))

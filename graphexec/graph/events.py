@@ -1,0 +1,142 @@
+"""What a run tells while it goes: progress bars, JSON lines and servers are sinks of this stream."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as JSON: its name under `event`, and its fields."""
+        fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {"event": type(self).__name__.lower(), **fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Event):
+    """The run starts."""
+
+    nodes: int
+    """How many nodes the targets need."""
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cached(Event):
+    """These nodes need not run: their results are kept, or only kept results need them."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """A node starts to compute."""
+
+    node: str
+    class_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed(Event):
+    """A long node has done `done` of `total` steps."""
+
+    node: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(Event):
+    """A node says something that does not stop the run."""
+
+    node: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """A node has computed its outputs."""
+
+    node: str
+    class_type: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Event):
+    """The files of an output node are in place; `kept` if they still were, from an earlier run."""
+
+    node: str
+    files: tuple[Path, ...]
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """A node raised; nodes that do not need it go on."""
+
+    node: str
+    class_type: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped(Event):
+    """A node cannot run because a node that it needs failed."""
+
+    node: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked(Event):
+    """A node does not run because a value that it needs is blocked; sent once, where the block has a message."""
+
+    node: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheProblem(Event):
+    """A cache entry was bad and is dropped, or could not be written; the run is not harmed."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted(Event):
+    """The run was asked to stop, and did; what had finished is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(Event):
+    """The run is over."""
+
+    executed: int
+    cached: int
+    failed: int
+    seconds: float
+
+
+Sink = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A sink that drops everything."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [str(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return value

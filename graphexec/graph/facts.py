@@ -1,0 +1,48 @@
+"""Carries what is known of values before anything runs along the links: sizes, families, bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphexec.graph.boundary import Raised, attempt
+from graphexec.graph.check import Draft
+from graphexec.graph.findings import Findings
+from graphexec.graph.plan import PlannedNode
+from graphexec.node.fields import Facts, Inferred
+
+NOTHING: Facts = {}
+
+
+def infer_facts(
+    draft: Draft, planned: Mapping[str, PlannedNode], findings: Findings, *, files: bool
+) -> tuple[Facts, ...]:
+    """Ask the node's `infer` for facts of its outputs; what it notes joins the findings.
+
+    Without `files` a node that reads one is not asked.
+    """
+    hook = draft.spec.infer
+    if hook is None or (not files and any(spec.folder for spec in draft.spec.inputs.values())):
+        return ()
+    arguments = {name: _known(draft, name, planned) for name in hook.names}
+    inferred = attempt(hook.function, arguments)
+    if isinstance(inferred, Raised):
+        findings.add("static_fact", str(inferred.error), draft.node)
+        return ()
+    if not isinstance(inferred, Inferred):
+        return ()
+    for note in inferred.notes:
+        findings.add(note.code, note.message, draft.node, input=note.input, severity=note.severity, hint=note.hint)
+    return inferred.outputs
+
+
+def _known(draft: Draft, name: str, planned: Mapping[str, PlannedNode]) -> Any:
+    """A constant, the facts of what is linked, or the default."""
+    for wire in draft.wires:
+        if wire.input == name:
+            facts = planned[wire.node].facts
+            return facts[wire.slot] if wire.slot < len(facts) else NOTHING
+    if name in draft.constants:
+        return draft.constants[name]
+    spec = draft.spec.inputs[name]
+    return spec.default if spec.has_default else None

@@ -1,0 +1,75 @@
+"""Collects what a check finds, each with its place in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphexec.errors import Diagnostic
+from graphexec.graph.workflow import Workflow, WorkflowNode
+
+ALWAYS_ERRORS = frozenset({"missing_node_type"})
+"""Faults that stop a workflow even in a node nobody needs, as in ComfyUI."""
+
+
+def escape(part: str) -> str:
+    """One reference token of a JSON pointer (RFC 6901)."""
+    return part.replace("~", "~0").replace("/", "~1")
+
+
+@dataclass(slots=True)
+class Findings:
+    """Everything found in one workflow so far."""
+
+    workflow: Workflow
+    strict: bool
+    found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+
+    def add(self, code: str, message: str, node: WorkflowNode | None = None, **details: Any) -> None:
+        """Note one fault; `input` among the details places it inside the node."""
+        pointer = self._pointer(node, details)
+        lossy = bool(details.get("lossy"))
+        details.setdefault("severity", "error" if not lossy or self.strict else "warning")
+        line, column = self.workflow.locate(pointer) or (None, None)
+        self.found.append(
+            Diagnostic(
+                code=code,
+                message=message,
+                node=node.id if node else None,
+                title=node.title if node else None,
+                class_type=node.class_type if node else None,
+                pointer=pointer,
+                line=line,
+                column=column,
+                **details,
+            )
+        )
+
+    def sorted(self, needed: Container[str]) -> tuple[Diagnostic, ...]:
+        """What reading and checking found, in the order of the file; faults of nodes nobody needs only warn."""
+        reading = [self._strictly(diagnostic) for diagnostic in self.workflow.diagnostics]
+        place = {name: index for index, name in enumerate(self.workflow.prompt)}
+        own = [self._softened(diagnostic, needed) for diagnostic in self.found]
+        return tuple(sorted(reading + own, key=lambda item: -1 if item.node is None else place.get(item.node, -1)))
+
+    def _pointer(self, node: WorkflowNode | None, details: dict[str, Any]) -> str:
+        if node is None:
+            return self.workflow.pointer
+        base = f"{self.workflow.pointer}/{escape(node.id)}"
+        name = details.get("input")
+        if name is None:
+            return base
+        if name in node.inputs:
+            return f"{base}/inputs/{escape(name)}"
+        return f"{base}/{name}" if name == "class_type" else f"{base}/inputs"
+
+    def _strictly(self, diagnostic: Diagnostic) -> Diagnostic:
+        if self.strict and diagnostic.lossy:
+            return replace(diagnostic, severity="error")
+        return diagnostic
+
+    def _softened(self, diagnostic: Diagnostic, needed: Container[str]) -> Diagnostic:
+        if diagnostic.node is None or diagnostic.node in needed or diagnostic.code in ALWAYS_ERRORS:
+            return diagnostic
+        return replace(diagnostic, severity="warning")

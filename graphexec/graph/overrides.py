@@ -1,0 +1,159 @@
+"""Other values for some inputs of a workflow: `--set NODE.input=value` and files of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.graph.textfile import MAX_BYTES, load_bytes, read_bytes
+from graphexec.graph.workflow import Workflow, WorkflowNode, input_value, shown
+
+__all__ = ["JsonText", "apply_overrides", "parse_set", "read_set_file", "resolve_node"]
+
+
+class JsonText(str):
+    """A text that is a value already, out of a file of settings; other texts are converted for the input they set."""
+
+    __slots__ = ()
+
+
+def resolve_node(workflow: Workflow, ref: str) -> str:
+    """The id of the node that `ref` names: by id, else by a title that is unique, else by a class that is.
+
+    Raises WorkflowError (unknown_node, ambiguous_node).
+    """
+    if ref in workflow.nodes:
+        return ref
+    if ref in workflow.broken:
+        raise _error("unknown_node", f"The node {ref} cannot be set: it could not be read", received=ref, node=ref)
+    for what, found in (
+        ("title", [node for node in workflow.nodes.values() if node.title == ref]),
+        ("class", [node for node in workflow.nodes.values() if node.class_type == ref]),
+    ):
+        if len(found) == 1:
+            return found[0].id
+        if found:
+            raise _ambiguous(ref, what, found)
+    raise _unknown(workflow, ref)
+
+
+def parse_set(setting: str) -> tuple[str, str, str]:
+    """The node, the input and the text of NODE.input=value; NODE may hold dots and blanks.
+
+    Raises WorkflowError (invalid_setting).
+    """
+    place, equals, text = setting.partition("=")
+    ref, dot, name = place.rpartition(".")
+    if not (equals and dot and ref and name):
+        raise _invalid(f"'{setting}' does not say what to set", setting)
+    return ref, name, text
+
+
+def read_set_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> list[tuple[str, str, Any]]:
+    """The settings of a JSON file, {"NODE.input": value} or {"NODE": {"input": value}}, for `apply_overrides`.
+
+    An object is always the settings of one node, unless it is {"__value__": …}. Raises WorkflowError.
+    """
+    document = load_bytes(read_bytes(path, max_bytes), str(path))
+    text, loaded = document.text, document.loaded
+    if loaded.faults:
+        places = [text.position(fault.offset) if text else (None, None) for fault in loaded.faults]
+        raise WorkflowError(
+            Diagnostic(
+                code=fault.code,
+                message=f"{fault.message} ({path}, line {line}, column {column})",
+                received=fault.received,
+                expected=fault.expected,
+                hint=fault.hint,
+            )
+            for fault, (line, column) in zip(loaded.faults, places, strict=True)
+        )
+    if not isinstance(loaded.value, dict):
+        raise _invalid(f"{path} holds no settings", shown(loaded.value))
+    return _settings(cast("dict[str, Any]", loaded.value))
+
+
+def apply_overrides(
+    workflow: Workflow, settings: Sequence[tuple[str, str, Any]], convert: Callable[[WorkflowNode, str, str], Any]
+) -> Workflow:
+    """The workflow with the settings (node, input, value) made; of two for the same input the later counts.
+
+    A text goes through `convert(node, input, text)`, which raises WorkflowError for one that does not fit; any other
+    value, and a `JsonText`, is taken as a workflow file would say it. All that is wrong comes in one WorkflowError.
+    """
+    changes: dict[tuple[str, str], Any] = {}
+    wrong: list[Diagnostic] = []
+    for ref, name, value in settings:
+        try:
+            node = workflow.nodes[resolve_node(workflow, ref)]
+            changes[node.id, name] = _value(node, name, value, convert)
+        except WorkflowError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise WorkflowError(wrong)
+    return workflow.with_inputs(changes)
+
+
+def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[WorkflowNode, str, str], Any]) -> Any:
+    if isinstance(value, JsonText):
+        return str(value)
+    if isinstance(value, str):
+        return convert(node, name, value)
+    try:
+        return input_value(value)
+    except ValueError as hint:
+        message = f"A list that is set for {node.id}.{name} must be a link, [node_id, slot_index]"
+        who: dict[str, Any] = {"node": node.id, "class_type": node.class_type, "title": node.title, "input": name}
+        raise _error("bad_linked_input", message, received=shown(value), hint=str(hint), **who) from None
+
+
+def _settings(members: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    found: list[tuple[str, str, Any]] = []
+    wrong: list[Diagnostic] = []
+    for key, value in members.items():
+        inputs = cast("dict[str, Any]", value) if isinstance(value, dict) else {"__value__": value}
+        if "__value__" not in inputs:
+            found += [(key, name, _marked(item)) for name, item in inputs.items()]
+            continue
+        ref, _, name = key.rpartition(".")
+        if ref and name:
+            found.append((ref, name, _marked(value)))
+        else:
+            wrong += _invalid(f"'{key}' does not say what to set", key).diagnostics
+    if wrong:
+        raise WorkflowError(wrong)
+    return found
+
+
+def _marked(value: Any) -> Any:
+    return JsonText(value) if isinstance(value, str) else value
+
+
+def _error(code: str, message: str, **fields: Any) -> WorkflowError:
+    return WorkflowError([Diagnostic(code=code, message=message, **fields)])
+
+
+def _invalid(message: str, received: str) -> WorkflowError:
+    expected = 'NODE.input=value, or in a file {"NODE.input": value} or {"NODE": {"input": value}}'
+    hint = "NODE is a node's id, or its title or class if only one node has it: 6.seed=42"
+    return _error("invalid_setting", message, expected=expected, received=received, hint=hint)
+
+
+def _ambiguous(ref: str, what: str, found: Iterable[WorkflowNode]) -> WorkflowError:
+    ids = [node.id for node in found]
+    some = ", ".join(ids[:20]) + (", …" if len(ids) > 20 else "")
+    message = f"{len(ids)} nodes have the {what} '{ref}': {some}"
+    return _error("ambiguous_node", message, expected="one node", received=ref, hint="name the node by its id")
+
+
+def _unknown(workflow: Workflow, ref: str) -> WorkflowError:
+    names = dict.fromkeys(
+        name for node in workflow.nodes.values() for name in (node.id, node.title, node.class_type) if name
+    )
+    close = get_close_matches(ref, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "nodes are named by id, title or class"
+    message = f"No node has the id, the title or the class '{ref}'"
+    return _error("unknown_node", message, expected="a node of the workflow", received=ref, hint=hint)

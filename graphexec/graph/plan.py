@@ -1,0 +1,105 @@
+"""The compiled workflow: what will run, on what, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from graphexec.errors import Diagnostic
+from graphexec.graph.keys import Unhashable, canonical, node_key
+from graphexec.node.fields import Facts
+from graphexec.node.spec import NodeSpec
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from graphexec.graph.folders import Folders
+    from graphexec.graph.workflow import Workflow
+    from graphexec.node.registry import Registry
+
+
+class Wire(NamedTuple):
+    """An input fed by an output slot of another node."""
+
+    input: str
+    node: str
+    slot: int
+    lazy: bool
+
+
+@dataclass(slots=True)
+class PlannedNode:
+    """A node ready to run: its values converted, its files found, its links known to fit."""
+
+    id: str
+    spec: NodeSpec
+    constants: dict[str, Any]
+    wires: tuple[Wire, ...]
+    salt: bytes | None = b""
+    """What else decides the result (fingerprint, id); None if nothing can tell, so it always runs."""
+    facts: tuple[Facts, ...] = ()
+    title: str | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The model files that it reads."""
+        return [value for value in self.constants.values() if isinstance(value, Path) and value.is_absolute()]
+
+    def key(
+        self, keys: Mapping[str, bytes | None], digests: Mapping[Path, bytes], settings: bytes = b""
+    ) -> bytes | None:
+        """Its cache key, from those of the nodes it is linked to; None if it cannot be cached.
+
+        `settings` enter where the node uses a resource: two devices do not round alike.
+        """
+        if self.salt is None:
+            return None
+        salt = self.salt + settings if self.spec.uses_resource else self.salt
+        try:
+            constants = [(name, canonical(value, digests)) for name, value in self.constants.items()]
+        except Unhashable:
+            return None
+        links: list[tuple[str, bytes, int]] = []
+        for wire in self.wires:
+            key = keys[wire.node]
+            if key is None:
+                return None
+            links.append((wire.input, key, wire.slot))
+        return node_key(self.spec, constants, links, salt)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked workflow. Immutable: any number of runs, at once too, may share it."""
+
+    workflow: Workflow
+    registry: Registry
+    folders: Folders
+    graph: nx.DiGraph[str]
+    """Frozen; nodes carry `planned`, edges carry `wires`: a tuple of `Wire`."""
+    nodes: Mapping[str, PlannedNode]
+    """In running order: what the targets need, identical nodes merged."""
+    targets: tuple[str, ...]
+    aliases: Mapping[str, str]
+    """Ids of merged nodes, and the node that stands for each."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Warnings: a plan has no errors."""
+    _paths: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every model file that the plan reads."""
+        return self._paths
+
+    def keys(self, digests: Mapping[Path, bytes], settings: bytes = b"") -> dict[str, bytes | None]:
+        """The cache key of every node, given the content of its files; in the order in which they run."""
+        keys: dict[str, bytes | None] = {}
+        for name, planned in self.nodes.items():
+            keys[name] = planned.key(keys, digests, settings)
+        return keys
+
+    def resolve(self, name: str) -> str:
+        """The id of the node that stands for `name` after merging."""
+        return self.aliases.get(name, name)

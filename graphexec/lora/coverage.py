@@ -1,0 +1,118 @@
+"""How much of a LoRA file finds a weight in a model, and of which family both are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphexec.errors import ModelFileError
+from graphexec.lora.formats import LoraModule, read_modules
+from graphexec.lora.header import Header, Shapes, read_header
+from graphexec.lora.keys import text_aliases, unet_aliases
+
+__all__ = ["Coverage", "lora_coverage", "lora_facts"]
+
+FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
+SHORT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Tensors of a LoRA file that change a weight, and those that change none; modules by the weight they change."""
+
+    unet: Mapping[str, LoraModule]
+    text: Mapping[str, LoraModule]
+    used: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def warnings(self) -> tuple[str, ...]:
+        """What to tell the user: nothing when the whole file is used."""
+        if not self.unused:
+            return ()
+        total = len(self.used) + len(self.unused)
+        names = ", ".join(self.unused[:3]) + (", …" if len(self.unused) > 3 else "")
+        return (f"{len(self.unused)} of {total} tensors in the LoRA change nothing in this model: {names}",)
+
+
+def lora_coverage(unet: Shapes | None, text: Shapes | None, lora: Header) -> Coverage:
+    """Match a LoRA file with the weights of a UNet and a text encoder (their names without prefixes).
+
+    None leaves that network out, and what the file has for it counts as used. Raises `ModelFileError` if nothing
+    matches, or if a module matches a weight of another shape: the file is then for another family of models.
+    """
+    modules, strangers = read_modules(lora.shapes)
+    in_unet, in_text = _match(modules, unet_aliases(unet or {})), _match(modules, text_aliases(text or {}))
+    matched = {module.name for module in (*in_unet.values(), *in_text.values())}
+    aside = {name for name in modules if _left_out(name, unet, text)}
+    if not matched | aside:
+        raise ModelFileError(f"this LoRA changes nothing in this model: {_families(modules, unet)}")
+    _check_shapes(in_unet, unet or {}, _families(modules, unet))
+    _check_shapes(in_text, text or {}, _families(modules, unet))
+    known = [module for name, module in modules.items() if name in matched | aside]
+    lost = [module for name, module in modules.items() if name not in matched | aside]
+    return Coverage(in_unet, in_text, _tensors(known), (*_tensors(lost), *strangers))
+
+
+def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
+    """What is known of a LoRA file without reading a weight; `rank` is its largest."""
+    header = read_header(path)
+    modules, strangers = _read(path, header)
+    width = _context_width(modules)
+    return {
+        "family": SHORT.get(width or 0),
+        "context_width": width,
+        "rank": max((module.rank for module in modules.values()), default=None),
+        "modules": len(modules),
+        "unet": any(name.startswith("lora_unet_") for name in modules),
+        "text_encoder": any(name.startswith("lora_te") for name in modules),
+        "unknown_tensors": len(strangers),
+    }
+
+
+def _read(path: Path, header: Header) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
+    try:
+        modules, strangers = read_modules(header.shapes)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    if not modules:
+        sample = ", ".join(repr(name) for name in strangers[:3]) or "no tensor at all"
+        raise ModelFileError(f"{path}: this is no LoRA in kohya's format: it has no `.lora_up.weight` but {sample}")
+    return modules, strangers
+
+
+def _match(modules: Mapping[str, LoraModule], aliases: Mapping[str, str]) -> dict[str, LoraModule]:
+    return {aliases[name]: module for name, module in modules.items() if name in aliases}
+
+
+def _left_out(name: str, unet: Shapes | None, text: Shapes | None) -> bool:
+    return (unet is None and name.startswith("lora_unet_")) or (text is None and name.startswith("lora_te"))
+
+
+def _tensors(modules: Iterable[LoraModule]) -> tuple[str, ...]:
+    return tuple(tensor for module in modules for tensor in module.tensors)
+
+
+def _check_shapes(matched: Mapping[str, LoraModule], shapes: Shapes, families: str) -> None:
+    for weight, module in matched.items():
+        out, in_ = shapes[weight][:2]
+        if (module.out_features, module.in_features) != (out, in_):
+            raise ModelFileError(
+                f"LoRA module {module.name!r} changes a weight of {module.out_features} x {module.in_features}, the"
+                f" model's {weight!r} is {out} x {in_}: {families}"
+            )
+
+
+def _families(modules: Mapping[str, LoraModule], unet: Shapes | None) -> str:
+    width = next((shape[1] for name, shape in (unet or {}).items() if name.endswith("attn2.to_k.weight")), None)
+    return f"the LoRA is for {_family(_context_width(modules))}, the model is {_family(width)}"
+
+
+def _context_width(modules: Mapping[str, LoraModule]) -> int | None:
+    return next((m.in_features for name, m in modules.items() if name.endswith("attn2_to_k")), None)
+
+
+def _family(width: int | None) -> str:
+    if width is None:
+        return "a model of unknown family"
+    return FAMILIES.get(width, "a model") + f" (text embeddings {width} wide)"

@@ -1,0 +1,140 @@
+"""The header of a safetensors file: names, dtypes and shapes of its tensors, without reading a weight.
+
+The format: https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from graphexec.errors import ModelFileError
+
+__all__ = ["Header", "Shape", "Shapes", "TensorInfo", "parse_header", "read_header", "strip_prefix"]
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+MAX_HEADER_BYTES = 100_000_000
+BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+CONVERT = (
+    "convert it once, in an environment with torch: python -c \"import torch, safetensors.torch as s; d = torch.load('IN',"
+    " map_location='cpu', weights_only=True); s.save_file({k: v.contiguous().clone() for k, v in"
+    " d.get('state_dict', d).items() if hasattr(v, 'contiguous')}, 'OUT.safetensors')\""
+)
+FOREIGN = (
+    (b"PK\x03\x04", f"is a PyTorch checkpoint (pickle, which can run code when read); {CONVERT}"),
+    (b"\x80", f"is a pickle, which can run code when read; {CONVERT}"),
+    (b"<", "is a web page, not weights: the download led to a login or error page; download the file again"),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`"),
+    (b"GGUF", "is a GGUF file; only safetensors files are read"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of the file; `start` and `end` are bytes after the header."""
+
+    dtype: str
+    shape: Shape
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a safetensors file says about itself."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each tensor by name, in the order of the file."""
+        return {name: info.shape for name, info in self.tensors.items()}
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            return parse_header(path, size, _header_bytes(path, size, file))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def strip_prefix(shapes: Shapes, prefix: str) -> dict[str, Shape]:
+    """The shapes of the tensors below `prefix`, by the rest of their names."""
+    return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
+def parse_header(path: Path, size: int, raw: bytes) -> Header:
+    """Check the header `raw` of a file of `size` bytes: every byte of data belongs to exactly one tensor."""
+    try:
+        tree: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: the header is not JSON ({error}); download the file again") from error
+    if not isinstance(tree, dict):
+        raise ModelFileError(f"{path}: the header is not a JSON object; this is no safetensors file")
+    entries = cast("dict[str, Any]", tree)
+    metadata = entries.pop("__metadata__", None)
+    tensors = {name: _tensor(path, name, entry) for name, entry in entries.items()}
+    _check_offsets(path, tensors, size - 8 - len(raw))
+    pairs = cast("dict[Any, Any]", metadata).items() if isinstance(metadata, dict) else ()
+    return Header(tensors, {str(key): str(value) for key, value in pairs})
+
+
+def _header_bytes(path: Path, size: int, file: BinaryIO) -> bytes:
+    head = file.read(32)
+    for magic, what in FOREIGN:
+        if head.startswith(magic) and not head[8:9] == b"{":
+            raise ModelFileError(f"{path}: {what}")
+    length = int.from_bytes(head[:8], "little")
+    if size < 8 or not head[8:9] == b"{":
+        raise ModelFileError(f"{path}: this is no safetensors file ({size} bytes); download it again, or check the name")
+    if length > MAX_HEADER_BYTES:
+        raise ModelFileError(f"{path}: the header claims {length} bytes; the format allows {MAX_HEADER_BYTES}")
+    if 8 + length > size:
+        raise ModelFileError(f"{path}: the file is cut off inside its header ({size} bytes); download it again")
+    file.seek(8)
+    return file.read(length)
+
+
+def _tensor(path: Path, name: str, entry: Any) -> TensorInfo:
+    try:
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        numbers = (*shape, start, end)
+        bits = BITS[dtype] * math.prod(shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: the header's entry for {name!r} cannot be read ({error!r})") from error
+    if any(type(n) is not int or n < 0 for n in numbers) or (end - start) * 8 != bits:
+        raise ModelFileError(f"{path}: the header's entry for {name!r} contradicts itself: {entry!r:.200}")
+    return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _check_offsets(path: Path, tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
+    at = 0
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if info.start != at:
+            fault = "overlaps the tensor before it" if info.start < at else "leaves a hole before it"
+            raise ModelFileError(f"{path}: {name!r} {fault} (byte {info.start}, expected {at})")
+        at = info.end
+    if at > data_bytes:
+        raise ModelFileError(
+            f"{path}: the file is cut off: its header promises {at:,} bytes of weights, {data_bytes:,} are there;"
+            " download it again"
+        )
+    if at < data_bytes:
+        raise ModelFileError(f"{path}: {data_bytes - at:,} bytes follow the last tensor; the file is damaged")

@@ -1,0 +1,293 @@
+"""Reads a node function's signature into a `NodeSpec`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from graphexec.errors import NodeDefinitionError
+from graphexec.node.decorator import NodeDefinition
+from graphexec.node.fields import (
+    Artifacts,
+    Blocker,
+    Expand,
+    Folder,
+    Graph,
+    Lazy,
+    NodeId,
+    Progress,
+    Resource,
+    Warn,
+    Widget,
+    Wire,
+    WorkflowInfo,
+)
+from graphexec.node.spec import MISSING, Hidden, HiddenKind, Hook, InputSpec, NodeSpec, OutputSpec
+
+PLAIN_WIRES: Mapping[Any, str] = {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN"}
+HIDDEN_TYPES: Mapping[Any, HiddenKind] = {
+    NodeId: "node_id",
+    Progress: "progress",
+    Warn: "warn",
+    WorkflowInfo: "workflow",
+    Graph: "graph",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peeled:
+    """An annotation without its wrappers."""
+
+    core: Any
+    metadata: tuple[Any, ...] = ()
+    optional: bool = False
+    lazy: bool = False
+    is_list: bool = False
+
+    def find(self, kind: type[Any]) -> Any:
+        return next((item for item in self.metadata if isinstance(item, kind)), None)
+
+
+def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeSpec:
+    """Read a function marked by `@node`; raises NodeDefinitionError naming the parameter it cannot read."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise NodeDefinitionError(
+            f"{definition.name}: {error}; annotations of a node must exist at run time "
+            "(import the type outside `if TYPE_CHECKING`)"
+        ) from error
+    tooltips = read_tooltips(function.__doc__ or "")
+    inputs: dict[str, InputSpec] = {}
+    hidden: dict[str, Hidden] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        peeled = peel(_hint(definition, hints, parameter))
+        if (supplied := _hidden(peeled)) is not None:
+            hidden[parameter.name] = supplied
+        else:
+            inputs[parameter.name] = _input(definition, parameter, peeled, tooltips.get(parameter.name, ""))
+    returned = _returned(definition, hints)
+    return NodeSpec(
+        name=definition.name,
+        function=function,
+        category=definition.category,
+        display_name=definition.display_name or definition.name,
+        description=(inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+        inputs=inputs,
+        outputs=returned.outputs,
+        hidden=hidden,
+        is_output=bool(returned.artifact_slots) or returned.nothing,
+        artifact_slots=returned.artifact_slots,
+        single=returned.single,
+        is_async=inspect.iscoroutinefunction(function),
+        expands=returned.expands,
+        check=_hook(definition, inputs, definition.check, extra=("input_types",)),
+        fingerprint=_hook(definition, inputs, definition.fingerprint),
+        infer=_hook(definition, inputs, definition.infer),
+        version=f"{definition.version}:{code_digest(function)}",
+        module=function.__module__,
+    )
+
+
+def wire_name(cls: type[Any]) -> str:
+    """The wire type of a socket class: ClipVision -> CLIP_VISION."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).upper()
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """A digest of a function's own code, so that an edited node does not meet its old results."""
+    digest = hashlib.sha256()
+    pending: list[types.CodeType] = [inspect.unwrap(function).__code__]
+    while pending:
+        code = pending.pop()
+        digest.update(code.co_code)
+        digest.update(repr((code.co_names, code.co_varnames)).encode())
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                pending.append(constant)
+            else:
+                digest.update(_stable(constant).encode())
+    return digest.hexdigest()[:16]
+
+
+def _stable(constant: Any) -> str:
+    """`repr`, but the same in every process for sets too."""
+    if isinstance(constant, frozenset):
+        return repr(sorted(map(repr, typing.cast("frozenset[Any]", constant))))
+    return repr(constant)
+
+
+def peel(annotation: Any) -> Peeled:
+    """Take `Annotated`, `| None`, `Lazy` and `list` off an annotation, outermost first."""
+    metadata: tuple[Any, ...] = ()
+    optional = lazy = is_list = False
+    while True:
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            annotation, metadata = arguments[0], metadata + tuple(arguments[1:])
+        elif origin in (Union, types.UnionType) and type(None) in arguments:
+            optional = True
+            annotation = functools.reduce(lambda a, b: a | b, (a for a in arguments if a is not type(None)))
+        elif origin is Lazy:
+            lazy, annotation = True, arguments[0]
+        elif origin is list:
+            is_list, annotation = True, arguments[0]
+        else:
+            return Peeled(annotation, metadata, optional, lazy, is_list)
+
+
+def read_tooltips(docstring: str) -> dict[str, str]:
+    """The `Args:` section of a docstring: parameter -> text."""
+    section = re.search(r"^\s*Args:\s*$(.*?)(?=^\s*[A-Z]\w+:\s*$|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    if section is None:
+        return {}
+    entries = re.findall(r"^\s+(\w+):\s+(.*?)(?=^\s+\w+:\s|\Z)", section[1], re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _hint(definition: NodeDefinition, hints: Mapping[str, Any], parameter: inspect.Parameter) -> Any:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise NodeDefinitionError(f"{definition.name}: a node takes no *{parameter.name}; name every input")
+    if parameter.name not in hints:
+        raise NodeDefinitionError(f"{definition.name}: parameter {parameter.name} has no type annotation")
+    return hints[parameter.name]
+
+
+def _hidden(peeled: Peeled) -> Hidden | None:
+    resource = peeled.find(Resource)
+    if resource is not None:
+        return Hidden("resource", resource.name)
+    try:
+        kind = HIDDEN_TYPES.get(peeled.core)
+    except TypeError:  # an unhashable annotation is no hidden type
+        return None
+    return Hidden(kind) if kind else None
+
+
+def _input(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Peeled, tooltip: str) -> InputSpec:
+    where = f"{definition.name}.{parameter.name}"
+    folder = peeled.find(Folder)
+    choices = get_args(peeled.core) if get_origin(peeled.core) is Literal else None
+    if peeled.core is Path and folder is None:
+        raise NodeDefinitionError(f"{where}: a Path needs its folder: Annotated[Path, Folder('loras')]")
+    named = peeled.find(Wire)
+    wire = named.name if named else _wire(where, peeled.core)
+    low, high = _bounds(peeled.metadata)
+    return InputSpec(
+        name=parameter.name,
+        wire=wire,
+        widget=wire in (*PLAIN_WIRES.values(), "COMBO", "*"),
+        optional=peeled.optional,
+        default=MISSING if parameter.default is parameter.empty else parameter.default,
+        minimum=low,
+        maximum=high,
+        choices=choices,
+        folder=folder,
+        look=peeled.find(Widget) or Widget(),
+        lazy=peeled.lazy,
+        whole_list=peeled.is_list,
+        type_var=peeled.core.__name__ if isinstance(peeled.core, TypeVar) else None,
+        tooltip=tooltip,
+    )
+
+
+def _wire(where: str, core: Any) -> str:
+    if core is Any or core is object or isinstance(core, TypeVar):
+        return "*"
+    if core is Path or get_origin(core) is Literal:
+        return "COMBO"
+    if get_origin(core) in (Union, types.UnionType):
+        return ",".join(_wire(where, part) for part in get_args(core) if part is not Blocker)
+    if core in PLAIN_WIRES:
+        return PLAIN_WIRES[core]
+    if isinstance(core, type):
+        return wire_name(typing.cast("type[Any]", core))
+    raise NodeDefinitionError(f"{where}: {core!r} is no type that a workflow can carry")
+
+
+def _bounds(metadata: tuple[Any, ...]) -> tuple[float | None, float | None]:
+    low = high = None
+    for item in _constraints(metadata):
+        low = getattr(item, "ge", low)
+        high = getattr(item, "le", high)
+    return low, high
+
+
+def _constraints(metadata: tuple[Any, ...]) -> Iterator[Any]:
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            yield from item.metadata
+        else:
+            yield item
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    outputs: tuple[OutputSpec, ...]
+    artifact_slots: tuple[int, ...]
+    expands: bool = False
+    nothing: bool = False
+    single: bool = False
+
+
+def _returned(definition: NodeDefinition, hints: Mapping[str, Any]) -> _Returned:
+    if "return" not in hints:
+        raise NodeDefinitionError(f"{definition.name}: the function says nothing of what it returns")
+    annotation = hints["return"]
+    expands = get_origin(annotation) is Expand
+    if expands:
+        annotation = get_args(annotation)[0]
+    if annotation is type(None):
+        return _Returned((), (), expands, nothing=True, single=True)
+    names, parts = _parts(annotation)
+    single = get_origin(annotation) is not tuple and not hasattr(annotation, "_fields")
+    outputs = tuple(
+        _output(definition, name, part) for name, part in zip(names, parts, strict=True) if part is not Artifacts
+    )
+    slots = tuple(i for i, part in enumerate(parts) if part is Artifacts)
+    return _Returned(outputs, slots, expands, single=single)
+
+
+def _parts(annotation: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Names (empty where the wire type names the slot) and types of what comes back."""
+    if hasattr(annotation, "_fields"):  # a NamedTuple
+        fields = typing.get_type_hints(annotation, include_extras=True)
+        return tuple(fields), tuple(fields.values())
+    parts: tuple[Any, ...] = get_args(annotation) if get_origin(annotation) is tuple else (annotation,)
+    return ("",) * len(parts), parts
+
+
+def _output(definition: NodeDefinition, name: str, annotation: Any) -> OutputSpec:
+    peeled = peel(annotation)
+    wire = _wire(f"{definition.name} -> {name or 'result'}", peeled.core)
+    type_var = peeled.core.__name__ if isinstance(peeled.core, TypeVar) else None
+    return OutputSpec(name or wire, wire, peeled.is_list, type_var)
+
+
+def _hook(
+    definition: NodeDefinition,
+    inputs: Mapping[str, InputSpec],
+    function: Callable[..., Any] | None,
+    extra: tuple[str, ...] = (),
+) -> Hook | None:
+    if function is None:
+        return None
+    if inspect.iscoroutinefunction(function):
+        raise NodeDefinitionError(f"{definition.name}: {function.__name__} is async; hooks are plain functions")
+    names = tuple(inspect.signature(function).parameters)
+    unknown = [name for name in names if name not in inputs and name not in extra]
+    if unknown:
+        raise NodeDefinitionError(
+            f"{definition.name}: {function.__name__} asks for {', '.join(unknown)}, which are no inputs of the node"
+        )
+    return Hook(function, names)

@@ -1,0 +1,76 @@
+"""Nodes that hold a value, or show one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from graphexec.node.decorator import node
+from graphexec.node.fields import Artifacts, Widget
+
+LARGEST = 0x7FFF_FFFF_FFFF_FFFF
+
+AnyInt = Annotated[int, Field(ge=-LARGEST, le=LARGEST), Widget(control_after_generate=True)]
+AnyFloat = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+PlainText = Annotated[str, Widget(multiline=True)]
+
+
+@node("PrimitiveInt", category="utils/primitive", display_name="Int")
+def hold_int(value: AnyInt) -> int:
+    """A whole number.
+
+    Args:
+        value: the number.
+    """
+    return value
+
+
+@node("PrimitiveFloat", category="utils/primitive", display_name="Float")
+def hold_float(value: AnyFloat) -> float:
+    """A number.
+
+    Args:
+        value: the number.
+    """
+    return value
+
+
+@node("PrimitiveString", category="utils/primitive", display_name="String")
+def hold_string(value: str) -> str:
+    """A text.
+
+    Args:
+        value: the text.
+    """
+    return value
+
+
+@node("PrimitiveStringMultiline", category="utils/primitive", display_name="String (Multiline)")
+def hold_lines(value: PlainText) -> str:
+    """A text of several lines.
+
+    Args:
+        value: the text.
+    """
+    return value
+
+
+@node("PrimitiveBoolean", category="utils/primitive", display_name="Boolean")
+def hold_boolean(value: bool) -> bool:
+    """True or false.
+
+    Args:
+        value: the value.
+    """
+    return value
+
+
+@node("PreviewAny", category="utils", display_name="Preview Any")
+def preview_any(source: Any) -> Artifacts:
+    """Show a value as text.
+
+    Args:
+        source: the value.
+    """
+    return Artifacts(text=(source if isinstance(source, str) else repr(source),))

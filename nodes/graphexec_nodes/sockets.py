@@ -1,0 +1,31 @@
+"""The types that built-in nodes share, and the runtime that they compute with. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from graphexec.node.fields import Folder, Resource
+
+if TYPE_CHECKING:
+    from graphexec.diffusion.runtime import Runtime as _Runtime
+else:
+    _Runtime = Any
+
+Runtime = Annotated[_Runtime, Resource("runtime")]
+
+CheckpointFile = Annotated[Path, Folder("checkpoints")]
+LoraFile = Annotated[Path, Folder("loras")]
+VaeFile = Annotated[Path, Folder("vae")]
+PictureFile = Annotated[Path, Folder("input")]
+
+
+def make_runtime(settings: Mapping[str, str]) -> Any:
+    """The runtime of one context; `device` among the settings is auto, cpu, cuda or cuda:N."""
+    from graphexec.diffusion.runtime import Runtime
+
+    return Runtime(device=settings.get("device", "auto"))
+
+
+RESOURCES: Mapping[str, Callable[[Mapping[str, str]], Any]] = {"runtime": make_runtime}

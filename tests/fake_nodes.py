@@ -1,0 +1,264 @@
+"""A small pack without torch: numbers, lists, lazy choices, loops, blockers, failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import Field
+
+from graphexec.errors import Cancelled
+from graphexec.node.decorator import node
+from graphexec.node.fields import (
+    Artifact,
+    Artifacts,
+    Blocker,
+    Expand,
+    FilenamePrefix,
+    Graph,
+    Lazy,
+    NodeId,
+    Output,
+    Progress,
+    Resource,
+    Warn,
+    WorkflowInfo,
+)
+
+T = TypeVar("T")
+
+Log = Annotated[list[str], Resource("log")]
+"""Every call of a node that asks for it, in order."""
+
+
+def make_log(settings: Mapping[str, str]) -> list[str]:
+    return []
+
+
+RESOURCES = {"log": make_log}
+
+
+class Apple:
+    """A socket type."""
+
+
+class Pear:
+    """Another one."""
+
+
+class Halves(NamedTuple):
+    low: int
+    high: int
+
+
+@node("Int", category="numbers")
+def make_int(log: Log, value: Annotated[int, Field(ge=-1000, le=1000)] = 0) -> int:
+    """A number.
+
+    Args:
+        value: the number.
+    """
+    log.append(f"Int {value}")
+    return value
+
+
+@node("Add", category="numbers")
+def add(log: Log, a: int, b: int = 1) -> int:
+    """The sum of two numbers."""
+    log.append(f"Add {a} {b}")
+    return a + b
+
+
+@node("Scale")
+def scale(value: int, factor: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0, mode: Literal["up", "down"] = "up") -> float:
+    """A number times a factor, or divided by it."""
+    return value * factor if mode == "up" else value / factor
+
+
+@node("Flag")
+def flag(value: bool) -> bool:
+    """True or false."""
+    return value
+
+
+@node("Say")
+def say(text: str, times: int | None = None) -> str:
+    """A text, perhaps several times."""
+    return text * (times or 1)
+
+
+@node("Halve")
+def halve(value: int) -> Halves:
+    """Two halves of a number."""
+    return Halves(value // 2, value - value // 2)
+
+
+@node("Plant")
+def plant() -> tuple[Apple, Pear]:
+    """One of each."""
+    return Apple(), Pear()
+
+
+@node("EatApple")
+def eat_apple(apple: Apple) -> Artifacts:
+    """Takes apples alone."""
+    return Artifacts(text=("apple",))
+
+
+@node("EatFruit")
+def eat_fruit(fruit: Apple | Pear) -> Artifacts:
+    """Takes either."""
+    return Artifacts(text=(type(fruit).__name__,))
+
+
+@node("Same")
+def same(value: T, like: T | None = None) -> T:
+    """Hands its input on; the output has its type."""
+    return value
+
+
+@node("Range")
+def count_up(n: int) -> list[int]:
+    """The numbers below n, as a list."""
+    return list(range(n))
+
+
+@node("Sum")
+def sum_all(log: Log, values: list[int]) -> int:
+    """The sum of a whole list."""
+    log.append(f"Sum {values}")
+    return sum(values)
+
+
+@node("Choose")
+def choose(log: Log, first: bool, yes: Lazy[T], no: Lazy[T]) -> T:
+    """Computes only the branch that it takes."""
+    value = yes() if first else no()
+    log.append("Choose")
+    return value
+
+
+@node("Gate")
+def gate(value: T, open: bool, message: str = "") -> T | Blocker:  # noqa: A002
+    """Hands its input on, or blocks what follows."""
+    return value if open else Blocker(message or None)
+
+
+@node("Repeat")
+def repeat(times: int, value: int, graph: Graph) -> Expand[int]:
+    """Adds one to a number so many times, by expanding to itself."""
+    if times == 0:
+        return Expand(graph, (value,))
+    more = graph.node("Add", a=value, b=1)
+    return Expand(graph, (graph.node("Repeat", times=times - 1, value=more),))
+
+
+@node("AddTwice")
+def add_twice(a: int, b: int, graph: Graph) -> Expand[int]:
+    """a + b + b, by expanding."""
+    once = graph.node("Add", a=a, b=b)
+    return Expand(graph, (graph.node("Add", a=once, b=b),))
+
+
+@node("Broken")
+def broken_expansion(what: str, graph: Graph) -> Expand[int]:
+    """Expands to a graph that cannot run."""
+    if what == "class":
+        return Expand(graph, (graph.node("Ad", a=1),))
+    if what == "input":
+        return Expand(graph, (graph.node("Add", a=1, c=2),))
+    if what == "missing":
+        return Expand(graph, (graph.node("Add", b=1),))
+    if what == "range":
+        return Expand(graph, (graph.node("Int", value=5000),))
+    if what == "cycle":
+        graph.node("Add", id="x", a=Output("y"))
+        return Expand(graph, (graph.node("Add", id="y", a=Output("x")),))
+    return Expand(graph, ())
+
+
+@node("Fail")
+def fail(value: Any, message: str = "no luck") -> int:
+    """Always raises."""
+    raise RuntimeError(message)
+
+
+@node("Later")
+async def later(log: Log, value: int, turns: int = 1) -> int:
+    """Hands a number on after so many turns of the event loop."""
+    log.append(f"start {value}")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    log.append(f"end {value}")
+    return value
+
+
+@node("Long")
+def long(steps: int, progress: Progress) -> int:
+    """Reports each of its steps."""
+    for step in range(steps):
+        progress(step + 1, steps)
+    return steps
+
+
+@node("Stop")
+def stop(value: Any) -> int:
+    """Asks for the run to stop."""
+    raise Cancelled("asked to")
+
+
+@node("Mutter")
+def mutter(text: str, warn: Warn) -> str:
+    """Warns."""
+    warn(text)
+    return text
+
+
+@node("WhoAmI")
+def who_am_i(log: Log, me: NodeId) -> str:
+    """Its own id."""
+    log.append(f"WhoAmI {me}")
+    return me
+
+
+def _fingerprint(path: str) -> float | str:
+    return float("nan") if path == "never" else path.upper()
+
+
+@node("Watch", fingerprint=_fingerprint)
+def watch(log: Log, path: str) -> str:
+    """Runs again when its fingerprint changes."""
+    log.append(f"Watch {path}")
+    return path
+
+
+def _check_even(value: int | None, input_types: dict[str, str]) -> bool | str:
+    if value is None:
+        return input_types == {"value": "INT"} or f"linked to {input_types}"
+    return value % 2 == 0 or f"{value} is odd"
+
+
+@node("Even", check=_check_even)
+def even(value: Annotated[int, Field(ge=0, le=10)]) -> int:
+    """An even number; its own check looks at the range too."""
+    return value
+
+
+@node("Show")
+def show(log: Log, source: Any) -> Artifacts:
+    """Shows a value."""
+    log.append(f"Show {source}")
+    return Artifacts(text=(str(source),))
+
+
+@node("Write")
+def write(text: str, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "note") -> Artifacts:
+    """Writes a text file."""
+    return Artifacts(files=(Artifact(text.encode(), filename_prefix, suffix=".txt"),))
+
+
+@node("Bad")
+def bad(what: str) -> tuple[int, int]:
+    """Returns what it does not declare."""
+    return (1,) if what == "few" else 7  # type: ignore[return-value]
