@@ -71,7 +71,9 @@ def add(log: Log, a: int, b: int = 1) -> int:
 
 
 @node("Scale")
-def scale(value: int, factor: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0, mode: Literal["up", "down"] = "up") -> float:
+def scale(
+    value: int, factor: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0, mode: Literal["up", "down"] = "up"
+) -> float:
     """A number times a factor, or divided by it."""
     return value * factor if mode == "up" else value / factor
 
@@ -140,7 +142,7 @@ def choose(log: Log, first: bool, yes: Lazy[T], no: Lazy[T]) -> T:
 
 
 @node("Gate")
-def gate(value: T, open: bool, message: str = "") -> T | Blocker:  # noqa: A002
+def gate(value: T, open: bool, message: str | None = None) -> T | Blocker:  # noqa: A002
     """Hands its input on, or blocks what follows."""
     return value if open else Blocker(message or None)
 
@@ -179,16 +181,16 @@ def broken_expansion(what: str, graph: Graph) -> Expand[int]:
 
 
 @node("Fail")
-def fail(value: Any, message: str = "no luck") -> int:
+def fail(value: Any, message: str | None = None) -> int:
     """Always raises."""
-    raise RuntimeError(message)
+    raise RuntimeError(message or "no luck")
 
 
 @node("Later")
-async def later(log: Log, value: int, turns: int = 1) -> int:
+async def later(log: Log, value: int, turns: int | None = None) -> int:
     """Hands a number on after so many turns of the event loop."""
     log.append(f"start {value}")
-    for _ in range(turns):
+    for _ in range(turns or 1):
         await asyncio.sleep(0)
     log.append(f"end {value}")
     return value

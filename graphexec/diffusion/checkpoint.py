@@ -19,7 +19,7 @@ from graphexec.diffusion.models.layout import (
 )
 from graphexec.diffusion.types import Clip, Family, Model, Vae, WeightsFile
 from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shapes, read_header, strip_prefix
+from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
 
 __all__ = ["CheckpointLayout", "checkpoint_facts", "open_checkpoint", "open_vae", "read_layout"]
 
@@ -30,6 +30,8 @@ VAE = ("first_stage_model.", "")
 UNET_MARK = "input_blocks.0.0.weight"
 TEXT_MARK = "embeddings.token_embedding.weight"
 VAE_MARK = "decoder.conv_in.weight"
+
+SD1 = "a Stable Diffusion 1.x checkpoint"
 
 OTHERS = (
     ("conditioner.embedders.", "an SDXL checkpoint"),
@@ -75,8 +77,9 @@ def open_vae(path: Path) -> Vae:
     """The autoencoder of a file of its own, or of a checkpoint."""
     file = WeightsFile.of(path)
     shapes = read_header(path).shapes
-    prefix = _prefix(path, shapes, VAE, VAE_MARK, "an autoencoder")
-    _vae(path, shapes, prefix)
+    with in_file(path):
+        prefix = _prefix(shapes, VAE, VAE_MARK, "an autoencoder")
+        vae_layout(strip_prefix(shapes, prefix))
     return Vae(file, prefix)
 
 
@@ -96,62 +99,52 @@ def checkpoint_facts(path: Path) -> dict[str, int | str | None]:
 def read_layout(path: Path) -> CheckpointLayout:
     """The layout of the checkpoint at `path`; `ModelFileError` says which names were looked for."""
     shapes = read_header(path).shapes
-    unet = _prefix(path, shapes, (UNET,), UNET_MARK, "a Stable Diffusion 1.x checkpoint")
-    text = _prefix(path, shapes, TEXT, TEXT_MARK, "a Stable Diffusion 1.x checkpoint")
-    vae = _prefix(path, shapes, VAE[:1], VAE_MARK, "a Stable Diffusion 1.x checkpoint")
-    try:
+    with in_file(path):
+        unet = _prefix(shapes, (UNET,), UNET_MARK, SD1)
+        text = _prefix(shapes, TEXT, TEXT_MARK, SD1)
+        vae = _prefix(shapes, VAE[:1], VAE_MARK, SD1)
         layout = CheckpointLayout(
             family="sd1",
             unet=unet_layout(strip_prefix(shapes, unet)),
             text=clip_layout(strip_prefix(shapes, text)),
-            vae=_vae(path, shapes, vae),
+            vae=vae_layout(strip_prefix(shapes, vae)),
             unet_prefix=unet,
             text_prefix=text,
             vae_prefix=vae,
             parameters=_parameters(shapes, (unet, text, vae)),
         )
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-    _check_fit(path, layout)
+        _check_fit(layout)
     return layout
 
 
-def _prefix(path: Path, shapes: Shapes, prefixes: tuple[str, ...], mark: str, kind: str) -> str:
+def _prefix(shapes: Shapes, prefixes: tuple[str, ...], mark: str, kind: str) -> str:
     for prefix in prefixes:
         if prefix + mark in shapes:
             return prefix
     looked_for = " or ".join(repr(prefix + mark) for prefix in prefixes)
     other = next((what for start, what in OTHERS if any(name.startswith(start) for name in shapes)), None)
     looks = f"it looks like {other}" if other else f"its names begin with {_sample(shapes)}"
-    raise ModelFileError(f"{path}: this is not {kind}: there is no {looked_for} in it; {looks}")
+    raise ModelFileError(f"this is not {kind}: there is no {looked_for} in it; {looks}")
 
 
 def _sample(shapes: Shapes) -> str:
     return ", ".join(repr(name) for name in list(shapes)[:3]) or "nothing: the file is empty"
 
 
-def _vae(path: Path, shapes: Shapes, prefix: str) -> VaeLayout:
-    try:
-        return vae_layout(strip_prefix(shapes, prefix))
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error} (below {prefix!r})") from error
-
-
 def _parameters(shapes: Shapes, prefixes: tuple[str, ...]) -> int:
     return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefixes))
 
 
-def _check_fit(path: Path, layout: CheckpointLayout) -> None:
+def _check_fit(layout: CheckpointLayout) -> None:
     """What the three networks hand each other must fit."""
     unet, latent = layout.unet, layout.vae.latent_channels
     if unet.in_channels != latent or unet.out_channels != latent:
         what = "an inpainting or editing model" if unet.in_channels > latent else "of another kind"
         raise ModelFileError(
-            f"{path}: the model takes {unet.in_channels} channels and gives {unet.out_channels}, its latents have"
+            f"the model takes {unet.in_channels} channels and gives {unet.out_channels}, its latents have"
             f" {latent}: it is {what}, which cannot be run yet"
         )
     if unet.context_width not in (None, layout.text.width):
         raise ModelFileError(
-            f"{path}: the model expects text embeddings {unet.context_width} wide, the text encoder gives"
-            f" {layout.text.width}"
+            f"the model expects text embeddings {unet.context_width} wide, the text encoder gives {layout.text.width}"
         )

@@ -21,7 +21,7 @@ def encode_prompt(runtime: Runtime, clip: Clip, text: str) -> Conditioning:
     A weight w moves a token's embedding z to `(z - z_empty) * w + z_empty`, where `z_empty` is that of no text.
     """
     chunks = tokenize_prompt(text, runtime.tokenizer)
-    with runtime.text_encoder(clip) as encoder, torch.inference_mode():
+    with runtime.text_encoder(clip) as encoder, torch.no_grad():
         device = encoder.final_layer_norm.weight.device
         ids = torch.tensor([[token.id for token in chunk] for chunk in chunks] + [EMPTY], device=device)
         encoded = encoder(ids, END, clip.last_layer)

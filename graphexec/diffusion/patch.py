@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from graphexec.diffusion.types import Clip, LoraPatch, Model, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.formats import LoraModule, add_module, read_modules
-from graphexec.lora.header import Shapes, read_header, strip_prefix
+from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
 
 __all__ = ["Delta", "Loaded", "deltas_by_weight", "load_lora", "patched_weight"]
 
@@ -45,13 +46,10 @@ def load_lora(
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
     file = WeightsFile.of(path)
-    try:
-        coverage = lora_coverage(_shapes(model), _shapes(clip), read_header(path))
-    except ModelFileError as error:
-        raise ModelFileError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    return Loaded(
-        model and model.patched(file, strength_model), clip and clip.patched(file, strength_clip), coverage
-    )
+    unet, text, header = _shapes(model), _shapes(clip), read_header(path)
+    with in_file(path):
+        coverage = lora_coverage(unet, text, header)
+    return Loaded(model and model.patched(file, strength_model), clip and clip.patched(file, strength_clip), coverage)
 
 
 def deltas_by_weight(
@@ -97,10 +95,14 @@ def _shapes(recipe: Model | Clip | None) -> dict[str, tuple[int, ...]] | None:
 
 def _modules(file: WeightsFile) -> dict[str, LoraModule]:
     if not file.is_current():
-        raise ModelFileError(f"{file.path}: the LoRA file was changed or removed while the workflow ran; run it again")
-    return read_modules(read_header(file.path).shapes)[0]
+        raise ModelFileError(
+            f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
+        )
+    shapes = read_header(file.path).shapes
+    with in_file(file.path):
+        return read_modules(shapes)[0]
 
 
 def _check_elements(file: WeightsFile, module: LoraModule, shape: tuple[int, ...]) -> None:
-    if (module.out_features, module.in_features) != shape[:2] or module.elements != torch.Size(shape).numel():
+    if (module.out_features, module.in_features) != shape[:2] or module.elements != math.prod(shape):
         raise ModelFileError(f"{file.path}: LoRA module {module.name!r} does not fit a weight of shape {shape}")

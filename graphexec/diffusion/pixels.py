@@ -33,7 +33,9 @@ def encode_png(picture: Tensor, texts: Mapping[str, str]) -> bytes:
     """
     values = picture.detach().to("cpu", torch.float32).numpy()
     if not np.isfinite(values).all():
-        raise PictureError("the picture holds NaN or infinite values; the model or its settings made them, not the file")
+        raise PictureError(
+            "the picture holds NaN or infinite values; the model or its settings made them, not the file"
+        )
     pixels = np.clip(values * 255.0, 0, 255).astype(np.uint8)
     info = PngInfo()
     for name, text in texts.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -83,7 +83,7 @@ class Runtime:
         self.device = torch.device(_pick(device))
         self.budget = budget
         self._lock = threading.RLock()
-        self._resident: dict[tuple[type[nn.Module], Source], Resident[nn.Module]] = {}
+        self._resident: dict[tuple[type[nn.Module], Source], Resident[Any]] = {}
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
@@ -96,7 +96,7 @@ class Runtime:
         return torch.float16 if self.device.type == "cuda" else torch.float32
 
     @contextmanager
-    def unet(self, model: Model) -> Iterator[UNet]:
+    def unet(self, model: Model) -> Generator[UNet]:
         """The UNet of a recipe, for the length of the block."""
         with self._lock:
             resident = self._load(UNet, Source(model.file, model.prefix), _build_unet, unet_aliases, self.unet_dtype)
@@ -104,7 +104,7 @@ class Runtime:
             yield resident.network
 
     @contextmanager
-    def text_encoder(self, clip: Clip) -> Iterator[ClipText]:
+    def text_encoder(self, clip: Clip) -> Generator[ClipText]:
         """The text encoder of a recipe, for the length of the block."""
         with self._lock:
             resident = self._load(ClipText, Source(clip.file, clip.prefix), _build_clip, text_aliases, torch.float32)
@@ -112,7 +112,7 @@ class Runtime:
             yield resident.network
 
     @contextmanager
-    def vae(self, vae: Vae) -> Iterator[Autoencoder]:
+    def vae(self, vae: Vae) -> Generator[Autoencoder]:
         """The autoencoder of a recipe, for the length of the block."""
         with self._lock:
             source = Source(vae.file, vae.prefix)
@@ -141,7 +141,7 @@ class Runtime:
             resident = _open(source, build, aliases, self.device, dtype)
         self._resident[kind, source] = resident
         self._evict()
-        return resident  # pyright: ignore[reportReturnType]
+        return resident
 
     def _evict(self) -> None:
         while self.budget is not None and len(self._resident) > 1 and self.resident_bytes() > self.budget:
@@ -161,7 +161,9 @@ def _pick(device: str) -> str:
 
 def _check_current(file: WeightsFile) -> None:
     if not file.is_current():
-        raise ModelFileError(f"{file.path}: the file was changed or removed after it was opened; run the workflow again")
+        raise ModelFileError(
+            f"{file.path}: the file was changed or removed after it was opened; run the workflow again"
+        )
 
 
 def _open(
@@ -190,7 +192,9 @@ def _open(
 def _check_names(path: Path, expected: Mapping[str, Tensor], shapes: Shapes) -> None:
     missing = [name for name in expected if name not in shapes]
     strange = [name for name in shapes if name not in expected and not name.startswith(IGNORED)]
-    unfit = [name for name, empty in expected.items() if name in shapes and torch.Size(shapes[name]).numel() != empty.numel()]
+    unfit = [
+        name for name, empty in expected.items() if name in shapes and torch.Size(shapes[name]).numel() != empty.numel()
+    ]
     for names, fault in ((missing, "lacks"), (strange, "has unexpected"), (unfit, "has the wrong shape of")):
         if names:
             listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

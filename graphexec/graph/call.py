@@ -47,6 +47,8 @@ class Collected:
     artifacts: Artifacts = field(default_factory=Artifacts)
     expansions: dict[int, Expand[Any]] = field(default_factory=dict[int, Expand[Any]])
     """Call index -> expansion; `Pending` holds its place in the slots."""
+    blocked: bool = False
+    """Whether some output is blocked: such a result is not kept, so that a rerun tells why again."""
 
     @classmethod
     def empty(cls, spec: NodeSpec) -> Collected:
@@ -55,7 +57,7 @@ class Collected:
     def add(self, call: int, returned: Any) -> Raised | None:
         """Take what one call returned; a result of the wrong shape is the node's error."""
         if isinstance(returned, Blocker):
-            self.block()
+            self.block(returned)
             return None
         if isinstance(returned, Expand):
             self.expansions[call] = cast("Expand[Any]", returned)
@@ -66,10 +68,11 @@ class Collected:
             return None
         return self._take((returned,) if self.spec.single else returned)
 
-    def block(self) -> None:
-        """Take a call that did not happen because a value was blocked."""
+    def block(self, blocker: Blocker = BLOCKED) -> None:
+        """Take a call that blocks every output, or that did not happen because a value was blocked."""
+        self.blocked = True
         for items in self.slots:
-            items.append(BLOCKED)
+            items.append(blocker)
 
     def _take(self, values: Any) -> Raised | None:
         wanted = len(self.spec.outputs) + len(self.spec.artifact_slots)
@@ -81,7 +84,10 @@ class Collected:
                 self._take_artifacts(value)
                 continue
             items, output = next(slots)
-            if not output.is_list or isinstance(value, Blocker):
+            if isinstance(value, Blocker):
+                self.blocked = True
+                items.append(value)
+            elif not output.is_list:
                 items.append(value)
             elif isinstance(value, list):
                 items.extend(cast("list[Any]", value))

@@ -304,9 +304,7 @@ def run_check_hook(draft: Draft, drafts: Mapping[str, Draft], findings: Findings
         return
     arguments = {name: draft.constants.get(name) for name in hook.names}
     if "input_types" in arguments:
-        arguments["input_types"] = {
-            wire.input: drafts[wire.node].spec.outputs[wire.slot].wire for wire in draft.wires
-        }
+        arguments["input_types"] = {wire.input: drafts[wire.node].spec.outputs[wire.slot].wire for wire in draft.wires}
     verdict = attempt(hook.function, arguments)
     if verdict is True or verdict is None:
         return

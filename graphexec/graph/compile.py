@@ -19,7 +19,7 @@ from graphexec.graph.keys import Unhashable, canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import ancestors, cycles, dependency_order, running_order
 from graphexec.graph.values import did_you_mean
-from graphexec.graph.workflow import Workflow, read_workflow
+from graphexec.graph.workflow import Link, Workflow, read_workflow
 from graphexec.node.registry import Registry
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ class _Compilation:
     def _report_unused(self, sources: Mapping[str, list[str]], roots: list[str]) -> None:
         if not roots:
             return
-        used = ancestors(roots, sources)
+        used = ancestors(
+            [*roots, *(name for name in self.checker.workflow.nodes if name not in sources)], self._links(sources)
+        )
         for name, draft in self.checker.drafts.items():
             if name not in used:
                 self.checker.findings.add(
@@ -170,6 +172,18 @@ class _Compilation:
                     severity="warning",
                     hint="link it to something that is saved, or remove it",
                 )
+
+    def _links(self, sources: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
+        """The sources of every node, those of unknown class included: what they are linked to is in use."""
+        nodes = self.checker.workflow.nodes
+        if len(nodes) == len(sources):
+            return sources
+        links = {
+            name: [value.node for value in node.inputs.values() if isinstance(value, Link) and value.node in nodes]
+            for name, node in nodes.items()
+            if name not in sources
+        }
+        return {**sources, **links}
 
     def _planned(self, order: Iterable[str]) -> dict[str, PlannedNode]:
         planned: dict[str, PlannedNode] = {}

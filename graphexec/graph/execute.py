@@ -23,7 +23,7 @@ from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode
 from graphexec.graph.publish import Publisher
 from graphexec.graph.topology import ancestors
-from graphexec.node.fields import Artifacts, Blocker, Graph, WorkflowInfo
+from graphexec.node.fields import Blocker, Graph, WorkflowInfo
 from graphexec.node.spec import Hidden
 
 
@@ -140,7 +140,9 @@ class Execution:
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
         ranks = {name: place for place, name in enumerate(plan.nodes)}
-        return cls(plan, context, context.keys(plan), dict(plan.nodes), ranks, frozenset(plan.targets), Publisher(context))
+        return cls(
+            plan, context, context.keys(plan), dict(plan.nodes), ranks, frozenset(plan.targets), Publisher(context)
+        )
 
     def run(self) -> Result:
         """Run until every target is there or cannot be."""
@@ -335,7 +337,7 @@ class Execution:
         kept: Outputs = tuple(outcome.slots)
         if planned.spec.artifact_slots:
             kept = (*kept, [outcome.artifacts])
-        if key is not None and not _is_blocked(kept):
+        if key is not None and not outcome.blocked:
             self.context.cache.put(key, kept)
         self.executed.append(name)
         if self.context.on_event is not events.ignore:
@@ -415,7 +417,3 @@ class Execution:
             cached=tuple(name for name in self.plan.nodes if name in self.told),
             skipped=tuple(dict.fromkeys(name for name in skipped if name not in self.failures)),
         )
-
-
-def _is_blocked(outputs: Outputs) -> bool:
-    return any(isinstance(item, Blocker) for items in outputs for item in items)

@@ -106,9 +106,7 @@ class _Builder:
         graph = self.expansion.graph.nodes
         planned = {name: self._node(name, class_type, inputs) for name, (class_type, inputs) in graph.items()}
         own = {self.prefix + name: name for name in graph}
-        sources = {
-            name: [own[wire.node] for wire in node.wires if wire.node in own] for name, node in planned.items()
-        }
+        sources = {name: [own[wire.node] for wire in node.wires if wire.node in own] for name, node in planned.items()}
         order = dependency_order(sources)
         if len(order) < len(planned):
             raise ExpansionError(f"the expansion has a cycle among {', '.join(set(planned) - set(order))}")

@@ -7,15 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphexec.errors import Diagnostic
+from graphexec.graph.scan import join_pointer
 from graphexec.graph.workflow import Workflow, WorkflowNode
 
 ALWAYS_ERRORS = frozenset({"missing_node_type"})
 """Faults that stop a workflow even in a node nobody needs, as in ComfyUI."""
-
-
-def escape(part: str) -> str:
-    """One reference token of a JSON pointer (RFC 6901)."""
-    return part.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(slots=True)
@@ -56,13 +52,9 @@ class Findings:
     def _pointer(self, node: WorkflowNode | None, details: dict[str, Any]) -> str:
         if node is None:
             return self.workflow.pointer
-        base = f"{self.workflow.pointer}/{escape(node.id)}"
         name = details.get("input")
-        if name is None:
-            return base
-        if name in node.inputs:
-            return f"{base}/inputs/{escape(name)}"
-        return f"{base}/{name}" if name == "class_type" else f"{base}/inputs"
+        parts = [node.id] if name is None else [node.id, name] if name == "class_type" else [node.id, "inputs"]
+        return self.workflow.pointer + join_pointer([*parts, name] if name in node.inputs else parts)
 
     def _strictly(self, diagnostic: Diagnostic) -> Diagnostic:
         if self.strict and diagnostic.lossy:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.graph.scan import Fault
+from graphexec.graph.source import SourceText
 from graphexec.graph.textfile import MAX_BYTES, load_bytes, read_bytes
 from graphexec.graph.workflow import Workflow, WorkflowNode, input_value, shown
 
@@ -58,22 +60,21 @@ def read_set_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> list[tuple
     An object is always the settings of one node, unless it is {"__value__": …}. Raises WorkflowError.
     """
     document = load_bytes(read_bytes(path, max_bytes), str(path))
-    text, loaded = document.text, document.loaded
-    if loaded.faults:
-        places = [text.position(fault.offset) if text else (None, None) for fault in loaded.faults]
-        raise WorkflowError(
-            Diagnostic(
-                code=fault.code,
-                message=f"{fault.message} ({path}, line {line}, column {column})",
-                received=fault.received,
-                expected=fault.expected,
-                hint=fault.hint,
-            )
-            for fault, (line, column) in zip(loaded.faults, places, strict=True)
-        )
-    if not isinstance(loaded.value, dict):
-        raise _invalid(f"{path} holds no settings", shown(loaded.value))
-    return _settings(cast("dict[str, Any]", loaded.value))
+    if document.loaded.faults:
+        raise WorkflowError(_of_settings(fault, path, document.text) for fault in document.loaded.faults)
+    value: Any = document.loaded.value
+    if not isinstance(value, dict):
+        raise _invalid(f"{path} holds no settings", shown(value))
+    return _settings(cast("dict[str, Any]", value))
+
+
+def _of_settings(fault: Fault, path: str | Path, text: SourceText) -> Diagnostic:
+    line, column = text.position(fault.offset)
+    # Its place is in the message: the place of a diagnostic is one in the workflow.
+    message = f"{fault.message} ({path}, line {line}, column {column})"
+    return Diagnostic(
+        code=fault.code, message=message, received=fault.received, expected=fault.expected, hint=fault.hint
+    )
 
 
 def apply_overrides(
@@ -114,8 +115,8 @@ def _settings(members: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     found: list[tuple[str, str, Any]] = []
     wrong: list[Diagnostic] = []
     for key, value in members.items():
-        inputs = cast("dict[str, Any]", value) if isinstance(value, dict) else {"__value__": value}
-        if "__value__" not in inputs:
+        inputs = cast("dict[str, Any] | None", value if isinstance(value, dict) else None)
+        if inputs is not None and "__value__" not in inputs:
             found += [(key, name, _marked(item)) for name, item in inputs.items()]
             continue
         ref, _, name = key.rpartition(".")

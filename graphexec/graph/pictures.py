@@ -94,7 +94,7 @@ def _png_text(kind: bytes, body: memoryview) -> tuple[str, bytes]:
         return key.decode("latin-1"), rest
     if kind == b"zTXt":
         return key.decode("latin-1"), _inflate(rest[1:])
-    packed, rest = rest[0], rest[2:]
+    packed, rest = rest[:1] == b"\x01", rest[2:]
     _, _, text = rest.split(b"\0", 2)
     return key.decode("latin-1"), _inflate(text) if packed else text
 
@@ -125,11 +125,12 @@ def _exif_texts(data: bytes, name: str) -> dict[str, str]:
 def _exif_values(data: bytes, name: str) -> list[str]:
     from PIL import Image
 
+    bomb = Image.DecompressionBombError
     try:
         with Image.open(BytesIO(data)) as picture:
             exif = cast("Mapping[int, object]", picture.getexif())
             return [value for value in exif.values() if isinstance(value, str)]
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, RuntimeError, struct.error, bomb) as error:
         raise _unreadable(name, str(error)) from error
 
 

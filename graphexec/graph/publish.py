@@ -21,10 +21,40 @@ class Publisher:
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def publish(self, node: str, artifacts: Artifacts, key: bytes | None) -> None:
-        """Put an output node's files in place; those of an earlier run that are unchanged stay as they are."""
+        """Put an output node's files in place; those of an earlier run that are unchanged stay as they are.
+
+        Raises OutputError where that cannot be.
+        """
         if artifacts.text:
             self.texts[node] = self.texts.get(node, ()) + artifacts.text
         if artifacts.files:
             paths, kept = self._place(artifacts, key)
             self.files[node] = self.files.get(node, ()) + paths
             self.context.on_event(events.Written(node, paths, kept))
+
+    def _place(self, artifacts: Artifacts, key: bytes | None) -> tuple[tuple[Path, ...], bool]:
+        """Where the files are, and whether they were there already."""
+        folder = OutputFolder(self.context.output)
+        place = None if key is None else self._record_key(key)
+        earlier = None if place is None else self._recall(place)
+        if earlier is not None and _same(earlier, artifacts) and (paths := earlier.still_there()) is not None:
+            return paths, True
+        paths = folder.publish(artifacts, earlier.paths if earlier is not None else ())
+        if place is not None:
+            self.context.cache.put(place, ([PublishedRecord.record(paths)],))
+        return paths, False
+
+    def _recall(self, place: bytes) -> PublishedRecord | None:
+        kept = self.context.cache.get(place)
+        record = kept[0][0] if kept else None
+        return record if isinstance(record, PublishedRecord) else None
+
+    def _record_key(self, key: bytes) -> bytes:
+        """Where the cache notes which files in this output folder belong to a result."""
+        return hashlib.sha256(b"files" + key + str(self.context.output.absolute()).encode()).digest()
+
+
+def _same(record: PublishedRecord, artifacts: Artifacts) -> bool:
+    """Whether the files that were noted have the content of the artifacts."""
+    digests = [hashlib.sha256(file.data).digest() for file in artifacts.files]
+    return [digest for _, _, digest in record.files] == digests

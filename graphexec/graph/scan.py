@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
@@ -60,14 +60,15 @@ class Loaded:
 
 def load(text: str) -> Loaded:
     """Read a JSON text; never raises for what the text holds."""
+    # The interpreter guards integers itself, and faster, unless someone has moved its limit.
+    integer = None if sys.get_int_max_str_digits() == MAX_DIGITS else _integer
     try:
-        value = _c_loads(text)
-        depth, names = _extent(value)
-        if names != _names_at_least(text):
-            _c_loads(text, _unique)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=integer, parse_float=_finite
+        )
     except (ValueError, RecursionError):
         return parse(text)
-    if depth > MAX_DEPTH or ("\\u" in text and _HALF_ESCAPED.search(text)):
+    if _too_nested(value) or ("\\u" in text and _HALF_ESCAPED.search(text)):
         return parse(text)
     return Loaded(value)
 
@@ -80,24 +81,6 @@ def parse(text: str) -> Loaded:
 def join_pointer(path: Iterable[str]) -> str:
     """The JSON pointer (RFC 6901) of a path of keys and indices."""
     return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in path)
-
-
-def _c_loads(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    # The interpreter guards integers itself, and faster, unless someone has moved its limit.
-    integer = None if sys.get_int_max_str_digits() == MAX_DIGITS else _integer
-    return json.loads(text, object_pairs_hook=pairs, parse_constant=_refuse, parse_int=integer, parse_float=_finite)
-
-
-def _names_at_least(text: str) -> int:
-    """A number of names that no valid text has more of, -1 where it takes a parser to tell.
-
-    Looking at every pair of name and value while parsing takes as long again as parsing. Nothing but the quote that
-    closes a name, or one that opens a text, stands before a colon; so if there are as many of these as there are
-    names in the objects, no name is given twice.
-    """
-    if any(mark in text for mark in (" :", "\n:", "\t:", "\r:", '\\\\":')):
-        return -1
-    return text.count('":') - text.count('\\":')
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,20 +107,18 @@ def _finite(literal: str) -> float:
     return value
 
 
-def _extent(value: Any) -> tuple[int, int]:
-    """How many levels deep a JSON value is, at most one more than allowed, and how many names its objects have."""
-    depth, names = 0, 0
+def _too_nested(value: Any) -> bool:
     level: list[Any] = [value] if type(value) in (dict, list) else []
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        names += sum(len(container) for container in level if type(container) is dict)
+    for _ in range(MAX_DEPTH):
         level = [
             item
             for container in level
-            for item in cast("list[Any]", container.values() if type(container) is dict else container)
+            for item in (container.values() if container.__class__ is dict else container)
             if type(item) is dict or type(item) is list
         ]
-    return depth, names
+        if not level:
+            return False
+    return True
 
 
 class _BrokenError(Exception):

@@ -22,7 +22,7 @@ class Document:
     """A JSON file: what it says, its text, and what there is to say about its encoding."""
 
     loaded: Loaded
-    text: SourceText | None = None
+    text: SourceText
     notes: tuple[Diagnostic, ...] = ()
 
 

@@ -59,7 +59,7 @@ def running_order(targets: Iterable[str], sources: Sources, order: Sequence[str]
             result[node] = None
             continue
         pending.append((node, True))
-        needs = sorted(dict.fromkeys(sources[node]), key=held.__getitem__)  # popped from the end: heaviest first
+        needs = sorted(dict.fromkeys(reversed(sources[node])), key=held.__getitem__)  # popped from the end
         pending.extend((source, False) for source in needs if source not in result)
     return list(result)
 

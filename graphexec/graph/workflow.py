@@ -15,9 +15,9 @@ from typing import Any, cast
 from graphexec.errors import Diagnostic, WorkflowError
 from graphexec.graph.inmemory import copy_json
 from graphexec.graph.pictures import picture_kind, workflow_in_picture
-from graphexec.graph.scan import Fault, join_pointer, load
+from graphexec.graph.scan import Fault, Loaded, join_pointer, load
 from graphexec.graph.source import SourceText
-from graphexec.graph.textfile import MAX_BYTES, Document, limited, load_bytes, read_bytes
+from graphexec.graph.textfile import MAX_BYTES, limited, load_bytes, read_bytes
 from graphexec.graph.ui import is_ui_format
 
 __all__ = [
@@ -131,8 +131,9 @@ def input_json(value: Any) -> Any:
     """How a file says the value of an input; `input_value` takes it back."""
     if isinstance(value, Link):
         return [value.node, value.slot]
-    literal = isinstance(value, list) or "__value__" in (_members(value) or {})
-    return {"__value__": value} if literal else value
+    members = _members(value)
+    literal = isinstance(value, list) or (members is not None and "__value__" in members)
+    return cast("Any", {"__value__": value} if literal else value)
 
 
 def link_hint(value: Sequence[Any]) -> str:
@@ -177,22 +178,29 @@ def read_workflow(
     if isinstance(source, Workflow):
         return source if name is None else replace(source, source=name)
     if isinstance(source, Mapping):
-        return _build(Document(copy_json(source)), name or "<workflow>")
+        return _build(copy_json(source), name or "<workflow>")
     called = name or ("<workflow>" if isinstance(source, bytes) else str(source))
     data = limited(source, called, max_bytes) if isinstance(source, bytes) else read_bytes(source, max_bytes)
     if picture_kind(data):
         text, extra = workflow_in_picture(data, called)
-        return _build(Document(load(text), SourceText(text)), called, extra)
-    return _build(load_bytes(data, called), called)
+        return _build(load(text), called, SourceText(text), extra=extra)
+    document = load_bytes(data, called)
+    return _build(document.loaded, called, document.text, notes=document.notes)
 
 
-def _build(document: Document, name: str, extra: dict[str, Any] | None = None) -> Workflow:
-    loaded, text = document.loaded, document.text
+def _build(
+    loaded: Loaded,
+    name: str,
+    text: SourceText | None = None,
+    *,
+    notes: Sequence[Diagnostic] = (),
+    extra: dict[str, Any] | None = None,
+) -> Workflow:
     pointer = "/prompt" if _is_wrapped(loaded.value) else ""
     prompt = loaded.value["prompt"] if pointer else loaded.value
     wrong = None if loaded.broken else _no_nodes(prompt, pointer)
     nodes = _Nodes(_members(prompt) if wrong is None and not is_ui_format(prompt) else None, pointer)
-    found = [*document.notes, *([_wrapped(loaded.value)] if pointer else []), *([wrong] if wrong else [])]
+    found = [*notes, *([_wrapped(loaded.value)] if pointer else []), *([wrong] if wrong else [])]
     found += [nodes.fault(fault, text and text.position(fault.offset)) for fault in loaded.faults]
     if loaded.broken or wrong:
         raise WorkflowError(_in_order([_at(d, text) for d in found], nodes.prompt))
@@ -305,6 +313,7 @@ def _who(prompt: Mapping[str, Any], node: str) -> dict[str, Any]:
 
 
 _ENDS = ("invalid_json", "not_utf8")
+_NO_VALUE = ("not_finite_number", "number_too_long", "nested_too_deeply", "not_json")
 
 
 def _input_of(path: Sequence[str], code: str) -> str | None:
@@ -322,6 +331,9 @@ def _where(who: Mapping[str, Any], name: str | None, place: tuple[int, int]) -> 
     return f"{where}, in node {who['node']}{kind}" + (f" at its input {name}" if name else "")
 
 
+_CONTAINERS = frozenset({list, dict})
+
+
 class _Nodes:
     """Makes nodes of the JSON of a prompt and collects what is wrong with its shape."""
 
@@ -333,6 +345,7 @@ class _Nodes:
         self.broken: set[str] = set()
         self.faulty: set[tuple[str, str]] = set()
         self.reported: set[str] = set()
+        """Pointers at which a fault left no value, so that what stands there instead is no other fault."""
         self.found: list[Diagnostic] = []
 
     def fault(self, fault: Fault, place: tuple[int, int] | None) -> Diagnostic:
@@ -346,7 +359,8 @@ class _Nodes:
         if name is not None and path[1:2] == ("inputs",) and len(path) > 2:
             self.faulty.add((path[0], name))
         pointer = join_pointer([*fault.path[:prefix], *path] if inside else fault.path)
-        self.reported.add(pointer)
+        if fault.code in _NO_VALUE:
+            self.reported.add(pointer)
         # ComfyUI itself writes "is_changed": [NaN] into the nodes of the pictures it saves; nothing reads it.
         harmless = path[1:2] == ("is_changed",) and fault.code == "not_finite_number"
         return Diagnostic(
@@ -430,22 +444,21 @@ class _Nodes:
         for name, value in raw.items():
             if self.faulty and (key, name) in self.faulty:
                 continue
+            if type(value) not in _CONTAINERS:
+                inputs[name] = value
+                continue
             try:
                 inputs[name] = input_value(value)
             except ValueError as hint:
-                self.faulty.add((key, name))
-                path = [key, "inputs", name]
-                expected = '["node id", slot]'
-                self._report(
-                    "bad_linked_input",
-                    BAD_LINK,
-                    path,
-                    input=name,
-                    expected=expected,
-                    received=shown(value),
-                    hint=str(hint),
-                )
+                self._bad_link(key, name, value, str(hint))
         return inputs
+
+    def _bad_link(self, key: str, name: str, value: Any, hint: str) -> None:
+        self.faulty.add((key, name))
+        path, expected = [key, "inputs", name], '["node id", slot]'
+        self._report(
+            "bad_linked_input", BAD_LINK, path, input=name, expected=expected, received=shown(value), hint=hint
+        )
 
     def _report(self, code: str, message: str, path: Sequence[str], **fields: Any) -> None:
         pointer = self.pointer + join_pointer(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graphexec.errors import ModelFileError
 from graphexec.lora.formats import LoraModule, read_modules
-from graphexec.lora.header import Header, Shapes, read_header
+from graphexec.lora.header import Header, Shapes, in_file, read_header
 from graphexec.lora.keys import text_aliases, unet_aliases
 
 __all__ = ["Coverage", "lora_coverage", "lora_facts"]
@@ -41,14 +41,16 @@ def lora_coverage(unet: Shapes | None, text: Shapes | None, lora: Header) -> Cov
     None leaves that network out, and what the file has for it counts as used. Raises `ModelFileError` if nothing
     matches, or if a module matches a weight of another shape: the file is then for another family of models.
     """
-    modules, strangers = read_modules(lora.shapes)
-    in_unet, in_text = _match(modules, unet_aliases(unet or {})), _match(modules, text_aliases(text or {}))
+    modules, strangers = _read(lora)
+    for_unet, for_text = unet_aliases(unet or {}), text_aliases(text or {})
+    in_unet, in_text = _match(modules, for_unet), _match(modules, for_text)
     matched = {module.name for module in (*in_unet.values(), *in_text.values())}
     aside = {name for name in modules if _left_out(name, unet, text)}
     if not matched | aside:
         raise ModelFileError(f"this LoRA changes nothing in this model: {_families(modules, unet)}")
     _check_shapes(in_unet, unet or {}, _families(modules, unet))
     _check_shapes(in_text, text or {}, _families(modules, unet))
+    _check_strangers(strangers, for_unet | for_text)
     known = [module for name, module in modules.items() if name in matched | aside]
     lost = [module for name, module in modules.items() if name not in matched | aside]
     return Coverage(in_unet, in_text, _tensors(known), (*_tensors(lost), *strangers))
@@ -57,7 +59,8 @@ def lora_coverage(unet: Shapes | None, text: Shapes | None, lora: Header) -> Cov
 def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
     """What is known of a LoRA file without reading a weight; `rank` is its largest."""
     header = read_header(path)
-    modules, strangers = _read(path, header)
+    with in_file(path):
+        modules, strangers = _read(header)
     width = _context_width(modules)
     return {
         "family": SHORT.get(width or 0),
@@ -70,14 +73,14 @@ def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
     }
 
 
-def _read(path: Path, header: Header) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
-    try:
-        modules, strangers = read_modules(header.shapes)
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+def _read(header: Header) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
+    modules, strangers = read_modules(header.shapes)
     if not modules:
         sample = ", ".join(repr(name) for name in strangers[:3]) or "no tensor at all"
-        raise ModelFileError(f"{path}: this is no LoRA in kohya's format: it has no `.lora_up.weight` but {sample}")
+        raise ModelFileError(
+            "this is no LoRA in kohya's format, the only one that is read: there is no pair of `.lora_up.weight` and"
+            f" `.lora_down.weight` in it, but {sample}"
+        )
     return modules, strangers
 
 
@@ -101,6 +104,14 @@ def _check_shapes(matched: Mapping[str, LoraModule], shapes: Shapes, families: s
                 f"LoRA module {module.name!r} changes a weight of {module.out_features} x {module.in_features}, the"
                 f" model's {weight!r} is {out} x {in_}: {families}"
             )
+
+
+def _check_strangers(strangers: Iterable[str], aliases: Mapping[str, str]) -> None:
+    """Half of what a module does to a weight would give a picture, and the wrong one."""
+    for tensor in strangers:
+        module, _, part = tensor.partition(".")
+        if module in aliases:
+            raise ModelFileError(f"LoRA module {module!r} has {part!r}, which is of a format that is not known")
 
 
 def _families(modules: Mapping[str, LoraModule], unet: Shapes | None) -> str:

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2309.14859.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ class LoraModule:
 def read_modules(shapes: Shapes) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
     """The modules of a LoRA file by name, and the names of the tensors that belong to none.
 
-    Raises `ModelFileError` for a module that lacks a half, or whose halves do not fit.
+    Raises `ModelFileError` for a module whose tensors do not fit each other.
     """
     parts: dict[str, dict[str, str]] = {}
     strangers: list[str] = []
@@ -56,7 +56,9 @@ def read_modules(shapes: Shapes) -> tuple[dict[str, LoraModule], tuple[str, ...]
             strangers.append(tensor)
         else:
             parts.setdefault(module, {})[part] = tensor
-    return {name: _module(name, found, shapes) for name, found in parts.items()}, tuple(strangers)
+    whole = {name for name, found in parts.items() if {"up", "down"} <= found.keys()}
+    strangers += [tensor for name, found in parts.items() if name not in whole for tensor in found.values()]
+    return {name: _module(name, parts[name], shapes) for name in parts if name in whole}, tuple(strangers)
 
 
 def add_module(weight: Tensor, module: LoraModule, strength: float, read: Callable[[str], Tensor]) -> None:
@@ -64,13 +66,12 @@ def add_module(weight: Tensor, module: LoraModule, strength: float, read: Callab
 
     A file without alpha is taken at scale 1. `read` gives a tensor of the file by name.
     """
-    up, down = read(module.up).flatten(1), read(module.down).flatten(1)
+    up, down = (read(name).to(weight).flatten(1) for name in (module.up, module.down))
     scale = 1.0 if module.alpha is None else float(read(module.alpha)) / module.rank
-    flat = weight.view(weight.shape[0], -1)
     if module.mid is not None:
-        mid = read(module.mid)
-        down = (mid.flatten(2).permute(0, 2, 1) @ down).transpose(1, 2).reshape(len(mid), -1)
-    flat.addmm_(up.to(weight), down.to(weight), alpha=strength * scale)
+        mid = read(module.mid).to(weight)
+        down = (mid.flatten(2).transpose(1, 2) @ down).transpose(1, 2).flatten(1)
+    weight.view(weight.shape[0], -1).addmm_(up, down, alpha=strength * scale)
 
 
 def _split(tensor: str) -> tuple[str, str | None]:
@@ -81,8 +82,6 @@ def _split(tensor: str) -> tuple[str, str | None]:
 
 
 def _module(name: str, found: dict[str, str], shapes: Shapes) -> LoraModule:
-    if "up" not in found or "down" not in found:
-        raise ModelFileError(f"LoRA module {name!r} has {_list(found.values())} but no other half; the file is damaged")
     up, down = shapes[found["up"]], shapes[found["down"]]
     mid = shapes[found["mid"]] if "mid" in found else None
     if not _fits(up, down, mid):
@@ -105,7 +104,3 @@ def _fits(up: Shape, down: Shape, mid: Shape | None) -> bool:
     if min(len(up), len(down)) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
         return False
     return mid is None or (mid[:2] == (down[0], down[0]) and math.prod(down[2:]) == 1)
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from graphexec.errors import ModelFileError
 
-__all__ = ["Header", "Shape", "Shapes", "TensorInfo", "parse_header", "read_header", "strip_prefix"]
+__all__ = ["Header", "Shape", "Shapes", "TensorInfo", "in_file", "parse_header", "read_header", "strip_prefix"]
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -29,8 +30,8 @@ BITS = {
     "F4": 4,
 }
 CONVERT = (
-    "convert it once, in an environment with torch: python -c \"import torch, safetensors.torch as s; d = torch.load('IN',"
-    " map_location='cpu', weights_only=True); s.save_file({k: v.contiguous().clone() for k, v in"
+    'convert it once, in an environment with torch: python -c "import torch, safetensors.torch as s;'
+    " d = torch.load('IN', map_location='cpu', weights_only=True); s.save_file({k: v.contiguous().clone() for k, v in"
     " d.get('state_dict', d).items() if hasattr(v, 'contiguous')}, 'OUT.safetensors')\""
 )
 FOREIGN = (
@@ -67,12 +68,22 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format."""
+    with in_file(path):
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                return parse_header(size, _header_bytes(size, file))
+        except OSError as error:
+            raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+
+
+@contextmanager
+def in_file(path: Path) -> Generator[None]:
+    """Puts the file's path before the message of a `ModelFileError`."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            return parse_header(path, size, _header_bytes(path, size, file))
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
 
 
 def strip_prefix(shapes: Shapes, prefix: str) -> dict[str, Shape]:
@@ -80,61 +91,61 @@ def strip_prefix(shapes: Shapes, prefix: str) -> dict[str, Shape]:
     return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
 
 
-def parse_header(path: Path, size: int, raw: bytes) -> Header:
+def parse_header(size: int, raw: bytes) -> Header:
     """Check the header `raw` of a file of `size` bytes: every byte of data belongs to exactly one tensor."""
     try:
         tree: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: the header is not JSON ({error}); download the file again") from error
+        raise ModelFileError(f"the header is not JSON ({error}); download the file again") from error
     if not isinstance(tree, dict):
-        raise ModelFileError(f"{path}: the header is not a JSON object; this is no safetensors file")
+        raise ModelFileError("the header is not a JSON object; this is no safetensors file")
     entries = cast("dict[str, Any]", tree)
     metadata = entries.pop("__metadata__", None)
-    tensors = {name: _tensor(path, name, entry) for name, entry in entries.items()}
-    _check_offsets(path, tensors, size - 8 - len(raw))
+    tensors = {name: _tensor(name, entry) for name, entry in entries.items()}
+    _check_offsets(tensors, size - 8 - len(raw))
     pairs = cast("dict[Any, Any]", metadata).items() if isinstance(metadata, dict) else ()
     return Header(tensors, {str(key): str(value) for key, value in pairs})
 
 
-def _header_bytes(path: Path, size: int, file: BinaryIO) -> bytes:
+def _header_bytes(size: int, file: BinaryIO) -> bytes:
     head = file.read(32)
     for magic, what in FOREIGN:
         if head.startswith(magic) and not head[8:9] == b"{":
-            raise ModelFileError(f"{path}: {what}")
+            raise ModelFileError(f"{what}")
     length = int.from_bytes(head[:8], "little")
     if size < 8 or not head[8:9] == b"{":
-        raise ModelFileError(f"{path}: this is no safetensors file ({size} bytes); download it again, or check the name")
+        raise ModelFileError(f"this is no safetensors file ({size} bytes); download it again, or check the name")
     if length > MAX_HEADER_BYTES:
-        raise ModelFileError(f"{path}: the header claims {length} bytes; the format allows {MAX_HEADER_BYTES}")
+        raise ModelFileError(f"the header claims {length} bytes; the format allows {MAX_HEADER_BYTES}")
     if 8 + length > size:
-        raise ModelFileError(f"{path}: the file is cut off inside its header ({size} bytes); download it again")
+        raise ModelFileError(f"the file is cut off inside its header ({size} bytes); download it again")
     file.seek(8)
     return file.read(length)
 
 
-def _tensor(path: Path, name: str, entry: Any) -> TensorInfo:
+def _tensor(name: str, entry: Any) -> TensorInfo:
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         numbers = (*shape, start, end)
         bits = BITS[dtype] * math.prod(shape)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: the header's entry for {name!r} cannot be read ({error!r})") from error
+        raise ModelFileError(f"the header's entry for {name!r} cannot be read ({error!r})") from error
     if any(type(n) is not int or n < 0 for n in numbers) or (end - start) * 8 != bits:
-        raise ModelFileError(f"{path}: the header's entry for {name!r} contradicts itself: {entry!r:.200}")
+        raise ModelFileError(f"the header's entry for {name!r} contradicts itself: {entry!r:.200}")
     return TensorInfo(dtype, tuple(shape), start, end)
 
 
-def _check_offsets(path: Path, tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
+def _check_offsets(tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
     at = 0
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if info.start != at:
             fault = "overlaps the tensor before it" if info.start < at else "leaves a hole before it"
-            raise ModelFileError(f"{path}: {name!r} {fault} (byte {info.start}, expected {at})")
+            raise ModelFileError(f"{name!r} {fault} (byte {info.start}, expected {at})")
         at = info.end
     if at > data_bytes:
         raise ModelFileError(
-            f"{path}: the file is cut off: its header promises {at:,} bytes of weights, {data_bytes:,} are there;"
+            f"the file is cut off: its header promises {at:,} bytes of weights, {data_bytes:,} are there;"
             " download it again"
         )
     if at < data_bytes:
-        raise ModelFileError(f"{path}: {data_bytes - at:,} bytes follow the last tensor; the file is damaged")
+        raise ModelFileError(f"{data_bytes - at:,} bytes follow the last tensor; the file is damaged")

@@ -49,7 +49,9 @@ def diffusers_names(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _modules(shapes: Shapes) -> list[str]:
-    return [name.removesuffix(".weight") for name, shape in shapes.items() if name.endswith(".weight") and len(shape) > 1]
+    return [
+        name.removesuffix(".weight") for name, shape in shapes.items() if name.endswith(".weight") and len(shape) > 1
+    ]
 
 
 def _kohya(prefix: str, module: str) -> str:

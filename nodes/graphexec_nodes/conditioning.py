@@ -16,6 +16,6 @@ def encode_text(text: Text, clip: Clip, runtime: Runtime) -> Conditioning:
         text: the prompt; `(words:1.2)` weighs them.
         clip: the text encoder.
     """
-    from graphexec.diffusion.text import encode_prompt
+    from graphexec.diffusion.encode import encode_prompt
 
     return encode_prompt(runtime, clip, text)

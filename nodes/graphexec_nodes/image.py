@@ -11,7 +11,6 @@ from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, WorkflowI
 from graphexec_nodes.sockets import PictureFile
 
 
-
 @node("SaveImage", category="image", display_name="Save Image")
 def save_image(images: Image, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "ComfyUI") -> Artifacts:
     """Save pictures as PNG files that hold the workflow they came from.

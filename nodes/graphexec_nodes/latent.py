@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-
-
 from graphexec.diffusion.types import Image, Latent, Vae
 from graphexec.node.decorator import node
 from graphexec.node.fields import BatchSize, Pixels
 from graphexec_nodes.sockets import Runtime
-
 
 
 @node("EmptyLatentImage", category="latent", display_name="Empty Latent Image")
@@ -20,7 +17,7 @@ def make_empty_latent(width: Pixels = 512, height: Pixels = 512, batch_size: Bat
         height: of the picture, in pixels.
         batch_size: how many pictures at once.
     """
-    from graphexec.diffusion.sampling.run import empty_latent
+    from graphexec.diffusion.images import empty_latent
 
     return empty_latent(width, height, batch_size)
 
@@ -33,7 +30,7 @@ def decode_latent(samples: Latent, vae: Vae, runtime: Runtime) -> Image:
         samples: the latents.
         vae: the VAE that they belong to.
     """
-    from graphexec.diffusion.codec_vae import vae_decode
+    from graphexec.diffusion.images import vae_decode
 
     return vae_decode(runtime, vae, samples)
 
@@ -46,6 +43,6 @@ def encode_picture(pixels: Image, vae: Vae, runtime: Runtime) -> Latent:
         pixels: the pictures; sides are cut to multiples of 8.
         vae: the VAE of the model that will denoise them.
     """
-    from graphexec.diffusion.codec_vae import vae_encode
+    from graphexec.diffusion.images import vae_encode
 
     return vae_encode(runtime, vae, pixels)

@@ -64,8 +64,9 @@ class EncoderLayer(nn.Module):
 class Embeddings(nn.Module):
     def __init__(self, layout: ClipLayout) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(layout.vocabulary, layout.width)
-        self.position_embedding = nn.Embedding(layout.positions, layout.width)
+        # Given a weight, `Embedding` draws none: on the meta device that alone costs a second of imports.
+        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(layout.vocabulary, layout.width))
+        self.position_embedding = nn.Embedding.from_pretrained(torch.empty(layout.positions, layout.width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]

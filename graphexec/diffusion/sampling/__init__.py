@@ -1,1 +1,1 @@
-"""TODO"""
+"""Schedules, noise, samplers and guidance."""

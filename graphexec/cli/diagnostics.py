@@ -1,0 +1,98 @@
+"""Shows diagnostics: as text for people, as JSON for programs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from graphexec.errors import Diagnostic
+
+JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint")
+"""The fields of a diagnostic that every reader of the JSON may count on; the rest follows them."""
+MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "column")
+LONGEST_DETAIL = 200
+RUN_LIBRARIES = frozenset({"numpy", "safetensors", "tokenizers", "torch"})
+
+
+def printable(text: str) -> str:
+    """The text without characters that would move a terminal's cursor or break the line."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but lines stay lines; those after the first are indented."""
+    return "\n    ".join(printable(line) for line in text.splitlines())
+
+
+def node_name(node: str, class_type: str | None = None, title: str | None = None) -> str:
+    """How a node is called in messages: `node 6 (KSampler "my sampler")`."""
+    named = [class_type or "", f'"{title}"' if title and title != class_type else ""]
+    inside = " ".join(part for part in named if part)
+    return printable(f"node {node} ({inside})" if inside else f"node {node}")
+
+
+def render(diagnostics: Iterable[Diagnostic], source: str = "") -> str:
+    """Diagnostics as text: a line each that starts with its place in the file, and indented details."""
+    return "\n".join(line for diagnostic in diagnostics for line in _lines(diagnostic, source))
+
+
+def _lines(diagnostic: Diagnostic, source: str) -> list[str]:
+    message = printable(diagnostic.message.removeprefix(f"{diagnostic.input}: "))  # the subject ends with it
+    head = f"{diagnostic.severity}: {_subject(diagnostic)}{message} [{diagnostic.code}]"
+    details = [
+        f"  {label}: {_short(text)}"
+        for label, text in (
+            ("expected", diagnostic.expected),
+            ("received", diagnostic.received),
+            ("hint", diagnostic.hint),
+        )
+        if text
+    ]
+    return [f"{_place(diagnostic, source)}{head}", *details]
+
+
+def _place(diagnostic: Diagnostic, source: str) -> str:
+    if not source:
+        return ""
+    parts = [printable(source)]
+    if diagnostic.line is not None:
+        parts += [str(diagnostic.line), str(diagnostic.column or 1)]
+    return ":".join(parts) + ": "
+
+
+def _subject(diagnostic: Diagnostic) -> str:
+    if diagnostic.node is None:
+        return ""
+    name = node_name(diagnostic.node, diagnostic.class_type, diagnostic.title)
+    return f"{name}.{printable(diagnostic.input)}: " if diagnostic.input is not None else f"{name}: "
+
+
+def _short(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
+
+
+def diagnostic_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """A diagnostic as JSON."""
+    return {name: getattr(diagnostic, name) for name in (*JSON_FIELDS, *MORE_JSON_FIELDS)}
+
+
+def counted(number: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def tally(diagnostics: Iterable[Diagnostic]) -> str:
+    """`2 errors, 1 warning`; nothing for none."""
+    found = Counter(diagnostic.severity for diagnostic in diagnostics)
+    return ", ".join(counted(found[severity], severity) for severity in ("error", "warning") if found[severity])
+
+
+def library_hint(message: str) -> str | None:
+    """What to do about an import that failed, if it is a library that only running needs."""
+    missing = re.search(r"No module named '(\w+)", message)
+    if missing is None or missing[1] not in RUN_LIBRARIES:
+        return None
+    return f"{missing[1]} is needed to run nodes: pip install 'graphexec[run]'"

@@ -1,0 +1,113 @@
+"""`--export NODE[:SLOT]=FILE`: writes what any node returned, so that other tools can compare it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphexec.errors import Diagnostic, OutputError, WorkflowError
+from graphexec.graph.overrides import resolve_node
+from graphexec.node.fields import Blocker
+
+if TYPE_CHECKING:
+    from graphexec.graph.execute import Result
+    from graphexec.graph.plan import Plan
+    from graphexec.graph.workflow import Workflow
+    from graphexec.node.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """An output to be written, and where to."""
+
+    node: str
+    slot: int
+    path: Path
+
+
+def parse_exports(texts: Iterable[str], workflow: Workflow, registry: Registry) -> tuple[Export, ...]:
+    """The exports asked for; raises WorkflowError with all that is wrong with them."""
+    exports: list[Export] = []
+    wrong: list[Diagnostic] = []
+    for text in texts:
+        try:
+            exports.append(_parse(text, workflow, registry))
+        except WorkflowError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise WorkflowError(wrong)
+    return tuple(exports)
+
+
+def _parse(text: str, workflow: Workflow, registry: Registry) -> Export:
+    place, equals, path = text.partition("=")
+    if not (place and equals and path):
+        raise _wrong("invalid_export", f"{text!r} does not say what to export", text)
+    node, slot = _node_and_slot(place, workflow)
+    export = Export(node, slot, Path(path))
+    _check(export, workflow, registry)
+    return export
+
+
+def _node_and_slot(place: str, workflow: Workflow) -> tuple[str, int]:
+    """Ids may hold colons: what names a node as a whole does, with slot 0."""
+    head, colon, tail = place.rpartition(":")
+    try:
+        return resolve_node(workflow, place), 0
+    except WorkflowError:
+        if not (colon and tail.isdecimal() and len(tail) < 10):
+            raise
+    return resolve_node(workflow, head), int(tail)
+
+
+def _check(export: Export, workflow: Workflow, registry: Registry) -> None:
+    from graphexec.diffusion.export import EXPORTS
+
+    node = workflow.nodes[export.node]
+    spec = registry.get(node.class_type)
+    if spec is None:
+        return
+    who: dict[str, Any] = {"node": node.id, "class_type": node.class_type, "title": node.title}
+    if export.slot >= len(spec.outputs):
+        has = ", ".join(f"{slot} {output.wire}" for slot, output in enumerate(spec.outputs)) or "none"
+        message = f"There is no output {export.slot} to export"
+        raise _wrong("output_slot_out_of_range", message, str(export.slot), expected=f"one of: {has}", hint=None, **who)
+    wire = spec.outputs[export.slot].wire
+    if wire not in EXPORTS:
+        message = f"Output {export.slot} is of type {wire}, which holds no tensors to export"
+        raise _wrong("not_exportable", message, wire, expected=f"one of: {', '.join(EXPORTS)}", hint=None, **who)
+
+
+def _wrong(code: str, message: str, received: str, **details: Any) -> WorkflowError:
+    details.setdefault("hint", "write NODE=FILE.safetensors or NODE:SLOT=FILE.safetensors, as 6:0=latent.safetensors")
+    return WorkflowError([Diagnostic(code=code, message=message, received=received, **details)])
+
+
+def write_exports(exports: Sequence[Export], plan: Plan, result: Result) -> dict[str, list[Path]]:
+    """Write the exports of nodes that did not fail; the files by node. Raises OutputError."""
+    written: dict[str, list[Path]] = {}
+    for export in exports:
+        outputs = result.outputs.get(plan.resolve(export.node))
+        if outputs is not None:
+            wire = plan.nodes[plan.resolve(export.node)].spec.outputs[export.slot].wire
+            written.setdefault(export.node, []).extend(_write(export, wire, outputs[export.slot]))
+    return written
+
+
+def _write(export: Export, wire: str, items: Sequence[Any]) -> list[Path]:
+    from graphexec.diffusion.export import write_export
+
+    if not items or any(isinstance(item, Blocker) for item in items):
+        raise OutputError(f"{export.path}: output {export.slot} of node {export.node} holds nothing to export")
+    names = [export.path] if len(items) == 1 else numbered(export.path, len(items))
+    for path, item in zip(names, items, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_export(path, wire, item)
+    return names
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """A name for each item of a list: `-0`, `-1` … before the suffix."""
+    return [path.with_name(f"{path.stem}-{place}{path.suffix}") for place in range(count)]

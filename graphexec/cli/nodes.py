@@ -1,0 +1,116 @@
+"""`graphexec nodes`: the help of nodes, as their signatures and docstrings say it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graphexec.cli.exits import ExitCode
+from graphexec.cli.options import App, json_option
+
+if TYPE_CHECKING:
+    from graphexec.node.registry import Registry
+    from graphexec.node.spec import InputSpec, NodeSpec
+
+
+@click.command("nodes", epilog="\b\nExamples:\n  graphexec nodes\n  graphexec nodes KSampler\n")
+@click.argument("name", required=False, metavar="[NAME]")
+@json_option("what is known of the nodes")
+@click.pass_context
+def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List the nodes there are, or explain the one called NAME."""
+    app: App = ctx.obj
+    registry = app.registry()
+    if name is not None and name not in registry:
+        near = registry.nearest(name)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`graphexec nodes` lists them all"
+        click.echo(f"error: there is no node {name!r}; {hint}", err=True)
+        ctx.exit(ExitCode.INVALID)
+    specs = [registry[each] for each in ([name] if name is not None else registry)]
+    if as_json:
+        click.echo(json.dumps({"nodes": [describe(spec) for spec in specs]}, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(explain(specs[0]) if name is not None else listing(registry)))
+
+
+def listing(registry: Registry) -> Iterator[str]:
+    """All nodes by category, a line each."""
+    by_category: dict[str, list[NodeSpec]] = {}
+    for name in registry:
+        spec = registry[name]
+        by_category.setdefault(spec.category or "other", []).append(spec)
+    width = max((len(name) for name in registry), default=0)
+    for category in sorted(by_category):
+        yield category
+        for spec in by_category[category]:
+            yield f"  {spec.name:<{width}}  {spec.description}".rstrip()
+
+
+def explain(spec: NodeSpec) -> Iterator[str]:
+    """The help of one node."""
+    display = f" - {spec.display_name}" if spec.display_name != spec.name else ""
+    yield f"{spec.name}{display}" + (f" ({spec.category})" if spec.category else "")
+    if spec.description:
+        yield f"  {spec.description}"
+    if spec.inputs:
+        yield "\ninputs:"
+    for given in spec.inputs.values():
+        yield f"  {given.name}: {_kind(given)}"
+        if given.tooltip:
+            yield f"      {given.tooltip}"
+    if spec.outputs:
+        yield "\noutputs:"
+    for slot, output in enumerate(spec.outputs):
+        named = f" {output.name}" if output.name != output.wire else ""
+        yield f"  {slot}{named}: {output.wire}{' (a list)' if output.is_list else ''}"
+    if spec.is_output:
+        yield "\nan output node: it runs for what it saves or shows"
+
+
+def _kind(given: InputSpec) -> str:
+    words = [given.expectation()]
+    if given.has_default and given.default is not None:
+        words.append(f"default {given.default!r}")
+    if given.optional:
+        words.append("optional")
+    if given.lazy:
+        words.append("computed only if the node asks for it")
+    if given.whole_list:
+        words.append("takes a whole list")
+    return ", ".join(words)
+
+
+def describe(spec: NodeSpec) -> dict[str, Any]:
+    """A node as JSON."""
+    return {
+        "name": spec.name,
+        "display_name": spec.display_name,
+        "category": spec.category,
+        "description": spec.description,
+        "output_node": spec.is_output,
+        "inputs": [_input_json(given) for given in spec.inputs.values()],
+        "outputs": [
+            {"slot": slot, "name": output.name, "type": output.wire, "list": output.is_list}
+            for slot, output in enumerate(spec.outputs)
+        ],
+    }
+
+
+def _input_json(given: InputSpec) -> dict[str, Any]:
+    return {
+        "name": given.name,
+        "type": given.wire,
+        "required": not given.optional,
+        "widget": given.widget,
+        "default": given.default if given.has_default else None,
+        "minimum": given.minimum,
+        "maximum": given.maximum,
+        "choices": None if given.choices is None else list(given.choices),
+        "folder": None if given.folder is None else given.folder.kind,
+        "lazy": given.lazy,
+        "list": given.whole_list,
+        "tooltip": given.tooltip,
+    }

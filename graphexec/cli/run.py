@@ -1,0 +1,290 @@
+"""`graphexec run`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from graphexec.cli.diagnostics import counted, diagnostic_json, library_hint, node_name, printable_lines, render
+from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
+from graphexec.cli.exports import Export, parse_exports, write_exports
+from graphexec.cli.interrupts import Stopped, stopping
+from graphexec.cli.loading import find_targets, output_nodes, read_changed
+from graphexec.cli.options import (
+    App,
+    Caching,
+    Changes,
+    Checks,
+    Places,
+    cache_options,
+    change_options,
+    check_options,
+    json_option,
+    place_options,
+    workflow_argument,
+)
+from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
+from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError
+
+if TYPE_CHECKING:
+    from graphexec.graph.context import Context
+    from graphexec.graph.events import Failed, Sink
+    from graphexec.graph.execute import Result
+    from graphexec.graph.plan import Plan
+    from graphexec.graph.workflow import Workflow
+    from graphexec.node.registry import Registry
+
+Shape = Literal["text", "quiet", "events", "json"]
+"""What goes to stdout: paths (with progress on stderr or without), events, or one document."""
+
+
+MOST_SHOWN = 5
+"""How many of the nodes that a failure spoiled are named."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run, as far as it got."""
+
+    file: str
+    workflow: Workflow | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    record: Record = field(default_factory=Record)
+    exported: Mapping[str, Sequence[Path]] = field(default_factory=dict[str, Sequence[Path]])
+    unexported: Sequence[Export] = ()
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    error: str | None = None
+    code: ExitCode = ExitCode.DONE
+
+    def name(self, node: str) -> str:
+        """How a node is called in messages."""
+        found = self.workflow.nodes.get(node) if self.workflow is not None else None
+        return node_name(node, found.class_type, found.title) if found is not None else node_name(node)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A workflow and what is to be done with it."""
+
+    registry: Registry
+    caching: Caching
+    output: Path
+    shape: Shape
+
+    def compile(
+        self, outcome: Outcome, changes: Changes, places: Places, checks: Checks, exports: Sequence[str]
+    ) -> tuple[Plan, tuple[Export, ...]]:
+        """Read and check the workflow; raises WorkflowError."""
+        from graphexec.graph.compile import check
+
+        workflow = outcome.workflow = read_changed(outcome.file, changes, self.registry)
+        wanted = parse_exports(exports, workflow, self.registry)
+        targets = find_targets(workflow, checks.targets) or None
+        if wanted:
+            roots = targets or output_nodes(workflow, self.registry)
+            targets = list(dict.fromkeys([*roots, *(export.node for export in wanted)]))
+        compiled = check(
+            workflow,
+            registry=self.registry,
+            folders=places.folders(self.output),
+            targets=targets,
+            strict=checks.strict,
+            fill_defaults=checks.fill_defaults,
+        )
+        if compiled.plan is None:
+            raise WorkflowError(compiled.diagnostics)
+        outcome.diagnostics = compiled.diagnostics
+        return compiled.plan, wanted
+
+    def execute(self, outcome: Outcome, plan: Plan, exports: Sequence[Export]) -> None:
+        """Run the plan and write the exports; raises what stops a run as a whole."""
+        from graphexec.graph.context import CancelToken
+
+        cancel = CancelToken()
+        guarded = Guarded((outcome.record, *self._sinks(outcome.name)), cancel)
+        context = self.caching.context(self.registry, guarded, output=self.output, cancel=cancel)
+        with stopping(cancel) as stopped:
+            result = _result(plan, context)
+            if result is not None:
+                outcome.texts = result.texts
+                outcome.exported = write_exports(exports, plan, result)
+                outcome.unexported = [each for each in exports if each.node not in outcome.exported]
+        if guarded.fault is not None:
+            raise guarded.fault
+        outcome.code = _code(stopped, result)
+
+    def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
+        progress = Bars(name) if sys.stderr.isatty() else Lines(name)
+        sinks: dict[Shape, tuple[Sink, ...]] = {
+            "text": (progress, paths),
+            "quiet": (paths,),
+            "events": (json_lines,),
+            "json": (progress,),
+        }
+        return sinks[self.shape]
+
+
+def _result(plan: Plan, context: Context) -> Result | None:
+    from graphexec.graph.execute import run
+
+    try:
+        return run(plan, context)
+    except Cancelled:
+        return None
+
+
+def _code(stopped: Stopped, result: Result | None) -> ExitCode:
+    if result is None:
+        return stopped.code or ExitCode.INTERRUPTED
+    return ExitCode.DONE if result.ok else ExitCode.FAILED
+
+
+@click.command(
+    "run",
+    epilog="\b\nExamples:\n"
+    "  graphexec run workflow.json\n"
+    '  graphexec run picture.png --set "KSampler.seed=7" --output pictures\n'
+    "  graphexec run workflow.json --export 6:0=latent.safetensors --json\n\n" + exit_codes_in_words(),
+)
+@workflow_argument
+@change_options
+@place_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="output",
+    show_default=True,
+    metavar="DIR",
+    help="Folder that output nodes write into.",
+)
+@check_options
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="NODE[:SLOT]=FILE",
+    help="Write what an output of a node returned to a .safetensors file. Repeatable.",
+)
+@cache_options
+@click.option("--events", type=click.Choice(["json"]), help="Print one event a line on stdout, and nothing else.")
+@json_option("the result")
+@click.option("--quiet", is_flag=True, help="Print nothing but the paths of files, and errors.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    workflow: str,
+    changes: Changes,
+    places: Places,
+    checks: Checks,
+    caching: Caching,
+    output: Path,
+    exports: tuple[str, ...],
+    events: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a workflow and print where its files went.
+
+    WORKFLOW is a file, a picture that holds one, or - for standard input. What has not changed since an earlier run
+    is taken from the cache.
+    """
+    begun = time.perf_counter()
+    if events and as_json:
+        raise click.UsageError("--events and --json both want stdout; choose one")
+    shape: Shape = "events" if events else "json" if as_json else "quiet" if quiet else "text"
+    app: App = ctx.obj
+    outcome = Outcome(workflow)
+    try:
+        job = Job(app.registry(), caching, output, shape)
+        plan, wanted = job.compile(outcome, changes, places, checks, exports)
+        if plan.diagnostics and not quiet:
+            click.echo(render(plan.diagnostics, workflow), err=True)
+        job.execute(outcome, plan, wanted)
+    except WorkflowError as error:
+        outcome.diagnostics, outcome.code = error.diagnostics, exit_code_of(error)
+        click.echo(render(_worth_showing(error.diagnostics, quiet), workflow), err=True)
+    except (GraphexecError, OSError) as error:
+        if not as_json or isinstance(error, BrokenPipeError):
+            raise
+        outcome.error, outcome.code = str(error), exit_code_of(error)
+    _show(outcome, shape, time.perf_counter() - begun)
+    ctx.exit(outcome.code)
+
+
+def _worth_showing(diagnostics: Sequence[Diagnostic], quiet: bool) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error" or not quiet]
+
+
+def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
+    """Print what is left to say once the run is over."""
+    if shape in ("text", "quiet"):
+        for path in (path for written in outcome.exported.values() for path in written):
+            click.echo(str(path))
+    if shape == "text":
+        for node, texts in outcome.texts.items():
+            click.echo(f"text of {outcome.name(node)}: " + "\n".join(texts), err=True)
+    for line in _troubles(outcome):
+        click.echo(line, err=True)
+    if shape == "json":
+        click.echo(json.dumps(_document(outcome, seconds), indent=2, ensure_ascii=False))
+
+
+def _troubles(outcome: Outcome) -> list[str]:
+    """What failed, and what did not run because of it."""
+    lines: list[str] = []
+    for failed in outcome.record.failed:
+        lines.append(f"error: {outcome.name(failed.node)}: {failed.error}: {printable_lines(failed.message)}")
+        if (hint := library_hint(failed.message)) is not None:
+            lines.append(f"  hint: {hint}")
+        spoiled = [node for node, because in outcome.record.skipped.items() if because == failed.node]
+        if spoiled:
+            more = f" and {len(spoiled) - MOST_SHOWN} more" if len(spoiled) > MOST_SHOWN else ""
+            shown = ", ".join(outcome.name(node) for node in spoiled[:MOST_SHOWN])
+            lines.append(f"  not run because of it: {shown}{more}")
+    lines += [
+        f"error: {export.path} is not written: {outcome.name(export.node)} did not run" for export in outcome.unexported
+    ]
+    if outcome.code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        lines.append(f"interrupted after {counted(len(outcome.record.executed), 'node')}")
+    return lines
+
+
+def _document(outcome: Outcome, seconds: float) -> dict[str, Any]:
+    record = outcome.record
+    return {
+        "status": outcome.code.name.lower(),
+        "files": _as_texts(record.files),
+        "exports": _as_texts(outcome.exported),
+        "texts": {node: list(texts) for node, texts in outcome.texts.items()},
+        "executed": list(record.executed),
+        "cached": record.cached,
+        "skipped": list(record.skipped),
+        "failures": [_failure(outcome, failed) for failed in record.failed],
+        "seconds": round(seconds, 3),
+        "error": outcome.error,
+        "diagnostics": [diagnostic_json(diagnostic) for diagnostic in outcome.diagnostics],
+    }
+
+
+def _as_texts(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    return {node: [str(path) for path in written] for node, written in files.items()}
+
+
+def _failure(outcome: Outcome, failed: Failed) -> dict[str, Any]:
+    node = outcome.workflow.nodes.get(failed.node) if outcome.workflow is not None else None
+    return {
+        "node": failed.node,
+        "class_type": failed.class_type,
+        "title": node.title if node is not None else None,
+        "error": failed.error,
+        "message": failed.message,
+        "hint": library_hint(failed.message),
+    }

@@ -1,0 +1,103 @@
+"""`graphexec validate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from graphexec.cli.diagnostics import counted, diagnostic_json, render, tally
+from graphexec.cli.exits import exit_code, exit_codes_in_words
+from graphexec.cli.loading import find_targets
+from graphexec.cli.options import App, Checks, Places, check_options, place_options
+from graphexec.errors import Diagnostic, WorkflowError
+
+if TYPE_CHECKING:
+    from graphexec.graph.folders import Folders
+    from graphexec.node.registry import Registry
+
+Reports = Mapping[str, tuple[Diagnostic, ...]]
+"""What was found in each file."""
+
+
+@click.command(
+    "validate",
+    epilog="\b\nExamples:\n"
+    "  graphexec validate workflow.json\n"
+    "  graphexec validate --format json --skip-files workflows/*.json\n\n" + exit_codes_in_words(),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print what was found.",
+)
+@click.option("--skip-files", is_flag=True, help="Do not look whether the model files are there.")
+@check_options
+@place_options
+@click.pass_context
+def command(
+    ctx: click.Context, *, files: tuple[str, ...], shape: str, skip_files: bool, checks: Checks, places: Places
+) -> None:
+    """Check workflows and print everything that is wrong with them.
+
+    FILE is a workflow, a picture that holds one, or - for standard input.
+    """
+    app: App = ctx.obj
+    registry, folders = app.registry(), places.folders()
+    reports: Reports = {file: examine(file, registry, folders, checks, not skip_files) for file in files}
+    click.echo(as_json(reports) if shape == "json" else as_text(reports))
+    ctx.exit(exit_code(diagnostic for found in reports.values() for diagnostic in found))
+
+
+def examine(
+    file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
+) -> tuple[Diagnostic, ...]:
+    """What is wrong with one file."""
+    from graphexec.graph.compile import check
+    from graphexec.graph.workflow import read_workflow
+
+    try:
+        workflow = read_workflow(file)
+        targets = find_targets(workflow, checks.targets) or None
+    except WorkflowError as error:
+        return error.diagnostics
+    return check(
+        workflow,
+        registry=registry,
+        folders=folders,
+        targets=targets,
+        strict=checks.strict,
+        fill_defaults=checks.fill_defaults,
+        check_files=check_files,
+    ).diagnostics
+
+
+def is_sound(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Whether a workflow with these diagnostics could run."""
+    return all(diagnostic.severity != "error" for diagnostic in diagnostics)
+
+
+def as_json(reports: Reports) -> str:
+    """The reports as one document."""
+    files = [
+        {"file": file, "ok": is_sound(found), "diagnostics": [diagnostic_json(each) for each in found]}
+        for file, found in reports.items()
+    ]
+    return json.dumps({"files": files}, indent=2)
+
+
+def as_text(reports: Reports) -> str:
+    """The reports as lines, the last of which sums them up."""
+    parts = [render(found, file) for file, found in reports.items() if found]
+    unsound = sum(not is_sound(found) for found in reports.values())
+    found = tally(diagnostic for found in reports.values() for diagnostic in found)
+    summary = f"{counted(len(reports), 'file')} checked, {unsound or 'none'} with errors" + (
+        f" ({found})" if found else ""
+    )
+    return "\n".join([*parts, summary])

@@ -1,0 +1,19 @@
+"""Faults of a computation itself, as opposed to those of its files."""
+
+from __future__ import annotations
+
+from graphexec.errors import GraphexecError
+
+__all__ = ["LatentError", "NonFiniteError", "StaleValue"]
+
+
+class NonFiniteError(GraphexecError):
+    """A result holds NaN or infinity; the message says which and where it arose."""
+
+
+class LatentError(GraphexecError):
+    """Latents, masks or pictures of a size or number of channels that the operation cannot take."""
+
+
+class StaleValue(GraphexecError):
+    """A cached recipe names a file that has been changed or removed since."""

@@ -1,0 +1,56 @@
+"""Files that are there whole or not at all, whenever the process is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["is_temporary", "sweep", "temporary", "write_atomic"]
+
+STALE_SECONDS = 3600
+"""A temporary file that has not changed for so long belongs to a process that was killed."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.gx-tmp")
+
+
+@contextmanager
+def temporary(folder: Path, chunks: Iterable[bytes | memoryview], *, fsync: bool) -> Generator[Path]:
+    """A new file in `folder` that holds `chunks`, on the disk itself with `fsync`. It is gone afterwards.
+
+    Raises OSError.
+    """
+    path = folder / f".{secrets.token_hex(16)}.gx-tmp"
+    try:
+        with path.open("xb") as file:
+            file.writelines(chunks)
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def write_atomic(path: Path, chunks: Iterable[bytes | memoryview], *, fsync: bool) -> None:
+    """Write a file, or replace it: other processes see the old one or the whole new one. Raises OSError."""
+    with temporary(path.parent, chunks, fsync=fsync) as written:
+        written.replace(path)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name was made by `temporary`."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def sweep(entries: Iterable[os.DirEntry[str]]) -> None:
+    """Remove temporary files that a killed process left among these."""
+    for entry in entries:
+        if is_temporary(entry.name):
+            with suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS:
+                    Path(entry.path).unlink()

@@ -1,0 +1,140 @@
+"""Where results are kept between runs: in memory, on disk, in both, or nowhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol, cast
+
+from graphexec.graph.call import Outputs
+from graphexec.graph.store import DiskStore
+
+__all__ = ["Cache", "MemoryCache", "NullCache", "TieredCache", "nbytes"]
+
+
+class Cache(Protocol):
+    """Keeps what nodes returned by 32-byte key; may forget anything at any time. Used from many threads."""
+
+    def get(self, key: bytes) -> Outputs | None:
+        """What was put under a key, if it is still there."""
+        ...
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        """Keep a result, if there is room for it."""
+        ...
+
+    def contains(self, key: bytes) -> bool:
+        """Whether `get` would likely find it; cheap, and no use of it."""
+        ...
+
+
+class NullCache:
+    """Keeps nothing."""
+
+    def get(self, key: bytes) -> Outputs | None:
+        return None
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        pass
+
+    def contains(self, key: bytes) -> bool:
+        return False
+
+
+class MemoryCache:
+    """Keeps the most recently used results, up to `max_bytes` together; a larger one is not kept at all."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, tuple[Outputs, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: bytes) -> Outputs | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        size = nbytes(outputs)
+        with self._lock:
+            self._bytes -= self._kept.pop(key, (None, 0))[1]
+            if size > self.max_bytes:
+                return
+            self._kept[key] = outputs, size
+            self._bytes += size
+            while self._bytes > self.max_bytes:
+                _, (_, freed) = self._kept.popitem(last=False)
+                self._bytes -= freed
+
+    def contains(self, key: bytes) -> bool:
+        return key in self._kept
+
+    @property
+    def bytes(self) -> int:
+        """How much is kept now."""
+        return self._bytes
+
+
+class TieredCache:
+    """Looks in memory, then on disk; what the disk had is in memory from then on."""
+
+    def __init__(self, memory: MemoryCache | None, disk: DiskStore | None) -> None:
+        self.memory = memory
+        self.disk = disk
+
+    def get(self, key: bytes) -> Outputs | None:
+        if self.memory is not None and (kept := self.memory.get(key)) is not None:
+            return kept
+        if self.disk is None:
+            return None
+        stored = cast("Outputs | None", self.disk.get(key))
+        if stored is not None and self.memory is not None:
+            self.memory.put(key, stored)
+        return stored
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        if self.memory is not None:
+            self.memory.put(key, outputs)
+        if self.disk is not None:
+            self.disk.put(key, outputs)
+
+    def contains(self, key: bytes) -> bool:
+        tiers = (self.memory, self.disk)
+        return any(tier is not None and tier.contains(key) for tier in tiers)
+
+
+def nbytes(value: Any) -> int:
+    """About how much memory a value holds, what it refers to counted once."""
+    seen: set[int] = set()
+    pending: list[Any] = [value]
+    total = 0
+    while pending:
+        item = pending.pop()
+        if id(item) not in seen:
+            seen.add(id(item))
+            total += _own_bytes(item)
+            pending.extend(_parts(item))
+    return total
+
+
+def _own_bytes(value: Any) -> int:
+    data = getattr(value, "nbytes", None)
+    return sys.getsizeof(value, 64) + (data if isinstance(data, int) else 0)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, list | tuple | set | frozenset):
+        return cast("Iterable[Any]", value)
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return [part for pair in pairs for part in pair]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return ()

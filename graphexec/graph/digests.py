@@ -1,0 +1,96 @@
+"""The content of files as SHA-256, remembered as long as the files do not change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from graphexec.errors import ModelFileError
+from graphexec.graph.atomic import write_atomic
+
+__all__ = ["FileDigests"]
+
+_Identity = list[int]
+
+RACY_NS = 2_000_000_000
+"""The coarsest clock of a file system: what was written so recently may change again without showing it."""
+
+
+class FileDigests:
+    """Hashes files once: a result counts as long as size, times and inode of the file are the same.
+
+    Args:
+        root: a folder that processes share, in which results are remembered under `files/`; None: in memory only.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self._folder = None if root is None else root.absolute() / "files"
+        self._known: dict[str, tuple[_Identity, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def digest(self, path: Path) -> bytes:
+        """SHA-256 of a file's content. Raises ModelFileError if it is not there or cannot be read."""
+        try:
+            real = str(path.resolve(strict=True))
+            return self._recall(real) or self._compute(real)
+        except FileNotFoundError:
+            raise ModelFileError(f"there is no file {path}") from None
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no file can have
+            raise ModelFileError(f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
+
+    def _recall(self, real: str) -> bytes | None:
+        identity = _identity(real)
+        known = self._known.get(real) or self._load(real)
+        if known is None or known[0] != identity:
+            return None
+        self._known[real] = known
+        return known[1]
+
+    def _compute(self, real: str) -> bytes:
+        with self._lock:
+            known = self._recall(real)  # another thread may have hashed it meanwhile
+            if known is not None:
+                return known
+            begun = time.time_ns()
+            before = _identity(real)
+            with Path(real).open("rb", buffering=0) as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+            if _identity(real) == before and before[1] < begun - RACY_NS:
+                self._known[real] = before, digest
+                self._save(real, before, digest)
+            return digest
+
+    def _place(self, folder: Path, real: str) -> Path:
+        return folder / f"{hashlib.sha256(os.fsencode(real)).hexdigest()}.json"
+
+    def _load(self, real: str) -> tuple[_Identity, bytes] | None:
+        if self._folder is None:
+            return None
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            record = json.loads(self._place(self._folder, real).read_bytes())
+            digest = bytes.fromhex(record["sha256"])
+            if record["path"] == real and len(digest) == hashlib.sha256().digest_size:
+                return list(record["identity"]), digest
+        return None
+
+    def _save(self, real: str, identity: _Identity, digest: bytes) -> None:
+        if self._folder is None:
+            return
+        record = {"path": real, "identity": identity, "sha256": digest.hex()}
+        with suppress(OSError):  # a memory that cannot be written costs time, nothing else
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomic(self._place(self._folder, real), [json.dumps(record).encode()], fsync=False)
+
+
+def _identity(real: str) -> _Identity:
+    """What changes when a file does: size, times of its content and of its entry in ns, inode. Raises OSError."""
+    found = Path(real).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(0, "it is not a regular file")
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

@@ -1,0 +1,224 @@
+"""Places the files that nodes make: numbered as ComfyUI numbers them, whole or not at all, never over another file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+
+from graphexec.errors import OutputError
+from graphexec.graph.atomic import sweep, temporary
+from graphexec.node.fields import Artifact, Artifacts
+
+__all__ = ["OutputFolder", "PublishedRecord"]
+
+_BATCH = "%batch_num%"
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+"""What Windows does not allow in a file name."""
+_FIELD = re.compile(r"%(year|month|day|hour|minute|second|width|height|date(?::[^%]*)?)%")
+_DATE_PART = re.compile(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?")
+_NO_LINKS = frozenset({errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
+"""What file systems without hard links answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRecord:
+    """Which files were published, and their content: enough to tell later whether they are still the same."""
+
+    files: tuple[tuple[str, int, bytes], ...]
+    """Path, size, SHA-256."""
+
+    @classmethod
+    def record(cls, paths: Iterable[Path]) -> PublishedRecord:
+        """Note files as they are now. Raises OutputError if one cannot be read."""
+        return cls(tuple(_describe(path) for path in paths))
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the files were."""
+        return tuple(Path(path) for path, _, _ in self.files)
+
+    def still_there(self) -> tuple[Path, ...] | None:
+        """The files, if every one is as it was; None if not."""
+        for path, size, digest in self.files:
+            try:
+                if Path(path).stat().st_size != size or _sha256(Path(path)) != digest:
+                    return None
+            except OSError:
+                return None
+        return self.paths
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """A folder that files are published in; it is made when the first one is."""
+
+    root: Path
+    now: Callable[[], datetime] = datetime.now
+
+    def publish(self, artifacts: Artifacts, names: Sequence[Path] = ()) -> tuple[Path, ...]:
+        """Write the files of an output node, each under the next free number of its prefix.
+
+        Args:
+            artifacts: `%year%`, `%width%`, `%date:yyyy-MM-dd%`, `%batch_num%` and the like in their prefixes are
+                replaced; those meant for the temp folder go to `temp` in this one.
+            names: where the same files were earlier; a name that is free again is used again.
+
+        Raises OutputError if a prefix leaves the folder, cannot be a file name, or the disk refuses; the files before
+        it stay.
+        """
+        earlier = names if len(names) == len(artifacts.files) else [None] * len(artifacts.files)
+        batch = _Batch(self.root.absolute(), self.now())
+        return tuple(
+            batch.publish(artifact, index, name)
+            for index, (artifact, name) in enumerate(zip(artifacts.files, earlier, strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The files of one node, which share a moment and take consecutive numbers."""
+
+    root: Path
+    now: datetime
+    numbers: dict[tuple[Path, str], Iterator[int]] = field(default_factory=dict[tuple[Path, str], Iterator[int]])
+
+    def publish(self, artifact: Artifact, index: int, earlier: Path | None) -> Path:
+        with _reported(artifact.prefix, self.root):
+            folder, stem = self._place(artifact)
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder, stem) not in self.numbers:
+                self.numbers[folder, stem] = count(_highest_number(folder, stem) + 1)
+            name = stem.replace(_BATCH, str(index))
+            paths = (folder / f"{name}_{number:05}_{artifact.suffix}" for number in self.numbers[folder, stem])
+            again = [earlier] if earlier is not None and _fits(earlier, folder, name, artifact.suffix) else []
+            with temporary(folder, [artifact.data], fsync=True) as written:
+                return next(path for path in chain(again, paths) if _claim(written, path))
+
+    def _place(self, artifact: Artifact) -> tuple[Path, str]:
+        """The folder, and the name without its number. Raises OutputError."""
+        prefix = _expand(artifact, self.now).replace("\\", "/")
+        parts = [part for part in prefix.split("/") if part not in ("", ".")]
+        base = self.root / "temp" if artifact.folder == "temp" else self.root
+        folder = base.joinpath(*parts[:-1])
+        bad = _FORBIDDEN.search(prefix + artifact.suffix)
+        if bad is not None:
+            raise OutputError(
+                f"the file name prefix {artifact.prefix!r} has the character {bad.group()!r}, which file names may not"
+                " have everywhere; leave it out"
+            )
+        if prefix.startswith("/") or ".." in parts or not folder.resolve().is_relative_to(base.resolve()):
+            raise OutputError(
+                f"the file name prefix {artifact.prefix!r} leads out of the output folder {base};"
+                " name a place inside it, or choose another output folder"
+            )
+        return folder, parts[-1] if parts else ""
+
+
+def _expand(artifact: Artifact, now: datetime) -> str:
+    values = {
+        "year": f"{now.year}",
+        "month": f"{now.month:02}",
+        "day": f"{now.day:02}",
+        "hour": f"{now.hour:02}",
+        "minute": f"{now.minute:02}",
+        "second": f"{now.second:02}",
+        "width": f"{artifact.width}",
+        "height": f"{artifact.height}",
+        "date": _date("yyyy-MM-dd", now),
+    }
+
+    def value(match: re.Match[str]) -> str:
+        name, _, pattern = match.group(1).partition(":")
+        return _date(pattern, now) if pattern else values[name]
+
+    return _FIELD.sub(value, artifact.prefix)
+
+
+def _date(pattern: str, now: datetime) -> str:
+    values = {"M": now.month, "d": now.day, "h": now.hour, "m": now.minute, "s": now.second}
+
+    def value(match: re.Match[str]) -> str:
+        part = match.group()
+        if part[0] == "y":
+            return f"{now.year:04}"[-len(part) :]
+        return str(values[part[0]]).zfill(len(part))
+
+    return _DATE_PART.sub(value, pattern)
+
+
+def _highest_number(folder: Path, stem: str) -> int:
+    """The highest number that a file of this name has, 0 if there is none; as ComfyUI counts."""
+    literal = (re.escape(os.path.normcase(part)) for part in stem.split(_BATCH))
+    numbered = re.compile("[0-9]+".join(literal) + "_([0-9]+)(?:_|$)")
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    sweep(entries)
+    found = (numbered.match(os.path.normcase(entry.name)) for entry in entries)
+    return max((int(match.group(1)) for match in found if match), default=0)
+
+
+def _fits(path: Path, folder: Path, name: str, suffix: str) -> bool:
+    """Whether a file could have got this path."""
+    numbered = re.escape(name) + "_[0-9]{5,}_" + re.escape(suffix)
+    return path.parent == folder and re.fullmatch(numbered, path.name) is not None
+
+
+def _claim(written: Path, path: Path) -> bool:
+    """Give a finished file its final name, unless the name is taken."""
+    try:
+        path.hardlink_to(written)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _claim_without_links(written, path)
+    return True
+
+
+def _claim_without_links(written: Path, path: Path) -> bool:
+    # A rename would replace a file that is there; whoever holds the claim may look first.
+    claim = path.with_name(f".{path.name}.gx-claim")
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        if path.exists() or path.is_symlink():
+            return False
+        written.replace(path)
+    finally:
+        claim.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def _reported(prefix: str, root: Path) -> Generator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: a loop of links
+        place = getattr(error, "filename2", None) or getattr(error, "filename", None) or root
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"{place} cannot be written (file name prefix {prefix!r}, output folder {root}): {why}"
+        ) from error
+
+
+def _describe(path: Path) -> tuple[str, int, bytes]:
+    try:
+        return str(path.absolute()), path.stat().st_size, _sha256(path)
+    except OSError as error:
+        raise OutputError(f"the output file {path} cannot be read: {error.strerror}") from error
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

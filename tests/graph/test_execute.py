@@ -1,0 +1,433 @@
+"""Running: order, caching, lists, lazy inputs, blockers, expansion, async nodes, failures, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from running import REGISTRY, Bench, Nodes, planned, workflow
+
+from graphexec.errors import Cancelled, NodeError
+from graphexec.graph import events
+from graphexec.graph.cache import MemoryCache
+from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.context import CancelToken, Context
+from graphexec.graph.execute import run, run_async, stream
+from graphexec.graph.folders import Folders
+
+SUM: Nodes = {
+    "a": ("Int", {"value": 2}),
+    "b": ("Int", {"value": 3}),
+    "sum": ("Add", {"a": ["a", 0], "b": ["b", 0]}),
+    "show": ("Show", {"source": ["sum", 0]}),
+}
+
+
+def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
+    return ("Show", {"source": source})
+
+
+class TestOrder:
+    def test_a_workflow_runs_through(self, bench: Bench) -> None:
+        result = bench.run(SUM)
+        assert result.texts == {"show": ("5",)}
+        assert result.executed == ("a", "b", "sum", "show")
+        assert result.ok
+
+    def test_only_what_outputs_need_runs(self, bench: Bench) -> None:
+        bench.run({**SUM, "spare": ("Int", {"value": 9})})
+        assert "Int 9" not in bench.log
+
+    def test_a_target_alone_runs(self, bench: Bench) -> None:
+        result = bench.run(SUM, targets=["sum"])
+        assert result.value("sum") == 5
+        assert not result.texts
+
+    def test_identical_nodes_run_once(self, bench: Bench) -> None:
+        result = bench.run({**SUM, "b": ("Int", {"value": 2})})
+        assert bench.log.count("Int 2") == 1
+        assert result.texts == {"show": ("4",)}
+
+    def test_events_tell_the_story(self, bench: Bench) -> None:
+        bench.run(SUM)
+        kinds = [type(event).__name__ for event in bench.events]
+        assert kinds == ["Planned", *["Started", "Finished"] * 4, "Completed"]
+        assert bench.seen(events.Completed)[0].executed == 4
+
+    def test_values_are_let_go_after_their_last_use(self, bench: Bench) -> None:
+        result = bench.run(SUM)
+        assert set(result.outputs) == {"show"}
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def test_any_graph_runs_each_node_once_and_cached_equals_uncached(self, data: st.DataObject) -> None:
+        count = data.draw(st.integers(1, 12))
+        nodes: dict[str, tuple[str, dict[str, Any]]] = {"0": ("Int", {"value": 1})}
+        for place in range(1, count):
+            a, b = data.draw(st.integers(0, place - 1)), data.draw(st.integers(0, place - 1))
+            nodes[str(place)] = ("Add", {"a": [str(a), 0], "b": [str(b), 0]})
+        targets = [str(count - 1), str(data.draw(st.integers(0, count - 1)))]
+        plain, keeping = Bench(), Bench(cache=MemoryCache(2**20))
+        expected = [0] * count
+        expected[0] = 1
+        for place in range(1, count):
+            inputs = nodes[str(place)][1]
+            expected[place] = expected[int(inputs["a"][0])] + expected[int(inputs["b"][0])]
+        for bench in (plain, keeping, keeping):
+            result = bench.run(nodes, targets)
+            names = [planned(nodes, targets=targets).resolve(name) for name in targets]
+            assert [result.value(name) for name in names] == [expected[int(name)] for name in targets]
+            assert len(set(result.executed)) == len(result.executed)
+
+
+class TestCache:
+    def test_a_second_run_computes_nothing(self, cached_bench: Bench) -> None:
+        cached_bench.run(SUM)
+        result = cached_bench.run(SUM)
+        assert cached_bench.log == []
+        assert result.executed == ()
+        assert result.texts == {"show": ("5",)}
+        assert set(result.cached) == set(SUM)
+
+    def test_only_what_changed_runs_again(self, cached_bench: Bench) -> None:
+        cached_bench.run(SUM)
+        result = cached_bench.run({**SUM, "b": ("Int", {"value": 4})})
+        assert cached_bench.log == ["Int 4", "Add 2 4", "Show 6"]
+        assert "a" in result.cached
+
+    def test_node_ids_do_not_matter(self, cached_bench: Bench) -> None:
+        cached_bench.run(SUM)
+        renamed = {f"x{name}": kind for name, kind in workflow(SUM).items()}
+        for node in renamed.values():
+            node["inputs"] = {k: [f"x{v[0]}", v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()}
+        cached_bench.run({name: (node["class_type"], node["inputs"]) for name, node in renamed.items()})
+        assert cached_bench.log == []
+
+    def test_a_node_that_asks_for_its_id_is_not_shared(self, cached_bench: Bench) -> None:
+        nodes: Nodes = {"x": ("WhoAmI", {}), "y": ("WhoAmI", {}), "sx": shown(["x", 0]), "sy": shown(["y", 0])}
+        assert cached_bench.run(nodes).texts == {"sx": ("x",), "sy": ("y",)}
+        cached_bench.run(nodes)
+        assert cached_bench.log == []
+
+    def test_equal_numbers_of_other_types_are_other_values(self, cached_bench: Bench) -> None:
+        for value, text in ((1, "1"), (1.0, "1.0"), (True, "True")):
+            assert cached_bench.run({"s": ("Show", {"source": value})}).texts == {"s": (text,)}
+
+    def test_a_fingerprint_decides(self, cached_bench: Bench) -> None:
+        def watch(path: str) -> Nodes:
+            return {"w": ("Watch", {"path": path}), "s": shown(["w", 0])}
+
+        cached_bench.run(watch("here"))
+        cached_bench.run(watch("here"))
+        assert cached_bench.log == []
+        cached_bench.run(watch("never"))
+        cached_bench.run(watch("never"))
+        assert cached_bench.log == ["Watch never", "Show never"]
+
+    def test_settings_of_resources_enter_the_key(self, cached_bench: Bench) -> None:
+        cached_bench.run(SUM)
+        plan = planned(SUM)
+        assert run(plan, replace(cached_bench.context, settings={"device": "cuda"})).executed == tuple(plan.nodes)
+
+
+class TestLists:
+    def test_a_node_runs_for_each_item(self, bench: Bench) -> None:
+        nodes: Nodes = {"r": ("Range", {"n": 3}), "add": ("Add", {"a": ["r", 0], "b": 10}), "s": shown(["add", 0])}
+        assert bench.run(nodes).texts == {"s": ("10", "11", "12")}
+
+    def test_shorter_lists_repeat_their_last_item(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "long": ("Range", {"n": 4}),
+            "short": ("Range", {"n": 2}),
+            "add": ("Add", {"a": ["long", 0], "b": ["short", 0]}),
+            "s": shown(["add", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("0", "2", "3", "4")}
+
+    def test_a_list_input_takes_the_whole_list(self, bench: Bench) -> None:
+        nodes: Nodes = {"r": ("Range", {"n": 4}), "sum": ("Sum", {"values": ["r", 0]}), "s": shown(["sum", 0])}
+        assert bench.run(nodes).texts == {"s": ("6",)}
+        assert bench.log[0] == "Sum [0, 1, 2, 3]"
+
+    def test_an_empty_list_runs_nothing(self, bench: Bench) -> None:
+        nodes: Nodes = {"r": ("Range", {"n": 0}), "add": ("Add", {"a": ["r", 0], "b": 1}), "s": shown(["add", 0])}
+        assert bench.run(nodes).ok
+        assert bench.log == []
+
+    def test_the_single_value_of_a_list_is_refused(self, bench: Bench) -> None:
+        result = bench.run({"r": ("Range", {"n": 2})}, targets=["r"])
+        assert result.outputs["r"] == ([0, 1],)
+        with pytest.raises(ValueError, match="list of 2"):
+            result.value("r")
+
+    def test_named_outputs_have_slots(self, bench: Bench) -> None:
+        result = bench.run({"h": ("Halve", {"value": 7}), "s": shown(["h", 1])}, targets=["h", "s"])
+        assert (result.value("h", 0), result.value("h", 1)) == (3, 4)
+        assert result.texts == {"s": ("4",)}
+
+
+class TestLazy:
+    NODES: Nodes = {
+        "yes": ("Int", {"value": 1}),
+        "no": ("Int", {"value": 2}),
+        "choose": ("Choose", {"first": True, "yes": ["yes", 0], "no": ["no", 0]}),
+        "s": shown(["choose", 0]),
+    }
+
+    def test_the_branch_not_taken_does_not_run(self, bench: Bench) -> None:
+        assert bench.run(self.NODES).texts == {"s": ("1",)}
+        assert bench.log == ["Int 1", "Choose", "Show 1"]
+
+    def test_a_constant_is_there_at_once(self, bench: Bench) -> None:
+        nodes: Nodes = {"choose": ("Choose", {"first": False, "yes": 1, "no": 8}), "s": shown(["choose", 0])}
+        assert bench.run(nodes).texts == {"s": ("8",)}
+
+    def test_a_deep_chain_of_lazy_nodes_does_not_recurse(self, bench: Bench) -> None:
+        nodes: dict[str, Any] = {"0": ("Int", {"value": 5})}
+        for place in range(1, 3000):
+            nodes[str(place)] = ("Choose", {"first": True, "yes": [str(place - 1), 0], "no": 0})
+        assert bench.run(nodes, targets=["2999"]).value("2999") == 5
+
+    def test_a_failure_in_the_branch_spoils_the_node(self, bench: Bench) -> None:
+        result = bench.run({**self.NODES, "yes": ("Fail", {"value": 1})})
+        assert set(result.failures) == {"yes"}
+        assert result.skipped == ("choose", "s")
+
+    def test_a_failure_in_the_other_branch_does_not(self, bench: Bench) -> None:
+        assert bench.run({**self.NODES, "no": ("Fail", {"value": 1})}).ok
+
+    def test_a_blocked_branch_blocks_the_node(self, bench: Bench) -> None:
+        nodes = {**self.NODES, "yes": ("Gate", {"value": 1, "open": False})}
+        result = bench.run(nodes)
+        assert result.ok
+        assert not result.texts
+
+
+class TestBlockers:
+    def gate(self, *, message: str = "") -> Nodes:
+        return {
+            "i": ("Int", {"value": 1}),
+            "gate": ("Gate", {"value": ["i", 0], "open": False, "message": message}),
+            "add": ("Add", {"a": ["gate", 0], "b": 1}),
+            "s": shown(["add", 0]),
+            "other": shown(["i", 0]),
+        }
+
+    def test_what_is_blocked_does_not_run(self, bench: Bench) -> None:
+        result = bench.run(self.gate())
+        assert result.texts == {"other": ("1",)}
+        assert result.ok
+        assert not bench.seen(events.Blocked)
+
+    def test_a_message_is_told_once(self, bench: Bench) -> None:
+        bench.run(self.gate(message="closed today"))
+        assert bench.seen(events.Blocked) == [events.Blocked("add", "closed today")]
+
+    def test_blocks_are_per_item(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "even": ("Range", {"n": 2}),
+            "open": ("Same", {"value": ["even", 0]}),
+            "gate": ("Gate", {"value": ["r", 0], "open": True}),
+            "s": shown(["gate", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("0", "1", "2")}
+
+    def test_a_blocked_result_is_not_kept(self, cached_bench: Bench) -> None:
+        cached_bench.run(self.gate(message="closed"))
+        cached_bench.run(self.gate(message="closed"))
+        assert len(cached_bench.seen(events.Blocked)) == 1
+
+
+class TestExpansion:
+    def test_a_node_stands_for_its_graph(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "i": ("Int", {"value": 4}),
+            "twice": ("AddTwice", {"a": ["i", 0], "b": 3}),
+            "s": shown(["twice", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("10",)}
+        assert bench.log == ["Int 4", "Add 4 3", "Add 7 3", "Show 10"]
+
+    def test_it_may_expand_to_itself_a_thousand_times(self, bench: Bench) -> None:
+        nodes: Nodes = {"loop": ("Repeat", {"times": 1000, "value": 1}), "s": shown(["loop", 0])}
+        assert bench.run(nodes).texts == {"s": ("1001",)}
+
+    def test_the_expanding_node_is_kept(self, cached_bench: Bench) -> None:
+        nodes: Nodes = {"loop": ("Repeat", {"times": 5, "value": 1}), "s": shown(["loop", 0])}
+        cached_bench.run(nodes)
+        assert cached_bench.run(nodes).executed == ()
+
+    def test_each_item_of_a_list_expands(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "loop": ("Repeat", {"times": ["r", 0], "value": 10}),
+            "s": shown(["loop", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("10", "11", "12")}
+
+    @pytest.mark.parametrize(
+        ("what", "message"),
+        [
+            ("class", "`Add`"),
+            ("input", "no input 'c'"),
+            ("missing", "Add.a"),
+            ("range", "bigger than max"),
+            ("cycle", "cycle"),
+            ("results", "0 results"),
+        ],
+    )
+    def test_a_graph_that_cannot_run_is_the_nodes_failure(self, bench: Bench, what: str, message: str) -> None:
+        result = bench.run({"b": ("Broken", {"what": what}), "s": shown(["b", 0])})
+        assert message in str(result.failures["b"])
+
+
+class TestAsync:
+    def test_async_nodes_run_at_once(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "a": ("Later", {"value": 1, "turns": 5}),
+            "b": ("Later", {"value": 2, "turns": 1}),
+            "sum": ("Add", {"a": ["a", 0], "b": ["b", 0]}),
+            "s": shown(["sum", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("3",)}
+        assert bench.log[:2] == ["start 1", "start 2"]
+
+    def test_each_item_of_a_list_is_awaited_in_order(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "later": ("Later", {"value": ["r", 0], "turns": 1}),
+            "s": shown(["later", 0]),
+        }
+        assert bench.run(nodes).texts == {"s": ("0", "1", "2")}
+
+    def test_a_run_inside_an_event_loop_works(self, bench: Bench) -> None:
+        async def inside() -> int:
+            return bench.run({"a": ("Later", {"value": 7})}, targets=["a"]).value("a")
+
+        assert asyncio.run(inside()) == 7
+
+    def test_the_async_twin(self, bench: Bench) -> None:
+        assert asyncio.run(run_async(planned(SUM), bench.context)).texts == {"show": ("5",)}
+
+    def test_cancelling_the_task_stops_the_run(self, bench: Bench) -> None:
+        entered = threading.Event()
+
+        def on_event(event: events.Event) -> None:
+            if isinstance(event, events.Progressed):
+                entered.set()
+
+        async def cancel_soon() -> None:
+            plan = planned({"long": ("Long", {"steps": 10**9})}, targets=["long"])
+            task = asyncio.create_task(run_async(plan, Context(on_event=on_event)))
+            await asyncio.to_thread(entered.wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(cancel_soon())
+
+
+class TestFailures:
+    NODES: Nodes = {
+        "i": ("Int", {"value": 1}),
+        "bad": ("Fail", {"value": ["i", 0], "message": "broken tooth"}),
+        "after": ("Add", {"a": ["bad", 0], "b": 1}),
+        "lost": shown(["after", 0]),
+        "fine": shown(["i", 0]),
+    }
+
+    def test_independent_outputs_are_not_spoiled(self, bench: Bench) -> None:
+        result = bench.run(self.NODES)
+        assert result.texts == {"fine": ("1",)}
+        assert not result.ok
+        assert set(result.skipped) == {"after", "lost"}
+
+    def test_the_failure_names_the_node_and_keeps_the_cause(self, bench: Bench) -> None:
+        failure = bench.run(self.NODES).failures["bad"]
+        assert str(failure) == "node bad (Fail): broken tooth"
+        assert isinstance(failure.__cause__, RuntimeError)
+
+    def test_asking_for_its_value_raises_it(self, bench: Bench) -> None:
+        result = bench.run(self.NODES, targets=["bad"])
+        with pytest.raises(NodeError, match="broken tooth"):
+            result.value("bad")
+
+    @pytest.mark.parametrize("what", ["few", "number"])
+    def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
+        result = bench.run({"b": ("Bad", {"what": what}), "s": shown(["b", 0])})
+        assert "declares 2 outputs" in str(result.failures["b"])
+
+    def test_warnings_of_nodes_are_told(self, bench: Bench) -> None:
+        bench.run({"m": ("Mutter", {"text": "hm"}), "s": shown(["m", 0])})
+        assert bench.seen(events.Warned) == [events.Warned("m", "hm")]
+
+
+class TestCancellation:
+    def test_it_stops_within_one_step_and_keeps_what_is_done(self, cached_bench: Bench) -> None:
+        token = CancelToken()
+        seen: list[events.Event] = []
+
+        def on_event(event: events.Event) -> None:
+            seen.append(event)
+            if isinstance(event, events.Progressed) and event.done == 3:
+                token.cancel()
+
+        nodes: Nodes = {"a": ("Int", {"value": 3}), "l": ("Long", {"steps": ["a", 0]}), "x": ("Long", {"steps": 9})}
+        context = replace(cached_bench.context, on_event=on_event, cancel=token)
+        with pytest.raises(Cancelled):
+            run(planned({**nodes, "s": shown(["x", 0]), "t": shown(["l", 0])}), context)
+        steps = [event.done for event in seen if isinstance(event, events.Progressed)]
+        assert steps[-1] == 3
+        assert isinstance(seen[-1], events.Interrupted)
+
+    def test_a_node_may_stop_the_run(self, bench: Bench) -> None:
+        with pytest.raises(Cancelled):
+            bench.run({"s": ("Stop", {"value": 1}), "t": shown(["s", 0])})
+
+    def test_a_child_token_follows_its_parent_only(self) -> None:
+        parent = CancelToken()
+        child = CancelToken(parent)
+        child.cancel()
+        assert not parent.cancelled
+        other = CancelToken(parent)
+        parent.cancel()
+        assert other.cancelled
+
+
+class TestStream:
+    def test_events_come_by_iterator(self, bench: Bench) -> None:
+        seen = list(stream(planned(SUM), bench.context))
+        assert isinstance(seen[0], events.Planned)
+        assert isinstance(seen[-1], events.Completed)
+
+    def test_leaving_the_iterator_stops_the_run(self) -> None:
+        run_events = stream(planned({"long": ("Long", {"steps": 10**9})}, targets=["long"]), Context())
+        for event in run_events:
+            if isinstance(event, events.Progressed):
+                break
+        run_events.close()  # type: ignore[attr-defined]
+
+
+class TestIsolation:
+    def test_two_contexts_share_nothing(self) -> None:
+        first, second = Bench(cache=MemoryCache(2**20)), Bench(cache=MemoryCache(2**20))
+        first.run(SUM)
+        second.run(SUM)
+        assert first.log == second.log
+
+    def test_one_plan_runs_on_many_threads(self) -> None:
+        plan = compile_workflow(workflow(SUM), registry=REGISTRY, folders=Folders.from_roots())
+        results: list[Any] = []
+        context = Context(cache=MemoryCache(2**20))
+        threads = [threading.Thread(target=lambda: results.append(run(plan, context).texts)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [{"show": ("5",)}] * 8

@@ -1,0 +1,146 @@
+"""Settings of inputs: which node they mean, what they say, and all that is wrong with them at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.graph.overrides import JsonText, apply_overrides, parse_set, read_set_file, resolve_node
+from graphexec.graph.workflow import Link, Workflow, WorkflowNode, read_workflow
+
+NODES: dict[str, Any] = {
+    "1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["4", 0]}, "_meta": {"title": "First pass"}},
+    "2": {"class_type": "KSampler", "inputs": {"seed": 2}, "_meta": {"title": "Second pass"}},
+    "3": {"class_type": "VAEDecode", "inputs": {}, "_meta": {"title": "4"}},
+    "4": {"class_type": "Loader", "inputs": {}, "_meta": {"title": "v1.5"}},
+    "5": {"class_type": "A", "inputs": {}, "_meta": {"title": "twin"}},
+    "6": {"class_type": "B", "inputs": {}, "_meta": {"title": "twin"}},
+    "7": {"inputs": {}},
+}
+
+
+@pytest.fixture
+def workflow() -> Workflow:
+    return read_workflow(NODES)
+
+
+def whole_number(node: WorkflowNode, name: str, text: str) -> Any:
+    if not text.isdecimal():
+        raise WorkflowError([Diagnostic(code="invalid_input_type", message=f"{text} is no number", node=node.id)])
+    return int(text)
+
+
+def wrong(call: Any, *args: Any) -> list[tuple[str, str | None]]:
+    with pytest.raises(WorkflowError) as caught:
+        call(*args)
+    return [(d.code, d.received) for d in caught.value.diagnostics]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "settings.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ref", "node"), [("4", "4"), ("Second pass", "2"), ("VAEDecode", "3"), ("v1.5", "4"), ("B", "6")]
+)
+def test_a_node_goes_by_id_then_title_then_class(workflow: Workflow, ref: str, node: str) -> None:
+    assert resolve_node(workflow, ref) == node
+
+
+def test_what_names_no_node_is_refused_with_a_guess(workflow: Workflow) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        resolve_node(workflow, "Secnd pass")
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.hint) == ("unknown_node", "did you mean Second pass?")
+    assert wrong(resolve_node, workflow, "7") == [("unknown_node", "7")]
+
+
+@pytest.mark.parametrize(("ref", "ids"), [("KSampler", "1, 2"), ("twin", "5, 6")])
+def test_what_names_several_lists_them(workflow: Workflow, ref: str, ids: str) -> None:
+    with pytest.raises(WorkflowError, match=f"'{ref}': {ids}") as caught:
+        resolve_node(workflow, ref)
+    assert caught.value.diagnostics[0].code == "ambiguous_node"
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("6.seed=42", ("6", "seed", "42")),
+        ("First pass.seed=1", ("First pass", "seed", "1")),
+        ("v1.5.name=a.b=c", ("v1.5", "name", "a.b=c")),
+        ("6.text=", ("6", "text", "")),
+        ('6.model=["4", 0]', ("6", "model", '["4", 0]')),
+    ],
+)
+def test_a_setting_is_split_at_the_last_dot_before_the_first_equals(setting: str, parts: tuple[str, str, str]) -> None:
+    assert parse_set(setting) == parts
+
+
+@pytest.mark.parametrize("setting", ["", "6", "6.seed", "seed=1", ".seed=1", "6.=1", "a=b.c"])
+def test_a_setting_without_its_parts_is_refused(setting: str) -> None:
+    assert wrong(parse_set, setting) == [("invalid_setting", setting)]
+
+
+def test_texts_are_converted_and_json_is_taken_as_it_is(workflow: Workflow, tmp_path: Path) -> None:
+    file = {
+        "1.text": "42",
+        "2": {"model": ["4", 1], "sizes": {"__value__": [1, 2]}, "a.b": {"c": 1}},
+        "v1.5.x": None,
+        "3.y": {"__value__": {"z": 1}},
+    }
+    settings = [parse_set("1.seed=7"), *read_set_file(written(tmp_path, json.dumps(file))), ("1", "seed", "8")]
+    after = apply_overrides(workflow, settings, whole_number)
+    assert after.nodes["1"].inputs == {"seed": 8, "model": Link("4", 0), "text": "42"}
+    assert type(after.nodes["1"].inputs["text"]) is str
+    assert after.nodes["2"].inputs == {"seed": 2, "model": Link("4", 1), "sizes": [1, 2], "a.b": {"c": 1}}
+    assert (after.nodes["4"].inputs, after.nodes["3"].inputs) == ({"x": None}, {"y": {"z": 1}})
+    assert workflow.nodes["1"].inputs["seed"] == 1
+
+
+def test_a_link_is_replaced_and_a_converter_may_make_one(workflow: Workflow) -> None:
+    def linking(node: WorkflowNode, name: str, text: str) -> Any:
+        return Link(*json.loads(text))
+
+    assert apply_overrides(workflow, [("1", "model", 5)], whole_number).prompt["1"]["inputs"]["model"] == 5
+    after = apply_overrides(workflow, [("2", "seed", '["4", 0]')], linking)
+    assert after.prompt["2"]["inputs"]["seed"] == ["4", 0]
+
+
+def test_all_bad_settings_come_at_once(workflow: Workflow) -> None:
+    settings = [("9", "a", "1"), ("1", "seed", "x"), ("1", "seed", "5"), ("2", "model", [4, 0]), ("twin", "a", "1")]
+    with pytest.raises(WorkflowError) as caught:
+        apply_overrides(workflow, settings, whole_number)
+    found = [(d.code, d.node) for d in caught.value.diagnostics]
+    assert found == [
+        ("unknown_node", None),
+        ("invalid_input_type", "1"),
+        ("bad_linked_input", "2"),
+        ("ambiguous_node", None),
+    ]
+    assert '["4", 0]' in (caught.value.diagnostics[2].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("[]", ["invalid_setting"]),
+        ('{"seed": 1, ".x": 2, "6.": 3}', ["invalid_setting"] * 3),
+        ('{"6.seed": NaN, "6.cfg": 1, "6.cfg": 2}', ["not_finite_number", "duplicate_key"]),
+        ('{"6.seed": 1,}', ["invalid_json"]),
+        ("", ["empty_file"]),
+    ],
+)
+def test_bad_files_of_settings(tmp_path: Path, text: str, codes: list[str]) -> None:
+    assert [code for code, _ in wrong(read_set_file, written(tmp_path, text))] == codes
+
+
+def test_texts_out_of_a_file_are_marked(tmp_path: Path) -> None:
+    ((ref, name, value),) = read_set_file(written(tmp_path, '{"6.text": "a"}'))
+    assert (ref, name, value) == ("6", "text", "a")
+    assert isinstance(value, JsonText)
