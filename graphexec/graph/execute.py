@@ -350,6 +350,8 @@ class Execution:
     def _wake(self, name: str) -> None:
         del self.waiting[name]
         for consumer in self.consumers.pop(name, ()):
+            if consumer in self.spoiled:
+                continue
             self.waiting[consumer] -= 1
             if self.waiting[consumer] == 0:
                 heapq.heappush(self.ready, (self.rank[consumer], consumer))
@@ -397,7 +399,8 @@ class Execution:
             if current in self.spoiled:
                 continue
             self.spoiled[current] = because
-            self.waiting.pop(current, None)
+            if self.waiting.pop(current, None) is not None:
+                self._release(wire.node for wire in self.nodes[current].wires)
             pending.extend(self.consumers.pop(current, ()))
             if self._shown(current) != because:
                 self.context.on_event(events.Skipped(self._shown(current), because))

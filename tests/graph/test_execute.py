@@ -348,6 +348,16 @@ class TestFailures:
         assert not result.ok
         assert set(result.skipped) == {"after", "lost"}
 
+    def test_a_node_with_one_failed_and_one_good_source_is_skipped(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "bad": ("Fail", {"value": 1}),
+            "i": ("Int", {"value": 1}),
+            "slow": ("Later", {"value": ["i", 0]}),
+            "sum": ("Add", {"a": ["bad", 0], "b": ["slow", 0]}),
+            "s": shown(["sum", 0]),
+        }
+        assert bench.run(nodes).skipped == ("sum", "s")
+
     def test_the_failure_names_the_node_and_keeps_the_cause(self, bench: Bench) -> None:
         failure = bench.run(self.NODES).failures["bad"]
         assert str(failure) == "node bad (Fail): broken tooth"
