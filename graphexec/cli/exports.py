@@ -46,7 +46,7 @@ def _parse(text: str, workflow: Workflow, registry: Registry) -> Export:
     if not (place and equals and path):
         raise _wrong("invalid_export", f"{text!r} does not say what to export", text)
     node, slot = _node_and_slot(place, workflow)
-    export = Export(node, slot, Path(path))
+    export = Export(node, slot, Path(path).absolute())
     _check(export, workflow, registry)
     return export
 

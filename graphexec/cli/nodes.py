@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @click.command("nodes", epilog="\b\nExamples:\n  graphexec nodes\n  graphexec nodes KSampler\n")
 @click.argument("name", required=False, metavar="[NAME]")
-@json_option("what is known of the nodes")
+@json_option("the nodes, as ComfyUI's /object_info shows them,")
 @click.pass_context
 def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """List the nodes there are, or explain the one called NAME."""
+    from graphexec.node.views import object_info
+
     app: App = ctx.obj
     registry = app.registry()
     if name is not None and name not in registry:
@@ -31,7 +33,7 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         ctx.exit(ExitCode.INVALID)
     specs = [registry[each] for each in ([name] if name is not None else registry)]
     if as_json:
-        click.echo(json.dumps({"nodes": [describe(spec) for spec in specs]}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({spec.name: object_info(spec) for spec in specs}, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(explain(specs[0]) if name is not None else listing(registry)))
 
@@ -81,36 +83,3 @@ def _kind(given: InputSpec) -> str:
     if given.whole_list:
         words.append("takes a whole list")
     return ", ".join(words)
-
-
-def describe(spec: NodeSpec) -> dict[str, Any]:
-    """A node as JSON."""
-    return {
-        "name": spec.name,
-        "display_name": spec.display_name,
-        "category": spec.category,
-        "description": spec.description,
-        "output_node": spec.is_output,
-        "inputs": [_input_json(given) for given in spec.inputs.values()],
-        "outputs": [
-            {"slot": slot, "name": output.name, "type": output.wire, "list": output.is_list}
-            for slot, output in enumerate(spec.outputs)
-        ],
-    }
-
-
-def _input_json(given: InputSpec) -> dict[str, Any]:
-    return {
-        "name": given.name,
-        "type": given.wire,
-        "required": not given.optional,
-        "widget": given.widget,
-        "default": given.default if given.has_default else None,
-        "minimum": given.minimum,
-        "maximum": given.maximum,
-        "choices": None if given.choices is None else list(given.choices),
-        "folder": None if given.folder is None else given.folder.kind,
-        "lazy": given.lazy,
-        "list": given.whole_list,
-        "tooltip": given.tooltip,
-    }

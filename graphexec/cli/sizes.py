@@ -14,7 +14,7 @@ def show_size(size: int) -> str:
     value, unit = float(size), 0
     while value >= 999.5 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
-    return f"{size} B" if unit == 0 else f"{value:.3g} {UNITS[unit]}"
+    return f"{value:.3g} {UNITS[unit]}" if value < 999.5 else f"{value:.0f} {UNITS[unit]}"
 
 
 def parse_size(text: str) -> int:

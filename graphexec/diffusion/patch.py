@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from graphexec.diffusion.types import Clip, LoraPatch, Model, WeightsFile
 from graphexec.errors import ModelFileError
-from graphexec.lora.coverage import Coverage, lora_coverage
-from graphexec.lora.formats import LoraModule, add_module, read_modules
+from graphexec.lora.coverage import Coverage, lora_coverage, match_modules
+from graphexec.lora.formats import LoraModule, add_module
 from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
 
-__all__ = ["Delta", "Loaded", "deltas_by_weight", "load_lora", "patched_weight"]
+__all__ = ["Delta", "Loaded", "LoraReader", "deltas_by_weight", "load_lora", "patched_weight"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,10 @@ def load_lora(
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
-    file = WeightsFile.of(path)
     unet, text, header = _shapes(model), _shapes(clip), read_header(path)
     with in_file(path):
         coverage = lora_coverage(unet, text, header)
-    return Loaded(model and model.patched(file, strength_model), clip and clip.patched(file, strength_clip), coverage)
+    return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
 
 
 def deltas_by_weight(
@@ -60,12 +58,10 @@ def deltas_by_weight(
     Raises `ModelFileError` if a file is gone, has changed, or does not fit `shapes`.
     """
     found: dict[str, list[Delta]] = {}
-    modules = {file: _modules(file) for file in {patch.file for patch in patches}}
+    matched = {file: _matched(file, aliases, shapes) for file in {patch.file for patch in patches}}
     for patch in patches:
-        for name, module in modules[patch.file].items():
-            if name in aliases:
-                _check_elements(patch.file, module, shapes[aliases[name]])
-                found.setdefault(aliases[name], []).append(Delta(patch.file, module, patch.strength))
+        for weight, module in matched[patch.file].items():
+            found.setdefault(weight, []).append(Delta(patch.file, module, patch.strength))
     return {weight: tuple(deltas) for weight, deltas in found.items()}
 
 
@@ -93,16 +89,11 @@ def _shapes(recipe: Model | Clip | None) -> dict[str, tuple[int, ...]] | None:
     return None if recipe is None else strip_prefix(read_header(recipe.file.path).shapes, recipe.prefix)
 
 
-def _modules(file: WeightsFile) -> dict[str, LoraModule]:
+def _matched(file: WeightsFile, aliases: Mapping[str, str], shapes: Shapes) -> dict[str, LoraModule]:
     if not file.is_current():
         raise ModelFileError(
             f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
         )
-    shapes = read_header(file.path).shapes
+    lora = read_header(file.path).shapes
     with in_file(file.path):
-        return read_modules(shapes)[0]
-
-
-def _check_elements(file: WeightsFile, module: LoraModule, shape: tuple[int, ...]) -> None:
-    if (module.out_features, module.in_features) != shape[:2] or module.elements != math.prod(shape):
-        raise ModelFileError(f"{file.path}: LoRA module {module.name!r} does not fit a weight of shape {shape}")
+        return match_modules(lora, shapes, aliases)

@@ -111,6 +111,11 @@ class LoraPatch:
     file: WeightsFile
     strength: float
 
+    @classmethod
+    def of(cls, path: Path, strength: float) -> Self:
+        """The file as it is now; `ModelFileError` if there is none."""
+        return cls(WeightsFile.of(path), strength)
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -121,9 +126,9 @@ class Model:
     prefix: str
     patches: tuple[LoraPatch, ...] = ()
 
-    def patched(self, file: WeightsFile, strength: float) -> Model:
-        """This model with one more LoRA; strength 0 gives the model itself."""
-        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch(file, strength)))
+    def patched(self, path: Path, strength: float) -> Model:
+        """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""
+        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +141,9 @@ class Clip:
     patches: tuple[LoraPatch, ...] = ()
     last_layer: int = -1
 
-    def patched(self, file: WeightsFile, strength: float) -> Clip:
-        """This text encoder with one more LoRA; strength 0 gives the encoder itself."""
-        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch(file, strength)))
+    def patched(self, path: Path, strength: float) -> Clip:
+        """This text encoder with one more LoRA, whose file is not read yet; strength 0 gives the encoder itself."""
+        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
 
 
 @dataclass(frozen=True, slots=True)

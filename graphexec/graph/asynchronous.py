@@ -9,7 +9,7 @@ from typing import Any
 
 from graphexec.errors import Cancelled
 from graphexec.graph.boundary import Raised
-from graphexec.graph.call import Arguments, Collected, find_blocker
+from graphexec.graph.call import Arguments, Collected
 from graphexec.graph.context import CancelToken
 from graphexec.node.fields import Blocker
 from graphexec.node.spec import NodeSpec
@@ -62,9 +62,8 @@ class AsyncCalls:
 async def _call_all(spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> Collected:
     """Call a node for each set of arguments, all at once; results keep their order."""
     collected = Collected.empty(spec)
-    calls = list(arguments)
-    blockers = [find_blocker(values) for values in calls]
-    pending = [spec.function(**values) for values, blocker in zip(calls, blockers, strict=True) if blocker is None]
+    blockers = [arguments.blocker(call) for call in range(len(arguments))]
+    pending = [spec.function(**arguments.of(call)) for call, blocker in enumerate(blockers) if blocker is None]
     returned: Iterator[Any] = iter(await asyncio.gather(*pending))
     for call, blocker in enumerate(blockers):
         if blocker is not None:

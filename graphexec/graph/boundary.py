@@ -22,5 +22,5 @@ def attempt(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         return function(**arguments)
     except Cancelled:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a node raises is the node's failure, not the run's
         return Raised(error)

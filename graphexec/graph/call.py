@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ BLOCKED = Blocker()
 
 
 class Suspend(BaseException):
-    """Leaves a node that called a lazy input whose value is not there yet. Not an Exception: nodes must not catch it."""
+    """Leaves a node that called a lazy input whose value is not there yet; no Exception, so that nodes let it pass."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -105,9 +105,11 @@ class Arguments:
     """The arguments of every call of one node."""
 
     fixed: dict[str, Any]
-    """Hidden inputs, whole lists and lazy inputs: the same in each call, except that lazy ones know their call."""
-    mapped: dict[str, list[Any]]
-    lazy: Mapping[str, Callable[[int], Any]] = field(default_factory=dict[str, Callable[[int], Any]])
+    """What is the same in each call: hidden inputs, and lazy ones that are constants."""
+    mapped: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    whole: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    """Inputs that take their list as it is."""
+    lazy: dict[str, Callable[[int], Any]] = field(default_factory=dict[str, Callable[[int], Any]])
 
     def __len__(self) -> int:
         """How many calls: as many as the longest list has items, and none where a list is empty."""
@@ -118,17 +120,22 @@ class Arguments:
             longest = max(longest, len(items))
         return longest
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for call in range(len(self)):
-            yield self.of(call)
-
     def of(self, call: int) -> dict[str, Any]:
         """The arguments of one call; a shorter list repeats its last item."""
         values = {name: items[min(call, len(items) - 1)] for name, items in self.mapped.items()}
         for name, value in self.lazy.items():
             values[name] = _bind(value, call)
+        values.update(self.whole)
         values.update(self.fixed)
         return values
+
+    def blocker(self, call: int) -> Blocker | None:
+        """The first blocked value of a call."""
+        for items in self.mapped.values():
+            item = items[min(call, len(items) - 1)]
+            if isinstance(item, Blocker):
+                return item
+        return first_blocker(item for items in self.whole.values() for item in items) if self.whole else None
 
 
 def gather(
@@ -143,55 +150,40 @@ def gather(
         need: the outputs of a lazy source, or Suspend.
     """
     inputs = planned.spec.inputs
-    arguments = Arguments(hidden, {})
+    arguments = Arguments(hidden)
     for name, value in planned.constants.items():
-        _place(arguments, name, [value], whole_list=inputs[name].whole_list)
         if inputs[name].lazy:
-            arguments.mapped.pop(name, None)
             arguments.fixed[name] = _constant(value)
-    lazy: dict[str, Callable[[int], Any]] = {}
-    for name, source, slot, is_lazy in planned.wires:
-        if is_lazy:
-            lazy[name] = _lazy(source, slot, need, whole_list=inputs[name].whole_list)
         else:
-            _place(arguments, name, values[source][slot], whole_list=inputs[name].whole_list)
-    arguments.lazy = lazy
+            (arguments.whole if inputs[name].whole_list else arguments.mapped)[name] = [value]
+    for name, source, slot, lazy in planned.wires:
+        whole_list = inputs[name].whole_list
+        if lazy:
+            arguments.lazy[name] = _lazy(source, slot, need, whole_list=whole_list)
+        else:
+            (arguments.whole if whole_list else arguments.mapped)[name] = values[source][slot]
     return arguments
 
 
 def call_all(spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> Collected | Raised:
     """Call a node for each set of arguments; calls with a blocked value do not happen and yield blockers."""
     collected = Collected.empty(spec)
-    for call, values in enumerate(arguments):
-        blocker = find_blocker(values)
+    for call in range(len(arguments)):
+        blocker = arguments.blocker(call)
         if blocker is not None:
             on_block(blocker)
             collected.block()
             continue
-        returned = attempt(spec.function, values)
+        returned = attempt(spec.function, arguments.of(call))
         failure = returned if isinstance(returned, Raised) else collected.add(call, returned)
         if failure is not None:
             return failure
     return collected
 
 
-def find_blocker(values: Mapping[str, Any]) -> Blocker | None:
-    """The first blocked value among a call's arguments, whole lists included."""
-    for value in values.values():
-        if isinstance(value, Blocker):
-            return value
-        if type(value) is list:
-            blocked = [item for item in cast("list[Any]", value) if isinstance(item, Blocker)]
-            if blocked:
-                return blocked[0]
-    return None
-
-
-def _place(arguments: Arguments, name: str, items: list[Any], *, whole_list: bool) -> None:
-    if whole_list:
-        arguments.fixed[name] = items
-    else:
-        arguments.mapped[name] = items
+def first_blocker(items: Iterable[Any]) -> Blocker | None:
+    """The first blocked value among some."""
+    return next((item for item in items if isinstance(item, Blocker)), None)
 
 
 def _constant(value: Any) -> Callable[[], Any]:
@@ -205,11 +197,11 @@ def _bind(value: Callable[[int], Any], call: int) -> Callable[[], Any]:
 def _lazy(source: str, slot: int, need: Callable[[str], Outputs], *, whole_list: bool) -> Callable[[int], Any]:
     def value(call: int) -> Any:
         items = need(source)[slot]
-        item = items if whole_list else items[min(call, len(items) - 1)]
-        blocker = find_blocker({"": item})
+        taken = items if whole_list else [items[min(call, len(items) - 1)]]
+        blocker = first_blocker(taken)
         if blocker is not None:
             raise LazyBlocked(blocker)
-        return item
+        return items if whole_list else taken[0]
 
     return value
 

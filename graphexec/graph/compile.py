@@ -256,4 +256,5 @@ def _graph(nodes: Mapping[str, PlannedNode]) -> nx.DiGraph[str]:
         for wire in planned.wires:
             by_source[wire.node] = (*by_source.get(wire.node, ()), wire)
         graph.add_edges_from((source, name, {"wires": wires}) for source, wires in by_source.items())
-    return nx.freeze(graph)
+    nx.freeze(graph)  # pyright: ignore[reportUnknownMemberType]
+    return graph

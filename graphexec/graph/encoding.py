@@ -203,6 +203,9 @@ _WRITERS: Mapping[type[Any], Callable[[_Writer, Any], Token]] = {
 
 # Reading
 
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
+"""What code raises that is given values of another shape than it expects."""
+
 
 @dataclass(slots=True)
 class _Reader:
@@ -231,7 +234,7 @@ def decode(tokens: Sequence[Token], blobs: Sequence[memoryview], codecs: Mapping
         for token in tokens:
             source.stack.append(_READERS[token[0]](source, *token[1:]) if type(token) is list else _scalar(token))
         (value,) = source.stack
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _SENSELESS as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from error
     return value
 

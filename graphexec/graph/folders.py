@@ -240,13 +240,19 @@ def _inside(path: Path, roots: Iterable[Path]) -> bool:
 def _nearest(name: str, names: Sequence[str]) -> tuple[str, ...]:
     wanted = name.replace("\\", "/").casefold()
     folded = {known.casefold(): known for known in names}
-    moved = [known for fold, known in folded.items() if fold.rpartition("/")[2] == wanted.rpartition("/")[2]]
     pieces = _pieces(wanted)
     # difflib takes 60 µs a name, and there are folders of thousands.
     likely = heapq.nlargest(50, folded, key=lambda fold: len(pieces & _pieces(fold)))
     alike = [folded[fold] for fold in difflib.get_close_matches(wanted, likely, n=3)]
-    exact = [folded[wanted]] if wanted in folded else []
-    return tuple(dict.fromkeys([*exact, *moved, *alike]))[:3]
+    stem, suffix = _stem(wanted)
+    namesakes = [fold for fold in folded if _stem(fold)[0] == stem]
+    namesakes.sort(key=lambda fold: (fold != wanted, _stem(fold)[1] != suffix, fold))
+    return tuple(dict.fromkeys([*(folded[fold] for fold in namesakes), *alike]))[:3]
+
+
+def _stem(name: str) -> tuple[str, str]:
+    stem, _, suffix = name.rpartition("/")[2].rpartition(".")
+    return stem, suffix
 
 
 def _pieces(text: str) -> set[str]:
@@ -294,7 +300,7 @@ def _read_sections(yaml_path: Path) -> list[_Section]:
     except OSError as error:
         raise FolderError(f"{yaml_path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise FolderError(f"{yaml_path} is not YAML: {error}") from error
+        raise FolderError(f"{yaml_path} cannot be read as YAML: {error}") from error
     sections = _mapping(document, f"{yaml_path}")
     return [_section(yaml_path, name, body) for name, body in sections.items()]
 

@@ -48,11 +48,11 @@ def canonical(value: Any, digests: Mapping[Path, bytes] | None = None) -> bytes:
 
     Files enter by their content, looked up in `digests`, or else by name. Raises Unhashable.
     """
-    kind: type[Any] = type(value)
+    kind = cast("type[Any]", type(value))
     if kind is str:
         return b"s" + value.encode("utf-8", "surrogatepass")
     if kind is int:
-        return b"i%d" % value
+        return b"i%x" % value  # hexadecimal has no limit of digits
     if kind is float:
         return b"f" + value.hex().encode()
     if kind is bool:

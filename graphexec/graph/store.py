@@ -40,6 +40,7 @@ _TAG_TEXT = (
 _OURS = frozenset({_TAG, "v1", "files"})
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"[0-9a-f]{62}\.gx")
+_LEDGER = re.compile(rb"([0-9]{1,18}\n)+")
 
 Report = Callable[[Path, str], None]
 
@@ -84,7 +85,7 @@ class DiskStore:
     Args:
         root: made when the first result is stored, for its owner alone.
         codecs: for classes beyond the built-in ones.
-        max_bytes: kept to within a quarter of what was free, times the number of processes that write at once.
+        max_bytes: of all entries together.
         on_drop: told of each entry that was damaged and is removed.
         on_problem: told of each result that could not be stored or read.
 
@@ -106,6 +107,7 @@ class DiskStore:
         self._on_drop = on_drop
         self._on_problem = on_problem
         self._home = self.root / "v1"
+        self._ledger = self._home / "ledger"
         self._prefix = f"{self._home}{os.sep}"
         self._lock = threading.Lock()
         self._room = 0
@@ -167,7 +169,7 @@ class DiskStore:
         Raises CacheError if the folder cannot be read.
         """
         with self._usable():
-            return self._shrink(self.max_bytes if max_bytes is None else max_bytes)[0]
+            return self._shrink(self.max_bytes if max_bytes is None else max_bytes)
 
     def verify(self) -> VerifyReport:
         """Read every entry and remove those that are damaged. Raises CacheError if the folder cannot be read."""
@@ -191,7 +193,7 @@ class DiskStore:
         Raises CacheError if the folder cannot be changed.
         """
         with self._usable():
-            removed, _ = self._shrink(0)
+            removed = self._shrink(0)
             for shard in self._shards():
                 for entry in _listed(shard):
                     if is_temporary(entry.name):
@@ -213,35 +215,58 @@ class DiskStore:
         try:
             write_atomic(path, chunks, fsync=False)
         except FileNotFoundError:
-            _refuse_foreign(self.root)
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._home.mkdir(mode=0o700, exist_ok=True)
+            self._make_home()
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if not (self.root / _TAG).exists():
-                write_atomic(self.root / _TAG, [_TAG_TEXT], fsync=False)
             write_atomic(path, chunks, fsync=False)
 
+    def _make_home(self) -> None:
+        _refuse_foreign(self.root)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._home.mkdir(mode=0o700, exist_ok=True)
+        if not (self.root / _TAG).exists():
+            write_atomic(self.root / _TAG, [_TAG_TEXT], fsync=False)
+
     def _make_room(self, size: int) -> None:
-        """Let `size` more bytes in; the folder is measured only when a quarter of what was free has been used."""
+        """Let `size` more bytes in.
+
+        Measuring a folder of 100,000 entries takes a second. So there is a ledger: what was there when it was last
+        measured, and a line for each hundredth of the limit that some process took for what it would write since.
+        """
         with self._lock:
             if size > self._room:
-                _, left = self._shrink(min(self.max_bytes * 9 // 10, self.max_bytes - size))
-                self._room = max((self.max_bytes - left) // 4, size)
+                share = max(size, self.max_bytes // 100)
+                if self._claimed() + share > self.max_bytes:
+                    self._shrink(min(self.max_bytes * 9 // 10, self.max_bytes - share))
+                with self._ledger.open("ab") as ledger:
+                    ledger.write(b"%d\n" % share)
+                self._room = share
             self._room -= size
 
-    def _shrink(self, limit: int) -> tuple[Removed, int]:
-        """Remove the least recently used until `limit` bytes are left; also says how many those are."""
+    def _claimed(self) -> int:
+        """How many bytes there are at most, as far as the ledger knows."""
+        try:
+            text = self._ledger.read_bytes()
+        except FileNotFoundError:
+            self._make_home()
+            return self.max_bytes
+        return sum(map(int, text.split())) if _LEDGER.fullmatch(text) else self.max_bytes
+
+    def _shrink(self, limit: int) -> Removed:
+        """Remove the least recently used until `limit` bytes are left."""
         for shard in self._shards():
             sweep(_listed(shard))
         entries = sorted(self._entries())
-        total = sum(size for _, size, _ in entries)
-        count, freed = 0, 0
+        left = sum(size for _, size, _ in entries)
+        removed = Removed()
         for _, size, path in entries:
-            if total - freed <= limit:
+            if left <= limit:
                 break
             Path(path).unlink(missing_ok=True)
-            count, freed = count + 1, freed + size
-        return Removed(count, freed), total - freed
+            left -= size
+            removed = Removed(removed.entries + 1, removed.bytes + size)
+        if self._home.exists():
+            write_atomic(self._ledger, [b"%d\n" % left], fsync=False)
+        return removed
 
     def _shards(self) -> list[Path]:
         return [Path(entry.path) for entry in _listed(self._home) if _SHARD.fullmatch(entry.name)]

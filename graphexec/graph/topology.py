@@ -77,15 +77,10 @@ def cycles(sources: Sources, order: Sequence[str]) -> list[list[str]]:
         if node not in done:
             graph.add_edges_from((node, source) for source in needs if source not in done)
     place = {node: index for index, node in enumerate(sources)}
-    knots = [knot for knot in nx.strongly_connected_components(graph) if _is_knot(graph, knot)]
+    knots = [knot for knot in nx.strongly_connected_components(graph) if len(knot) > 1 or graph.has_edge(*knot, *knot)]
     starts = sorted((min(knot, key=place.__getitem__), knot) for knot in knots)
     starts.sort(key=lambda start: place[start[0]])
     return [_cycle_through(start, knot, sources) for start, knot in starts]
-
-
-def _is_knot(graph: Mapping[str, Mapping[str, object]], knot: set[str]) -> bool:
-    node = next(iter(knot))
-    return len(knot) > 1 or node in graph[node]
 
 
 def _cycle_through(start: str, knot: set[str], sources: Sources) -> list[str]:

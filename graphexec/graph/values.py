@@ -71,16 +71,23 @@ def show(value: Any) -> str:
 
 
 def _convert(wire: str, value: Any) -> tuple[Any, str | None]:
-    """The value as the first type of the union that takes it, and what was lost on the way."""
+    """The value as the first type of the union that takes it whole, or that takes it; and what was lost on the way."""
     hints: list[str] = []
+    lossy: tuple[Any, str | None] | None = None
     for name in wire.split(","):
         converter = CONVERTERS.get(name.strip())
         if converter is None:
             continue
         try:
-            return converter(value)
+            converted = converter(value)
         except _NotConvertibleError as error:
             hints.append(str(error))
+            continue
+        if converted[1] is None:
+            return converted
+        lossy = lossy or converted
+    if lossy is not None:
+        return lossy
     raise _NotConvertibleError(hints[0] if hints else f"link it to an output of type {wire}")
 
 
@@ -91,7 +98,7 @@ def _to_int(value: Any) -> tuple[int, str | None]:
         return value, None
     if isinstance(value, float) and math.isfinite(value):
         whole = int(value)
-        return whole, None if whole == value else f"{value} is cut down to {whole}"
+        return whole, None if value.is_integer() else f"{value} is cut down to {whole}"
     if isinstance(value, str):
         try:
             whole = int(value)
@@ -181,7 +188,7 @@ def _check_range(spec: InputSpec, value: Any) -> list[Problem]:
 def _check_choice(spec: InputSpec, value: Any) -> Checked:
     choices = spec.choices or ()
     for choice in choices:
-        if choice == value and type(choice) is type(value):
+        if choice == value and isinstance(choice, bool) is isinstance(value, bool):  # JSON does not tell 1.0 from 1
             return Checked(choice)
     return Checked(value, (Problem("value_not_in_list", *not_in_list(value, [str(choice) for choice in choices])),))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from graphexec.lora.formats import LoraModule, read_modules
 from graphexec.lora.header import Header, Shapes, in_file, read_header
 from graphexec.lora.keys import text_aliases, unet_aliases
 
-__all__ = ["Coverage", "lora_coverage", "lora_facts"]
+__all__ = ["Coverage", "lora_coverage", "lora_facts", "match_modules"]
 
 FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 SHORT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
@@ -39,21 +40,32 @@ def lora_coverage(unet: Shapes | None, text: Shapes | None, lora: Header) -> Cov
     """Match a LoRA file with the weights of a UNet and a text encoder (their names without prefixes).
 
     None leaves that network out, and what the file has for it counts as used. Raises `ModelFileError` if nothing
-    matches, or if a module matches a weight of another shape: the file is then for another family of models.
+    matches, or if a module does not fit the weight it matches: the file is then for another family of models.
     """
     modules, strangers = _read(lora)
-    for_unet, for_text = unet_aliases(unet or {}), text_aliases(text or {})
-    in_unet, in_text = _match(modules, for_unet), _match(modules, for_text)
+    in_unet = match_modules(lora.shapes, unet or {}, unet_aliases(unet or {}))
+    in_text = match_modules(lora.shapes, text or {}, text_aliases(text or {}))
     matched = {module.name for module in (*in_unet.values(), *in_text.values())}
     aside = {name for name in modules if _left_out(name, unet, text)}
     if not matched | aside:
-        raise ModelFileError(f"this LoRA changes nothing in this model: {_families(modules, unet)}")
-    _check_shapes(in_unet, unet or {}, _families(modules, unet))
-    _check_shapes(in_text, text or {}, _families(modules, unet))
-    _check_strangers(strangers, for_unet | for_text)
+        raise ModelFileError(f"this LoRA changes nothing in this model: {_families(modules, unet or {})}")
     known = [module for name, module in modules.items() if name in matched | aside]
     lost = [module for name, module in modules.items() if name not in matched | aside]
     return Coverage(in_unet, in_text, _tensors(known), (*_tensors(lost), *strangers))
+
+
+def match_modules(lora: Shapes, network: Shapes, aliases: Mapping[str, str]) -> dict[str, LoraModule]:
+    """The modules of a LoRA file by the weight of a network that each changes; `aliases` give a module's weight.
+
+    Raises `ModelFileError` if a module does not fit its weight, or has parts of a format that is not known.
+    """
+    modules, strangers = read_modules(lora)
+    matched = {aliases[name]: module for name, module in modules.items() if name in aliases}
+    for weight, module in matched.items():
+        _check_fit(module, weight, network, modules)
+    for tensor in strangers:
+        _check_stranger(tensor, aliases)
+    return matched
 
 
 def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
@@ -84,10 +96,6 @@ def _read(header: Header) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
     return modules, strangers
 
 
-def _match(modules: Mapping[str, LoraModule], aliases: Mapping[str, str]) -> dict[str, LoraModule]:
-    return {aliases[name]: module for name, module in modules.items() if name in aliases}
-
-
 def _left_out(name: str, unet: Shapes | None, text: Shapes | None) -> bool:
     return (unet is None and name.startswith("lora_unet_")) or (text is None and name.startswith("lora_te"))
 
@@ -96,26 +104,24 @@ def _tensors(modules: Iterable[LoraModule]) -> tuple[str, ...]:
     return tuple(tensor for module in modules for tensor in module.tensors)
 
 
-def _check_shapes(matched: Mapping[str, LoraModule], shapes: Shapes, families: str) -> None:
-    for weight, module in matched.items():
-        out, in_ = shapes[weight][:2]
-        if (module.out_features, module.in_features) != (out, in_):
-            raise ModelFileError(
-                f"LoRA module {module.name!r} changes a weight of {module.out_features} x {module.in_features}, the"
-                f" model's {weight!r} is {out} x {in_}: {families}"
-            )
+def _check_fit(module: LoraModule, weight: str, network: Shapes, modules: Mapping[str, LoraModule]) -> None:
+    shape = network[weight]
+    if (module.out_features, module.in_features) != shape[:2] or module.elements != math.prod(shape):
+        raise ModelFileError(
+            f"LoRA module {module.name!r} changes a weight of {module.out_features} x {module.in_features}, the"
+            f" model's {weight!r} is {' x '.join(map(str, shape))}: {_families(modules, network)}"
+        )
 
 
-def _check_strangers(strangers: Iterable[str], aliases: Mapping[str, str]) -> None:
+def _check_stranger(tensor: str, aliases: Mapping[str, str]) -> None:
     """Half of what a module does to a weight would give a picture, and the wrong one."""
-    for tensor in strangers:
-        module, _, part = tensor.partition(".")
-        if module in aliases:
-            raise ModelFileError(f"LoRA module {module!r} has {part!r}, which is of a format that is not known")
+    module, _, part = tensor.partition(".")
+    if module in aliases:
+        raise ModelFileError(f"LoRA module {module!r} has {part!r}, which is of a format that is not known")
 
 
-def _families(modules: Mapping[str, LoraModule], unet: Shapes | None) -> str:
-    width = next((shape[1] for name, shape in (unet or {}).items() if name.endswith("attn2.to_k.weight")), None)
+def _families(modules: Mapping[str, LoraModule], network: Shapes) -> str:
+    width = next((shape[1] for name, shape in network.items() if name.endswith("attn2.to_k.weight")), None)
     return f"the LoRA is for {_family(_context_width(modules))}, the model is {_family(width)}"
 
 

@@ -50,12 +50,14 @@ class Peeled:
 
     core: Any
     metadata: tuple[Any, ...] = ()
+    """What `Annotated` marks it with, innermost first."""
     optional: bool = False
     lazy: bool = False
     is_list: bool = False
 
     def find(self, kind: type[Any]) -> Any:
-        return next((item for item in self.metadata if isinstance(item, kind)), None)
+        """The outermost mark of a kind: an alias is refined by what is written around it."""
+        return next((item for item in reversed(self.metadata) if isinstance(item, kind)), None)
 
 
 def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeSpec:
@@ -134,7 +136,7 @@ def peel(annotation: Any) -> Peeled:
     while True:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
-            annotation, metadata = arguments[0], metadata + tuple(arguments[1:])
+            annotation, metadata = arguments[0], tuple(arguments[1:]) + metadata
         elif origin in (Union, types.UnionType) and type(None) in arguments:
             optional = True
             annotation = functools.reduce(lambda a, b: a | b, (a for a in arguments if a is not type(None)))
@@ -182,11 +184,11 @@ def _input(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Pee
         raise NodeDefinitionError(f"{where}: a Path needs its folder: Annotated[Path, Folder('loras')]")
     named = peeled.find(Wire)
     wire = named.name if named else _wire(where, peeled.core)
-    low, high = _bounds(peeled.metadata)
+    low, high = _bounds(where, peeled.metadata)
     return InputSpec(
         name=parameter.name,
         wire=wire,
-        widget=wire in (*PLAIN_WIRES.values(), "COMBO", "*"),
+        widget=all(part in (*PLAIN_WIRES.values(), "COMBO", "*") for part in wire.split(",")),
         optional=peeled.optional,
         default=MISSING if parameter.default is parameter.empty else parameter.default,
         minimum=low,
@@ -215,11 +217,13 @@ def _wire(where: str, core: Any) -> str:
     raise NodeDefinitionError(f"{where}: {core!r} is no type that a workflow can carry")
 
 
-def _bounds(metadata: tuple[Any, ...]) -> tuple[float | None, float | None]:
+def _bounds(where: str, metadata: tuple[Any, ...]) -> tuple[float | None, float | None]:
     low = high = None
-    for item in _constraints(metadata):
-        low = getattr(item, "ge", low)
-        high = getattr(item, "le", high)
+    for constraint in _constraints(metadata):
+        if not (hasattr(constraint, "ge") or hasattr(constraint, "le")):
+            raise NodeDefinitionError(f"{where}: {constraint!r} is not checked; write a range as Field(ge=…, le=…)")
+        low = getattr(constraint, "ge", low)
+        high = getattr(constraint, "le", high)
     return low, high
 
 
@@ -227,7 +231,7 @@ def _constraints(metadata: tuple[Any, ...]) -> Iterator[Any]:
     for item in metadata:
         if isinstance(item, FieldInfo):
             yield from item.metadata
-        else:
+        elif hasattr(item, "ge") or hasattr(item, "le"):
             yield item
 
 

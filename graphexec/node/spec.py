@@ -117,6 +117,7 @@ class NodeSpec:
     version: str = ""
     """Enters the cache key; changes when the node's results may."""
     module: str = ""
+
     @property
     def checked_inputs(self) -> tuple[str, ...]:
         """Inputs whose range and choices `check` takes over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphexec.diffusion.types import Clip, Model, WeightsFile
+from graphexec.diffusion.types import Clip, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Strength
 from graphexec_nodes.sockets import LoraFile
@@ -25,8 +25,7 @@ def apply_lora(
         strength_model: how strongly the diffusion model changes; negative turns the effect round.
         strength_clip: how strongly the text encoder changes.
     """
-    file = WeightsFile.of(lora_name)
-    return model.patched(file, strength_model), clip.patched(file, strength_clip)
+    return model.patched(lora_name, strength_model), clip.patched(lora_name, strength_clip)
 
 
 @node("LoraLoaderModelOnly", category="loaders")
@@ -38,4 +37,4 @@ def apply_lora_to_model(model: Model, lora_name: LoraFile, strength_model: Stren
         lora_name: a file of the loras folder.
         strength_model: how strongly the diffusion model changes.
     """
-    return model.patched(WeightsFile.of(lora_name), strength_model)
+    return model.patched(lora_name, strength_model)

@@ -12,10 +12,13 @@ from typing import Annotated
 import fake_nodes
 
 from graphexec.cli.main import build_cli
+from graphexec.diffusion.codecs import CODECS
 from graphexec.diffusion.types import Latent
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Inferred, Progress
 from graphexec.node.registry import Registry
+
+__all__ = ["CODECS"]
 
 
 def _infer_load(ckpt_name: Path) -> Inferred:

@@ -1,0 +1,95 @@
+"""How diagnostics are shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphexec.cli.diagnostics import diagnostic_json, library_hint, node_name, printable, render, tally
+from graphexec.errors import Diagnostic
+
+FULL = Diagnostic(
+    code="value_smaller_than_min",
+    message="steps: Value 0 smaller than min of 1",
+    node="6",
+    title="my sampler",
+    class_type="KSampler",
+    input="steps",
+    pointer="/6/inputs/steps",
+    expected="INT of at least 1",
+    received="0",
+    hint="write a larger number",
+    line=72,
+    column=13,
+)
+
+
+def test_a_diagnostic_as_text_says_where_and_what() -> None:
+    assert render([FULL], "w.json").splitlines() == [
+        'w.json:72:13: error: node 6 (KSampler "my sampler").steps: Value 0 smaller than min of 1 '
+        "[value_smaller_than_min]",
+        "  expected: INT of at least 1",
+        "  received: 0",
+        "  hint: write a larger number",
+    ]
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    bare = Diagnostic(code="empty_file", message="it is empty", severity="warning")
+    assert render([bare]) == "warning: it is empty [empty_file]"
+    assert render([bare], "w.json") == "w.json: warning: it is empty [empty_file]"
+
+
+def test_long_details_are_cut() -> None:
+    long = Diagnostic(code="x", message="", received="y" * 10_000)
+    assert len(render([long])) < 300
+
+
+def test_as_json_it_has_the_documented_fields() -> None:
+    document = json.loads(json.dumps(diagnostic_json(FULL)))
+    assert list(document) == [
+        *("severity", "code", "node", "input", "pointer", "message", "hint"),
+        *("title", "class_type", "expected", "received", "line", "column"),
+    ]
+    assert document["message"] == FULL.message
+
+
+@pytest.mark.parametrize(
+    ("class_type", "title", "name"),
+    [
+        (None, None, "node 6"),
+        ("KSampler", None, "node 6 (KSampler)"),
+        ("KSampler", "KSampler", "node 6 (KSampler)"),
+        ("KSampler", "mine", 'node 6 (KSampler "mine")'),
+        (None, "mine", 'node 6 ("mine")'),
+    ],
+)
+def test_how_a_node_is_called(class_type: str | None, title: str | None, name: str) -> None:
+    assert node_name("6", class_type, title) == name
+
+
+@given(st.text())
+def test_nothing_reaches_the_terminal_that_it_would_obey(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(text) == text or not text.isprintable()
+
+
+def test_tally() -> None:
+    warning = Diagnostic(code="x", message="", severity="warning")
+    assert tally([]) == ""
+    assert tally([warning, FULL, warning]) == "1 error, 2 warnings"
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "safetensors.torch", "tokenizers"])
+def test_a_missing_library_of_the_run_extra_has_a_hint(library: str) -> None:
+    hint = library_hint(f"No module named {library!r}")
+    assert hint is not None
+    assert "pip install 'graphexec[run]'" in hint
+
+
+@pytest.mark.parametrize("message", ["No module named 'torchvision'", "no luck", ""])
+def test_other_failures_have_none(message: str) -> None:
+    assert library_hint(message) is None

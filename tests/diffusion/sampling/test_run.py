@@ -1,0 +1,155 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.sampling.discrete import sd1_levels
+from graphexec.diffusion.sampling.guidance import guide
+from graphexec.diffusion.sampling.run import LATENT_SCALE, run_sampler, sample
+from graphexec.diffusion.sampling.samplers import Step
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Vae
+
+Recipes = tuple[Model, Clip, Vae]
+SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
+
+
+@pytest.fixture
+def prompts(runtime: Runtime, recipes: Recipes) -> tuple[Conditioning, Conditioning]:
+    return encode_prompt(runtime, recipes[1], "a tiger"), encode_prompt(runtime, recipes[1], "")
+
+
+Prompts = tuple[Conditioning, Conditioning]
+
+
+def run(runtime: Runtime, recipes: Recipes, prompts: Prompts, latent: Latent, **other: Any) -> Tensor:
+    return sample(runtime, recipes[0], *prompts, latent, **(SETTINGS | other)).samples
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_2m"])
+def test_equal_inputs_give_equal_bits(runtime: Runtime, recipes: Recipes, prompts: Prompts, sampler: str) -> None:
+    first = run(runtime, recipes, prompts, empty_latent(32, 32), sampler_name=sampler)
+    assert torch.equal(first, run(Runtime("cpu"), recipes, prompts, empty_latent(32, 32), sampler_name=sampler))
+    assert not torch.equal(first, run(runtime, recipes, prompts, empty_latent(32, 32), sampler_name=sampler, seed=4))
+
+
+def test_items_of_a_batch_are_those_of_single_runs(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    batch = Latent(torch.randn(2, 4, 4, 4), None, (5, 2))
+    both = run(runtime, recipes, prompts, batch)
+    for i in range(2):
+        one = Latent(batch.samples[i : i + 1], None, batch.batch_index and (batch.batch_index[i],))
+        torch.testing.assert_close(both[i : i + 1], run(runtime, recipes, prompts, one), rtol=1e-3, atol=1e-3)
+
+
+def test_no_denoising_changes_nothing(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    latent = Latent(torch.randn(1, 4, 4, 4))
+    assert torch.equal(run(runtime, recipes, prompts, latent, denoise=0.0), latent.samples)
+
+
+def test_a_mask_keeps_what_it_leaves_out(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    mask = torch.zeros(1, 32, 32)
+    mask[:, :, 16:] = 1
+    latent = Latent(torch.randn(2, 4, 4, 4), mask)
+    result = sample(runtime, recipes[0], *prompts, latent, **SETTINGS)
+    torch.testing.assert_close(result.samples[..., :1], latent.samples[..., :1])
+    assert not torch.allclose(result.samples[..., 3:], latent.samples[..., 3:])
+    assert result.noise_mask is mask
+
+
+def test_steps_are_seen_and_may_stop_the_run(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    seen: list[int] = []
+
+    def stop(step: Step) -> None:
+        seen.append(step.i)
+        if step.i == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(runtime, recipes, prompts, empty_latent(32, 32), on_step=stop)
+    assert seen == [0, 1]
+    assert run(runtime, recipes, prompts, empty_latent(32, 32)).isfinite().all()
+
+
+def test_guidance_is_the_difference_times_its_strength(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    x, levels = torch.randn(1, 4, 4, 4), sd1_levels()
+    positive, negative = prompts
+    with runtime.unet(recipes[0]) as unet:
+        wanted, unwanted = (guide(unet, levels, prompt, negative, 1.0)(x, 2.0) for prompt in prompts)
+        guided = guide(unet, levels, positive, negative, 5.0)(x, 2.0)
+        only = guide(unet, levels, positive, negative, 1.0)
+    torch.testing.assert_close(guided, unwanted + 5 * (wanted - unwanted), rtol=1e-3, atol=1e-3)
+    assert only.negative == ()
+
+
+@pytest.mark.parametrize("tokens", [77, 154, 7 * 77])
+def test_prompts_of_different_lengths(runtime: Runtime, recipes: Recipes, prompts: Prompts, tokens: int) -> None:
+    """Repeating a prompt changes nothing in attention, so any grouping gives the same."""
+    repeated = Conditioning((Cond(prompts[1].conds[0].embedding.repeat(1, tokens // 77, 1)),))
+    x, levels = torch.randn(1, 4, 4, 4), sd1_levels()
+    with runtime.unet(recipes[0]) as unet:
+        expected = guide(unet, levels, *prompts, 5.0)(x, 2.0)
+        found = guide(unet, levels, prompts[0], repeated, 5.0)(x, 2.0)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_several_conds_are_averaged(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    x, levels = torch.randn(2, 4, 4, 4), sd1_levels()
+    both = Conditioning((*prompts[0].conds, *prompts[1].conds))
+    with runtime.unet(recipes[0]) as unet:
+        parts = [guide(unet, levels, prompt, prompt, 1.0)(x, 2.0) for prompt in prompts]
+        found = guide(unet, levels, both, both, 1.0)(x, 2.0)
+    torch.testing.assert_close(found, (parts[0] + parts[1]) / 2, rtol=1e-3, atol=1e-3)
+
+
+def test_a_prediction_that_is_not_finite_names_its_step() -> None:
+    def denoise(x: Tensor, sigma: float, /) -> Tensor:
+        return torch.full_like(x, torch.nan) if sigma < 2 else x
+
+    zeros = torch.zeros(1, 4, 2, 2)
+    with pytest.raises(NonFiniteError, match="from step 3 on"):
+        run_sampler(denoise, sd1_levels(), zeros, zeros, [5.0, 3.0, 1.0, 0.0], sampler_name="euler", seed=0)
+
+
+def test_a_weight_that_is_no_number_is_named_at_the_first_step(runtime: Runtime, recipes: Recipes) -> None:
+    prompt = encode_prompt(runtime, recipes[1], "(tiger:nan)")
+    with pytest.raises(NonFiniteError, match="from step 1 on"):
+        run(runtime, recipes, (prompt, prompt), empty_latent(32, 32))
+
+
+@pytest.mark.parametrize("samples", [torch.zeros(1, 16, 4, 4), torch.zeros(4, 4, 4)])
+def test_latents_of_another_kind_are_refused(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts, samples: Tensor
+) -> None:
+    with pytest.raises(LatentError, match=r"\[batch, 4, height, width\]"):
+        run(runtime, recipes, prompts, Latent(samples))
+
+
+def test_batch_indices_must_be_as_many_as_latents(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    with pytest.raises(LatentError, match="2 latents come with 1"):
+        run(runtime, recipes, prompts, Latent(torch.zeros(2, 4, 4, 4), None, (0,)))
+
+
+def test_at_the_highest_level_the_latent_counts_as_noise() -> None:
+    levels, latent, noise = sd1_levels(), torch.ones(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    seen: list[Step] = []
+    for sigma in (levels.highest, levels.highest / 2):
+        sigmas = [sigma, 0.0]
+        run_sampler(lambda x, s: x, levels, latent, noise, sigmas, sampler_name="euler", seed=0, on_step=seen.append)
+    torch.testing.assert_close(seen[0].x, latent + noise * (1 + levels.highest**2) ** 0.5)
+    torch.testing.assert_close(seen[1].x, latent + noise * levels.highest / 2)
+
+
+def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    latent = Latent(torch.full((1, 4, 4, 4), 100.0))
+    steps: list[Step] = []
+    run(runtime, recipes, prompts, latent, denoise=0.3, on_step=steps.append)
+    assert float(steps[0].x.mean()) == pytest.approx(100 * LATENT_SCALE, rel=0.2)
+    assert replace(latent) == latent

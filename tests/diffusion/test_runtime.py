@@ -1,0 +1,211 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusion.tiny import UNET, checkpoint_weights, lora_weights, write_checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.patch import load_lora
+from graphexec.diffusion.runtime import Runtime, network_bytes
+from graphexec.diffusion.types import Clip, Model, Vae
+from graphexec.errors import ModelFileError
+
+Recipes = tuple[Model, Clip, Vae]
+Q = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+def weights_of(runtime: Runtime, model: Model) -> dict[str, Tensor]:
+    with runtime.unet(model) as unet:
+        return {name: weight.clone() for name, weight in unet.state_dict().items()}
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stacked(model: Model, folder: Path, stack: Sequence[tuple[str, float]]) -> Model:
+    for name, strength in stack:
+        model = model.patched(folder / f"{name}.safetensors", strength)
+    return model
+
+
+stacks = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([-1.0, 0.3, 0.8, 1.0])), max_size=4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(history=st.lists(stacks, max_size=3), wanted=stacks)
+def test_any_way_to_a_recipe_gives_the_weights_of_a_fresh_load(
+    weights: Path, recipes: Recipes, history: list[list[tuple[str, float]]], wanted: list[tuple[str, float]]
+) -> None:
+    used = Runtime("cpu")
+    for stack in history:
+        with used.unet(stacked(recipes[0], weights, stack)):
+            pass
+    model = stacked(recipes[0], weights, wanted)
+    assert same(weights_of(used, model), weights_of(Runtime("cpu"), model))
+
+
+def test_the_base_is_what_the_file_holds(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+    file = load_file(weights / "tiny.safetensors")
+    for name, weight in weights_of(runtime, recipes[0]).items():
+        assert torch.equal(weight, file[UNET + name].float())
+
+
+def test_a_stack_is_the_base_and_the_sum_of_its_deltas(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+    stack = [("a", 0.5), ("b", -1.0), ("a", 2.0)]
+    patched = weights_of(runtime, stacked(recipes[0], weights, stack))
+    expected = weights_of(runtime, recipes[0])[f"{Q}.weight"]
+    for name, strength in stack:
+        lora = load_file(weights / f"{name}.safetensors")
+        up, down = lora[f"{KOHYA}.lora_up.weight"], lora[f"{KOHYA}.lora_down.weight"]
+        expected = expected + strength * float(lora[f"{KOHYA}.alpha"]) / len(down) * up @ down
+    torch.testing.assert_close(patched[f"{Q}.weight"], expected)
+
+
+def test_only_layers_that_differ_are_touched(recipes: Recipes, weights: Path) -> None:
+    runtime = Runtime("cpu")
+    with runtime.unet(recipes[0]) as unet:
+        before = {name: weight.data_ptr() for name, weight in unet.named_parameters()}
+    with runtime.unet(stacked(recipes[0], weights, [("c", 1.0)])) as unet:
+        moved = {name for name, weight in unet.named_parameters() if weight.data_ptr() != before[name]}
+    assert moved
+    assert all("layers" in name or "skip_connection" in name for name in moved)
+
+
+def test_networks_are_kept_and_shared_between_recipes(recipes: Recipes, weights: Path) -> None:
+    runtime = Runtime("cpu")
+    with runtime.unet(recipes[0]) as first, runtime.unet(stacked(recipes[0], weights, [("a", 1.0)])) as second:
+        assert first is second
+    assert runtime.resident_bytes() == network_bytes(first)
+    runtime.clear()
+    assert runtime.resident_bytes() == 0
+
+
+def test_what_was_used_longest_ago_goes_first_and_what_is_used_stays(recipes: Recipes) -> None:
+    model, clip, vae = recipes
+    with Runtime("cpu").unet(model) as unet:
+        runtime = Runtime("cpu", budget=network_bytes(unet) + 1)
+    with runtime.vae(vae), runtime.unet(model):
+        pass
+    assert runtime.resident_bytes() == network_bytes(unet)
+    with runtime.text_encoder(clip) as text:
+        assert runtime.resident_bytes() == network_bytes(text)
+
+
+def test_float32_files_are_used_where_they_lie_and_stay_pristine(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({name: tensor.float() for name, tensor in checkpoint_weights().items()}, path)
+    save_file(lora_weights(), tmp_path / "l.safetensors")
+    before = path.read_bytes()
+    model, runtime = open_checkpoint(path)[0], Runtime("cpu")
+    base = weights_of(runtime, model)
+    assert not same(base, weights_of(runtime, model.patched(tmp_path / "l.safetensors", 1.0)))
+    assert same(base, weights_of(runtime, model))
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_that_changed_is_refused(tmp_path: Path) -> None:
+    model = open_checkpoint(write_checkpoint(tmp_path / "x.safetensors"))[0]
+    runtime = Runtime("cpu")
+    with runtime.unet(model):
+        pass
+    write_checkpoint(tmp_path / "y.safetensors", seed=1)
+    (tmp_path / "y.safetensors").replace(model.file.path)
+    with pytest.raises(ModelFileError, match=r"x\.safetensors.*changed"), runtime.unet(model):
+        pass
+
+
+def test_a_lora_that_changed_is_refused_and_the_next_recipe_is_right(
+    tmp_path: Path, recipes: Recipes, weights: Path
+) -> None:
+    lora = Path(shutil.copy(weights / "a.safetensors", tmp_path / "l.safetensors"))
+    model, runtime = recipes[0].patched(lora, 1.0), Runtime("cpu")
+    lora.unlink()
+    with pytest.raises(ModelFileError, match=r"l\.safetensors.*removed"), runtime.unet(model):
+        pass
+    assert same(weights_of(runtime, recipes[0]), weights_of(Runtime("cpu"), recipes[0]))
+
+
+def test_a_lora_for_another_width_is_refused(tmp_path: Path, recipes: Recipes) -> None:
+    save_file(
+        {f"{KOHYA}.lora_up.weight": torch.zeros(64, 2), f"{KOHYA}.lora_down.weight": torch.zeros(2, 64)}, tmp_path / "l"
+    )
+    with (
+        pytest.raises(ModelFileError, match="64 x 64.*32 x 32"),
+        Runtime("cpu").unet(recipes[0].patched(tmp_path / "l", 1)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("time_embed.2.bias", "lacks 1 weights.*time_embed"),
+        ("label_emb.0.0.weight", "unexpected 1 weights.*label_emb"),
+        ("out.0.weight", "wrong shape of 1 weights.*out"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_network_are_refused(tmp_path: Path, change: str, says: str) -> None:
+    tensors = checkpoint_weights()
+    if change in ("label_emb.0.0.weight", "out.0.weight"):
+        tensors[UNET + change] = torch.zeros(7)
+    else:
+        del tensors[UNET + change]
+    save_file(tensors, tmp_path / "x")
+    with pytest.raises(ModelFileError, match=says), Runtime("cpu").unet(open_checkpoint(tmp_path / "x")[0]):
+        pass
+
+
+def test_load_lora_gives_recipes_and_coverage(recipes: Recipes, weights: Path) -> None:
+    model, clip, _ = recipes
+    loaded = load_lora(model, clip, weights / "a.safetensors", 0.5, 0.0)
+    assert loaded.model == model.patched(weights / "a.safetensors", 0.5)
+    assert loaded.clip is clip
+    assert not loaded.coverage.warnings()
+    assert load_lora(model, None, weights / "a.safetensors", 1.0, 1.0).clip is None
+
+
+def test_load_lora_names_the_file(recipes: Recipes, weights: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"tiny\.safetensors: this is no LoRA"):
+        load_lora(recipes[0], None, weights / "tiny.safetensors", 1.0, 1.0)
+
+
+def test_threads_take_turns(recipes: Recipes, weights: Path) -> None:
+    runtime, results = Runtime("cpu"), dict[str, Tensor]()
+
+    def use(name: str) -> None:
+        for _ in range(5):
+            results[name] = weights_of(runtime, stacked(recipes[0], weights, [(name, 1.0)]))[f"{Q}.weight"]
+
+    threads = [threading.Thread(target=use, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in "ab":
+        alone = weights_of(Runtime("cpu"), stacked(recipes[0], weights, [(name, 1.0)]))
+        assert torch.equal(results[name], alone[f"{Q}.weight"])
+
+
+def test_the_text_encoder_is_patched_too(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+    clip = recipes[1]
+    with runtime.text_encoder(clip.patched(weights / "a.safetensors", 1.0)) as text:
+        patched = text.get_parameter("encoder.layers.1.mlp.fc2.weight").clone()
+    with runtime.text_encoder(replace(clip, last_layer=-2)) as text:
+        assert not torch.equal(text.get_parameter("encoder.layers.1.mlp.fc2.weight"), patched)
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert Runtime().device.type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphexec.graph.cache import Cache, MemoryCache, NullCache, TieredCache, nbytes
+from graphexec.graph.store import DiskStore
+
+
+class Tensor:
+    """Looks like one to whoever asks for its size."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    samples: Any
+    mask: Any = None
+
+
+def outputs(number: int, size: int = 1000) -> tuple[list[Any], ...]:
+    return ([number, Tensor(size)],)
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def held(cache: Cache, numbers: range) -> list[int]:
+    return [number for number in numbers if cache.contains(key(number))]
+
+
+def test_sizes_count_what_is_referred_to_once() -> None:
+    tensor = Tensor(10_000)
+    alone = nbytes(tensor)
+    assert alone >= 10_000
+    for value in ([tensor, tensor], (Latent(tensor, tensor),), {"a": tensor, "b": [tensor]}, {tensor}):
+        assert alone < nbytes(value) < alone + 1000
+    assert nbytes(b"x" * 5000) == sys.getsizeof(b"x" * 5000)
+    assert nbytes([Tensor(5), Tensor(5)]) > nbytes([Tensor(5)])
+
+
+def test_sizes_of_deep_and_looping_values() -> None:
+    value: list[Any] = []
+    value.append(value)
+    for _ in range(100_000):
+        value = [value]
+    assert nbytes(value) > 100_000 * sys.getsizeof([None]) * 0.9
+
+
+def test_the_least_recently_used_is_forgotten() -> None:
+    cache = MemoryCache(5 * nbytes(outputs(0)))
+    for number in range(5):
+        cache.put(key(number), outputs(number))
+    assert held(cache, range(5)) == [0, 1, 2, 3, 4]
+    assert cache.get(key(0)) is not None
+    cache.contains(key(1))
+    for number in (5, 6):
+        cache.put(key(number), outputs(number))
+    assert held(cache, range(7)) == [0, 3, 4, 5, 6]
+    assert cache.bytes <= cache.max_bytes
+
+
+def test_what_is_larger_than_the_cache_is_not_kept_and_moves_nothing() -> None:
+    cache = MemoryCache(5000)
+    cache.put(key(1), outputs(1))
+    cache.put(key(2), outputs(2, size=6000))
+    assert held(cache, range(3)) == [1]
+    cache.put(key(1), outputs(1, size=6000))
+    assert (held(cache, range(3)), cache.bytes) == ([], 0)
+
+
+def test_a_result_is_replaced() -> None:
+    cache = MemoryCache(100_000)
+    cache.put(key(1), outputs(1, size=9000))
+    cache.put(key(1), outputs(2))
+    found = cache.get(key(1))
+    assert found is not None
+    assert found[0][0] == 2
+    assert cache.bytes == nbytes(found)
+
+
+def test_threads_share_a_memory_cache() -> None:
+    cache = MemoryCache(20 * nbytes(outputs(0)))
+
+    def work(seed: int) -> None:
+        for step in range(300):
+            number = (seed * 7 + step) % 40
+            cache.put(key(number), outputs(number))
+            found = cache.get(key(number))
+            assert found is None or found[0][0] == number
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert cache.bytes == sum(nbytes(cache.get(key(number))) for number in held(cache, range(40))) <= cache.max_bytes
+
+
+def test_the_null_cache_keeps_nothing() -> None:
+    cache = NullCache()
+    cache.put(key(1), outputs(1))
+    assert cache.get(key(1)) is None
+    assert not cache.contains(key(1))
+
+
+@pytest.mark.parametrize("tiers", ["memory", "disk", "both", "none"])
+def test_tiers(tmp_path: Path, tiers: str) -> None:
+    memory = MemoryCache(10_000) if tiers in ("memory", "both") else None
+    disk = DiskStore(tmp_path / "cache") if tiers in ("disk", "both") else None
+    cache: Cache = TieredCache(memory, disk)
+    assert (cache.get(key(1)), cache.contains(key(1))) == (None, False)
+    cache.put(key(1), (["value"],))
+    found = (["value"],) if tiers != "none" else None
+    assert (cache.get(key(1)), cache.contains(key(1))) == (found, tiers != "none")
+
+
+def test_what_the_disk_had_is_in_memory_from_then_on(tmp_path: Path) -> None:
+    disk = DiskStore(tmp_path / "cache")
+    disk.put(key(1), (["value"],))
+    memory = MemoryCache(10_000)
+    cache = TieredCache(memory, disk)
+    assert cache.contains(key(1))
+    assert not memory.contains(key(1))
+    first = cache.get(key(1))
+    disk.clear()
+    assert first == (["value"],)
+    assert cache.get(key(1)) is first
+
+
+def test_what_has_no_bytes_lives_in_memory_only(tmp_path: Path) -> None:
+    disk = DiskStore(tmp_path / "cache")
+    cache = TieredCache(MemoryCache(10_000), disk)
+    value = ([object()],)
+    cache.put(key(1), value)
+    assert cache.get(key(1)) is value
+    assert not disk.contains(key(1))

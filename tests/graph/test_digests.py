@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from graphexec.errors import ModelFileError
+from graphexec.graph.digests import FileDigests
+
+FORGED = "ab" * 32
+
+
+def aged(path: Path, data: bytes) -> Path:
+    """A file that was written an hour ago."""
+    path.write_bytes(data)
+    hour_ago = time.time() - 3600
+    os.utime(path, (hour_ago, hour_ago))
+    return path
+
+
+def records(root: Path) -> list[Path]:
+    return sorted((root / "files").glob("*"))
+
+
+def forge(root: Path, **changes: object) -> None:
+    """Change the one record on disk, so that it shows when it is used."""
+    (path,) = records(root)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("data", [b"", b"weights", bytes(3_000_001)], ids=len)
+def test_the_digest_is_that_of_the_content(tmp_path: Path, data: bytes) -> None:
+    path = aged(tmp_path / "a.safetensors", data)
+    digests = FileDigests(tmp_path / "cache")
+    assert [digests.digest(path) for _ in range(2)] == [hashlib.sha256(data).digest()] * 2
+
+
+def test_a_result_is_remembered_across_processes(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    FileDigests(tmp_path / "cache").digest(path)
+    forge(tmp_path / "cache", sha256=FORGED)
+    (tmp_path / "link").symlink_to("a")
+    for name in ("a", "link", "../" + tmp_path.name + "/a"):
+        assert FileDigests(tmp_path / "cache").digest(tmp_path / name).hex() == FORGED
+    assert FileDigests(None).digest(path) == hashlib.sha256(b"weights").digest()
+
+
+def test_a_result_is_remembered_in_memory(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    digests = FileDigests(tmp_path / "cache")
+    before = digests.digest(path)
+    forge(tmp_path / "cache", sha256=FORGED)
+    assert digests.digest(path) == before
+
+
+def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    digests = FileDigests(tmp_path / "cache")
+    digests.digest(path)
+    times = path.stat()
+    path.write_bytes(b"WEIGHTS")
+    assert digests.digest(path) == hashlib.sha256(b"WEIGHTS").digest()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as some tools that copy files do
+    assert digests.digest(path) == hashlib.sha256(b"WEIGHTS").digest()
+    path.unlink()
+    aged(path, b"another file")
+    assert digests.digest(path) == hashlib.sha256(b"another file").digest()
+
+
+def test_what_was_written_just_now_is_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    digests = FileDigests(tmp_path / "cache")
+    for data in (b"first", b"other"):  # within one tick of a coarse clock
+        path.write_bytes(data)
+        assert digests.digest(path) == hashlib.sha256(data).digest()
+    assert records(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sha256": "ab"}, {"sha256": 3}, {"path": "/elsewhere"}, {"identity": [1, 2, 3, 4]}, {"identity": None}],
+    ids=str,
+)
+def test_a_damaged_record_is_written_anew(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    good = FileDigests(tmp_path / "cache").digest(path)
+    (record,) = records(tmp_path / "cache")
+    text = record.read_text()
+    forge(tmp_path / "cache", **changes)
+    assert FileDigests(tmp_path / "cache").digest(path) == good
+    assert record.read_text() == text
+    record.write_bytes(b"\xff{")
+    assert FileDigests(tmp_path / "cache").digest(path) == good
+    assert record.read_text() == text
+
+
+def test_a_memory_that_cannot_be_written_is_no_fault(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    (tmp_path / "cache").touch()
+    assert FileDigests(tmp_path / "cache").digest(path) == hashlib.sha256(b"weights").digest()
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in {
+        "missing": "there is no file",
+        ".": "not a regular file",
+        "pipe": "not a regular file",
+        "loop": "cannot be read",
+        "a\0b": "cannot be read",
+    }.items():
+        with pytest.raises(ModelFileError, match=why):
+            FileDigests(None).digest(tmp_path / name)
+
+
+def test_threads_share_digests(tmp_path: Path) -> None:
+    paths = [aged(tmp_path / str(number), b"%d" % number) for number in range(5)]
+    digests = FileDigests(tmp_path / "cache")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(digests.digest, paths * 20))
+    assert found == [hashlib.sha256(b"%d" % number).digest() for number in range(5)] * 20
+    assert len(records(tmp_path / "cache")) == 5
