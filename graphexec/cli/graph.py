@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from graphexec.cli.diagnostics import printable
-from graphexec.cli.loading import load_plan
 from graphexec.cli.options import (
     App,
     Changes,
@@ -48,6 +47,8 @@ def command(app: App, *, workflow: str, shape: str, changes: Changes, places: Pl
 
     Model files need not be there.
     """
+    from graphexec.cli.loading import load_plan
+
     plan = load_plan(workflow, app.registry(), changes, places, checks, check_files=False)
     click.echo("\n".join(mermaid(plan) if shape == "mermaid" else dot(plan)))
 

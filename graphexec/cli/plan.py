@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from graphexec.cli.diagnostics import diagnostic_json, printable
-from graphexec.cli.loading import load_plan
 from graphexec.cli.options import (
     App,
     Caching,
@@ -53,6 +52,8 @@ def command(
 
     A node is to run, or runs perhaps (where another one decides), is cached, or idle (only cached nodes need it).
     """
+    from graphexec.cli.loading import load_plan
+
     registry = app.registry()
     plan = load_plan(workflow, registry, changes, places, checks)
     states = states_of(plan, caching.context(registry))

@@ -14,9 +14,7 @@ import click
 
 from graphexec.cli.diagnostics import counted, diagnostic_json, library_hint, node_name, printable_lines, render
 from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
-from graphexec.cli.exports import Export, parse_exports, write_exports
 from graphexec.cli.interrupts import Stopped, stopping
-from graphexec.cli.loading import find_targets, output_nodes, read_changed
 from graphexec.cli.options import (
     App,
     Caching,
@@ -34,6 +32,7 @@ from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
 from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError
 
 if TYPE_CHECKING:
+    from graphexec.cli.exports import Export
     from graphexec.graph.context import Context
     from graphexec.graph.events import Failed, Sink
     from graphexec.graph.execute import Result
@@ -82,6 +81,8 @@ class Job:
         self, outcome: Outcome, changes: Changes, places: Places, checks: Checks, exports: Sequence[str]
     ) -> tuple[Plan, tuple[Export, ...]]:
         """Read and check the workflow; raises WorkflowError."""
+        from graphexec.cli.exports import parse_exports
+        from graphexec.cli.loading import find_targets, output_nodes, read_changed
         from graphexec.graph.compile import check
 
         workflow = outcome.workflow = read_changed(outcome.file, changes, self.registry)
@@ -105,6 +106,7 @@ class Job:
 
     def execute(self, outcome: Outcome, plan: Plan, exports: Sequence[Export]) -> None:
         """Run the plan and write the exports; raises what stops a run as a whole."""
+        from graphexec.cli.exports import write_exports
         from graphexec.graph.context import CancelToken
 
         cancel = CancelToken()

@@ -10,7 +10,6 @@ import click
 
 from graphexec.cli.diagnostics import counted, diagnostic_json, render, tally
 from graphexec.cli.exits import exit_code, exit_codes_in_words
-from graphexec.cli.loading import find_targets
 from graphexec.cli.options import App, Checks, Places, check_options, place_options
 from graphexec.errors import Diagnostic, WorkflowError
 
@@ -59,6 +58,7 @@ def examine(
     file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
 ) -> tuple[Diagnostic, ...]:
     """What is wrong with one file."""
+    from graphexec.cli.loading import find_targets
     from graphexec.graph.compile import check
     from graphexec.graph.workflow import read_workflow
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +45,14 @@ class Source:
     prefix: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[NetworkT]):
+    """A kind of network: how it is built from its weights' shapes, and what LoRA files call its weights."""
+
+    build: Callable[[Shapes], NetworkT]
+    aliases: Callable[[Shapes], Mapping[str, str]]
+
+
 @dataclass
 class Resident(Generic[NetworkT]):
     """A network on the device, and the LoRAs now in its weights."""
@@ -75,15 +86,15 @@ class Resident(Generic[NetworkT]):
 class Runtime:
     """Networks on one device, made from recipes. Safe to share between threads: one at a time uses a network.
 
-    `device` is a torch device, or "auto" for CUDA where there is one. `budget` bounds the bytes of weights held;
-    the networks used longest ago are dropped first, the one in use never.
+    `device` is a torch device, or "auto" for CUDA where there is one. `budget` bounds the bytes of weights held
+    (None: four fifths of a GPU's memory, half of a computer's); the networks used longest ago make room for a new one.
     """
 
     def __init__(self, device: str = "auto", budget: int | None = None) -> None:
         self.device = torch.device(_pick(device))
-        self.budget = budget
+        self.budget = _memory(self.device) if budget is None else budget
         self._lock = threading.RLock()
-        self._resident: dict[tuple[type[nn.Module], Source], Resident[Any]] = {}
+        self._resident: dict[tuple[Kind[Any], Source], Resident[Any]] = {}
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
@@ -99,7 +110,7 @@ class Runtime:
     def unet(self, model: Model) -> Generator[UNet]:
         """The UNet of a recipe, for the length of the block."""
         with self._lock:
-            resident = self._load(UNet, Source(model.file, model.prefix), _build_unet, unet_aliases, self.unet_dtype)
+            resident = self._load(UNET, Source(model.file, model.prefix), self.unet_dtype)
             resident.switch(model.patches)
             yield resident.network
 
@@ -107,7 +118,7 @@ class Runtime:
     def text_encoder(self, clip: Clip) -> Generator[ClipText]:
         """The text encoder of a recipe, for the length of the block."""
         with self._lock:
-            resident = self._load(ClipText, Source(clip.file, clip.prefix), _build_clip, text_aliases, torch.float32)
+            resident = self._load(TEXT, Source(clip.file, clip.prefix), torch.float32)
             resident.switch(clip.patches)
             yield resident.network
 
@@ -115,8 +126,7 @@ class Runtime:
     def vae(self, vae: Vae) -> Generator[Autoencoder]:
         """The autoencoder of a recipe, for the length of the block."""
         with self._lock:
-            source = Source(vae.file, vae.prefix)
-            yield self._load(Autoencoder, source, _build_vae, _no_aliases, torch.float32).network
+            yield self._load(VAE, Source(vae.file, vae.prefix), torch.float32).network
 
     def clear(self) -> None:
         """Drop every network."""
@@ -127,24 +137,18 @@ class Runtime:
         """Bytes of the weights held now."""
         return sum(network_bytes(resident.network) for resident in self._resident.values())
 
-    def _load(
-        self,
-        kind: type[NetworkT],
-        source: Source,
-        build: Callable[[Shapes], NetworkT],
-        aliases: Callable[[Shapes], Mapping[str, str]],
-        dtype: torch.dtype,
-    ) -> Resident[NetworkT]:
+    def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype) -> Resident[NetworkT]:
         _check_current(source.file)
         resident = self._resident.pop((kind, source), None)
         if resident is None:
-            resident = _open(source, build, aliases, self.device, dtype)
+            shapes = strip_prefix(read_header(source.file.path).shapes, source.prefix)
+            self._make_room(dtype.itemsize * sum(map(math.prod, shapes.values())))
+            resident = _open(kind, source, shapes, self.device, dtype)
         self._resident[kind, source] = resident
-        self._evict()
         return resident
 
-    def _evict(self) -> None:
-        while self.budget is not None and len(self._resident) > 1 and self.resident_bytes() > self.budget:
+    def _make_room(self, needed: int) -> None:
+        while self._resident and self.resident_bytes() + needed > self.budget:
             del self._resident[next(iter(self._resident))]
 
 
@@ -159,6 +163,15 @@ def _pick(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _memory(device: torch.device) -> int:
+    """The bytes of weights that a device may hold."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory * 4 // 5
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return sys.maxsize
+
+
 def _check_current(file: WeightsFile) -> None:
     if not file.is_current():
         raise ModelFileError(
@@ -167,16 +180,11 @@ def _check_current(file: WeightsFile) -> None:
 
 
 def _open(
-    source: Source,
-    build: Callable[[Shapes], NetworkT],
-    aliases: Callable[[Shapes], Mapping[str, str]],
-    device: torch.device,
-    dtype: torch.dtype,
+    kind: Kind[NetworkT], source: Source, shapes: Shapes, device: torch.device, dtype: torch.dtype
 ) -> Resident[NetworkT]:
     """Build a network without weights, then give it those of the file, in `dtype` on `device`."""
-    shapes = strip_prefix(read_header(source.file.path).shapes, source.prefix)
     with torch.device("meta"):
-        network = build(shapes)
+        network = kind.build(shapes)
     expected = network.state_dict()
     _check_names(source.file.path, expected, shapes)
     weights = safe_open(source.file.path, framework="pt")
@@ -186,7 +194,7 @@ def _open(
     }
     network.load_state_dict(state, assign=True)
     network.requires_grad_(False).eval()
-    return Resident(network, weights, source, shapes, aliases(shapes))
+    return Resident(network, weights, source, shapes, kind.aliases(shapes))
 
 
 def _check_names(path: Path, expected: Mapping[str, Tensor], shapes: Shapes) -> None:
@@ -215,3 +223,8 @@ def _build_vae(shapes: Shapes) -> Autoencoder:
 
 def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
     return {}
+
+
+UNET = Kind(_build_unet, unet_aliases)
+TEXT = Kind(_build_clip, text_aliases)
+VAE = Kind(_build_vae, _no_aliases)

@@ -30,6 +30,15 @@ class Weighted:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a prompt that may hold parentheses of its own."""
+
+    text: str
+    weight: float
+    nested: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A token id and its weight."""
 
@@ -42,14 +51,13 @@ def parse_prompt(prompt: str) -> list[Weighted]:
     for written, hidden in HIDDEN.items():
         prompt = prompt.replace(written, hidden)
     pieces: list[Weighted] = []
-    todo = [(prompt, 1.0)]
+    todo = [Piece(prompt, 1.0, nested=True)]
     while todo:
-        text, weight = todo.pop()
-        inner = [(piece, _weigh(piece, weight)) for piece in _split(text)]
-        if len(inner) == 1 and inner[0][1] is None:
-            pieces.append(Weighted(_unhide(text), weight))
+        piece = todo.pop()
+        if piece.nested:
+            todo.extend(reversed([_weigh(part, piece.weight) for part in _split(piece.text)]))
         else:
-            todo.extend((text, weight) if found is None else found for text, found in reversed(inner))
+            pieces.append(Weighted(_unhide(piece.text), piece.weight))
     return pieces
 
 
@@ -81,18 +89,20 @@ def _frame(tokens: Sequence[Token]) -> list[Token]:
     return [Token(START, 1.0), *tokens, *padding]
 
 
-def _weigh(piece: str, weight: float) -> tuple[str, float] | None:
-    """The inside of a parenthesised piece and its weight; None if the piece is plain text."""
-    if len(piece) < 2 or piece[0] != "(" or piece[-1] != ")":
+def _weigh(part: str, weight: float) -> Piece:
+    """A part of a text of this weight: the inside of a parenthesised one, with its own weight, or plain text."""
+    if len(part) < 2 or part[0] != "(" or part[-1] != ")":
+        return Piece(part, weight, nested=False)
+    inside, colon, number = part[1:-1].rpartition(":")
+    own = _number(number) if inside and colon else None
+    return Piece(part[1:-1], weight * EMPHASIS, nested=True) if own is None else Piece(inside, own, nested=True)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
         return None
-    inside = piece[1:-1]
-    colon = inside.rfind(":")
-    if colon > 0:
-        try:
-            return inside[:colon], float(inside[colon + 1 :])
-        except ValueError:
-            pass
-    return inside, weight * EMPHASIS
 
 
 def _split(text: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphexec.errors import ModelFileError
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.check import Draft
 from graphexec.graph.findings import Findings
@@ -27,7 +28,7 @@ def infer_facts(
     arguments = {name: _known(draft, name, planned) for name in hook.names}
     inferred = attempt(hook.function, arguments)
     if isinstance(inferred, Raised):
-        findings.add("static_fact", str(inferred.error), draft.node)
+        _report(draft, inferred.error, findings)
         return ()
     if not isinstance(inferred, Inferred):
         return ()
@@ -46,3 +47,10 @@ def _known(draft: Draft, name: str, planned: Mapping[str, PlannedNode]) -> Any:
         return draft.constants[name]
     spec = draft.spec.inputs[name]
     return spec.default if spec.has_default else None
+
+
+def _report(draft: Draft, error: Exception, findings: Findings) -> None:
+    """What `infer` raised is a fault of the file that the node reads, if it reads one."""
+    file = next((name for name, spec in draft.spec.inputs.items() if spec.folder), None)
+    code = "invalid_model_file" if isinstance(error, ModelFileError) else "static_fact"
+    findings.add(code, str(error) or type(error).__name__, draft.node, input=file)

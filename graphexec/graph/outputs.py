@@ -69,7 +69,7 @@ class OutputFolder:
         Args:
             artifacts: `%year%`, `%width%`, `%date:yyyy-MM-dd%`, `%batch_num%` and the like in their prefixes are
                 replaced; those meant for the temp folder go to `temp` in this one.
-            names: where the same files were earlier; a name that is free again is used again.
+            names: where the same files were earlier; one that is unchanged stays, a name that is free is used again.
 
         Raises OutputError if a prefix leaves the folder, cannot be a file name, or the disk refuses; the files before
         it stay.
@@ -99,6 +99,8 @@ class _Batch:
             name = stem.replace(_BATCH, str(index))
             paths = (folder / f"{name}_{number:05}_{artifact.suffix}" for number in self.numbers[folder, stem])
             again = [earlier] if earlier is not None and _fits(earlier, folder, name, artifact.suffix) else []
+            if again and _holds(again[0], artifact.data):
+                return again[0]
             with temporary(folder, [artifact.data], fsync=True) as written:
                 return next(path for path in chain(again, paths) if _claim(written, path))
 
@@ -169,6 +171,10 @@ def _fits(path: Path, folder: Path, name: str, suffix: str) -> bool:
     """Whether a file could have got this path."""
     numbered = re.escape(name) + "_[0-9]{5,}_" + re.escape(suffix)
     return path.parent == folder and re.fullmatch(numbered, path.name) is not None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _claim(written: Path, path: Path) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from graphexec.diffusion.types import Image, Latent, Vae
 from graphexec.node.decorator import node
 from graphexec.node.fields import BatchSize, Pixels
+from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
 
-@node("EmptyLatentImage", category="latent", display_name="Empty Latent Image")
+@node("EmptyLatentImage", category="latent", display_name="Empty Latent Image", infer=facts.of_empty_latent)
 def make_empty_latent(width: Pixels = 512, height: Pixels = 512, batch_size: BatchSize = 1) -> Latent:
     """Make a batch of empty latents, to be denoised into pictures.
 
@@ -22,7 +23,7 @@ def make_empty_latent(width: Pixels = 512, height: Pixels = 512, batch_size: Bat
     return empty_latent(width, height, batch_size)
 
 
-@node("VAEDecode", category="latent", display_name="VAE Decode")
+@node("VAEDecode", category="latent", display_name="VAE Decode", infer=facts.of_decoded)
 def decode_latent(samples: Latent, vae: Vae, runtime: Runtime) -> Image:
     """Turn latents into pictures.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.node.decorator import node
+from graphexec_nodes import facts
 from graphexec_nodes.sockets import CheckpointFile, VaeFile
 
 
-@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint")
+@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", infer=facts.of_checkpoint)
 def load_checkpoint(ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
     """Open a checkpoint: the diffusion model, its text encoder and its VAE.
 

@@ -6,10 +6,11 @@ from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.types import Conditioning, Latent, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Cfg, Progress, Seed, Steps, Unit
+from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
 
-@node("KSampler", category="sampling")
+@node("KSampler", category="sampling", infer=facts.of_sampled)
 def denoise_latent(
     model: Model,
     seed: Seed = 0,

@@ -65,3 +65,17 @@ def environment() -> dict[str, str]:
     """The environment of a process that can import the helpers of the tests."""
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The modules that a command imports in a process of its own."""
+    code = (
+        "import sys\n"
+        "from graphexec.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('modules', *sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, encoding="utf-8", check=True)
+    return set(done.stderr.splitlines()[-1].split())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from running import Nodes
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from cli.shell import Shell
 

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.shell import Shell, environment
+from cli.shell import Shell, environment, loaded_by
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.main import COMMANDS, build_cli, standard_registry
 from graphexec.errors import CacheError, FolderError, ModelFileError, NodeDefinitionError
@@ -34,7 +34,11 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
             yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
 
 
-@pytest.mark.parametrize(("name", "command"), all_commands(), ids=lambda value: value if isinstance(value, str) else "")
+NAMED = dict(all_commands())
+each_command = pytest.mark.parametrize(("name", "command"), list(NAMED.items()), ids=list(NAMED))
+
+
+@each_command
 def test_every_command_explains_itself_and_has_an_example(name: str, command: click.Command) -> None:
     result = CliRunner().invoke(CLI, [*name.split(), "--help"])
     assert result.exit_code == 0
@@ -44,7 +48,7 @@ def test_every_command_explains_itself_and_has_an_example(name: str, command: cl
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 
 
-@pytest.mark.parametrize(("name", "command"), all_commands(), ids=lambda value: value if isinstance(value, str) else "")
+@each_command
 def test_the_documentation_has_every_command_and_option(name: str, command: click.Command) -> None:
     heading = f"## graphexec {name}" if " " not in name else f"### graphexec {name}"
     assert heading in DOCS
@@ -99,20 +103,6 @@ def test_what_is_raised_becomes_a_message_and_an_exit_code(error: BaseException,
     assert ("pip install 'graphexec[run]'" in result.stderr) == ("torch" in str(error))
 
 
-def loaded_by(*arguments: str) -> set[str]:
-    """The modules that a command imports in a process of its own."""
-    code = (
-        "import sys\n"
-        "from graphexec.cli.main import main\n"
-        "try:\n    main()\n"
-        "except SystemExit as end:\n    assert not end.code, end.code\n"
-        "print('modules', *sys.modules, file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, encoding="utf-8", check=True)
-    return set(done.stderr.splitlines()[-1].split())
-
-
 def test_help_imports_next_to_nothing() -> None:
     heavy = {"torch", "numpy", "networkx", "pydantic", "jsonschema", "asyncio", "tqdm", "yaml", "platformdirs"}
     assert not loaded_by("--help") & heavy
@@ -124,6 +114,16 @@ def test_validate_imports_what_it_needs_alone(shell: Shell) -> None:
     assert "networkx" in loaded
     heavy = {"torch", "numpy", "safetensors", "jsonschema", "asyncio", "tqdm", "graphexec.graph.execute"}
     assert not loaded & heavy
+
+
+def test_a_run_that_finds_everything_in_the_cache_imports_no_torch(shell: Shell) -> None:
+    workflow = Path(__file__).parents[2] / "workflows" / "lora.json"
+    arguments = ["run", str(workflow), "--set", "KSampler.steps=1"]
+    first = CliRunner().invoke(CLI, arguments)
+    assert first.exit_code == 0, first.stderr
+    assert not loaded_by(*arguments) & {"torch", "numpy", "safetensors", "PIL", "tqdm", "jsonschema"}
+    (picture,) = Path("output").iterdir()
+    assert first.stdout == f"{picture.absolute()}\n"
 
 
 def test_python_m_is_the_same_command() -> None:
@@ -146,7 +146,7 @@ def test_names_that_the_terminal_cannot_show_are_no_failure(shell: Shell) -> Non
     shell.write({"узел": ("Ynt", {})})
     command = [sys.executable, "-m", "graphexec", "validate", "workflow.json"]
     done = subprocess.run(
-        command, env={**environment(), "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+        command, env={**environment(), "PYTHONIOENCODING": "latin-1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert r"node \u0443" in done.stdout

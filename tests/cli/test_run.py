@@ -28,6 +28,7 @@ TWO_BRANCHES: Nodes = {
 LOSSY: Nodes = {"1": ("Int", {"value": 2.5}), "2": ("Show", {"source": ["1", 0]})}
 BROKEN: Nodes = {"1": ("Int", {"value": "x"}), "2": ("Show", {"source": ["1", 0]})}
 
+NO_FILE: Nodes = {"1": ("Load", {"ckpt_name": "no.safetensors"}), "2": ("Show", {"source": ["1", 0]})}
 ENDLESS: Nodes = {
     "1": ("Int", {"value": 1}),
     "2": ("Forever", {"value": ["1", 0]}),
@@ -155,8 +156,8 @@ def test_many_spoiled_nodes_are_not_all_listed(shell: Shell) -> None:
     ("nodes", "code", "status"),
     [
         (BROKEN, 2, "invalid"),
-        ({"1": ("Load", {"ckpt_name": "no.safetensors"}), "2": ("Show", {"source": ["1", 0]})}, 3, "missing"),
-        ({"1": ("Lod", {}), "2": ("Load", {"ckpt_name": "no.safetensors"})}, 2, "invalid"),
+        (NO_FILE, 3, "missing"),
+        ({**NO_FILE, "3": ("Sow", {"a": 1})}, 2, "invalid"),
     ],
 )
 def test_what_cannot_run_says_why(shell: Shell, nodes: Nodes, code: int, status: str) -> None:

@@ -74,6 +74,10 @@ def renamed(old: str, new: str) -> Callable[[Weights], Weights]:
     return lambda tensors: {name.replace(old, new): tensor for name, tensor in tensors.items()}
 
 
+def instead(other: Weights) -> Callable[[Weights], Weights]:
+    return lambda tensors: other
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -84,9 +88,9 @@ def renamed(old: str, new: str) -> Callable[[Weights], Weights]:
         (without("time_embed.0"), r"'time_embed\.0\.weight' is missing"),
         (without("attn2.to_k"), r"attn2\.to_k\.weight' is missing"),
         (without("quant_conv"), "quant_conv"),
-        (lambda tensors: lora_weights(), "looks like a LoRA"),
-        (lambda tensors: {"x.y": torch.zeros(1)}, r"begin with 'x\.y'"),
-        (lambda tensors: {}, "empty"),
+        (instead(lora_weights()), "looks like a LoRA"),
+        (instead({"x.y": torch.zeros(1)}), r"begin with 'x\.y'"),
+        (instead({}), "empty"),
     ],
 )
 def test_other_files_are_refused_with_what_was_looked_for(
@@ -99,7 +103,7 @@ def test_other_files_are_refused_with_what_was_looked_for(
 
 def test_an_inpainting_model_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x", checkpoint_weights(size=UNetSize(channels=9)))
-    with pytest.raises(ModelFileError, match="9 channels.*inpainting"):
+    with pytest.raises(ModelFileError, match=r"9 channels.*inpainting"):
         open_checkpoint(path)
 
 
@@ -107,7 +111,7 @@ def test_a_text_encoder_of_another_width_is_refused(tmp_path: Path) -> None:
     tensors = checkpoint_weights() | {
         name: tensor for name, tensor in checkpoint_weights(size=UNetSize(context=64)).items() if "attn2" in name
     }
-    with pytest.raises(ModelFileError, match="64 wide.*gives 32"):
+    with pytest.raises(ModelFileError, match=r"64 wide.*gives 32"):
         open_checkpoint(saved(tmp_path / "x", tensors))
 
 

@@ -29,4 +29,4 @@ def test_signatures_with_pictures_can_be_read(name: str) -> None:
     def takes(value: object) -> None: ...
 
     takes.__annotations__ = {"value": name}
-    assert get_type_hints(takes, vars(types))["value"] is getattr(types, name)
+    assert get_type_hints(takes, dict(vars(types)))["value"] is getattr(types, name)

@@ -93,15 +93,26 @@ def test_networks_are_kept_and_shared_between_recipes(recipes: Recipes, weights:
     assert runtime.resident_bytes() == 0
 
 
-def test_what_was_used_longest_ago_goes_first_and_what_is_used_stays(recipes: Recipes) -> None:
+def test_what_was_used_longest_ago_makes_room(recipes: Recipes) -> None:
     model, clip, vae = recipes
-    with Runtime("cpu").unet(model) as unet:
-        runtime = Runtime("cpu", budget=network_bytes(unet) + 1)
-    with runtime.vae(vae), runtime.unet(model):
+    sizes = Runtime("cpu")
+    with sizes.text_encoder(clip) as text, sizes.unet(model) as unet:
+        runtime = Runtime("cpu", budget=network_bytes(text) + network_bytes(unet) + 100)
+    with runtime.text_encoder(clip) as text, runtime.vae(vae) as autoencoder:
         pass
-    assert runtime.resident_bytes() == network_bytes(unet)
-    with runtime.text_encoder(clip) as text:
-        assert runtime.resident_bytes() == network_bytes(text)
+    with runtime.text_encoder(clip) as again:
+        assert again is text
+    with runtime.unet(model) as unet:
+        assert runtime.resident_bytes() == network_bytes(text) + network_bytes(unet)
+    with runtime.vae(vae) as another:
+        assert another is not autoencoder
+
+
+def test_a_network_beyond_the_budget_is_held_alone(recipes: Recipes) -> None:
+    runtime = Runtime("cpu", budget=0)
+    with runtime.vae(recipes[2]), runtime.unet(recipes[0]) as unet:
+        assert runtime.resident_bytes() == network_bytes(unet)
+    assert Runtime("cpu").budget > 0
 
 
 def test_float32_files_are_used_where_they_lie_and_stay_pristine(tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_a_lora_for_another_width_is_refused(tmp_path: Path, recipes: Recipes) -
         {f"{KOHYA}.lora_up.weight": torch.zeros(64, 2), f"{KOHYA}.lora_down.weight": torch.zeros(2, 64)}, tmp_path / "l"
     )
     with (
-        pytest.raises(ModelFileError, match="64 x 64.*32 x 32"),
+        pytest.raises(ModelFileError, match=r"64 x 64.*32 x 32"),
         Runtime("cpu").unet(recipes[0].patched(tmp_path / "l", 1)),
     ):
         pass

@@ -49,41 +49,52 @@ class Weight:
 
 def unet_weights(size: UNetSize) -> Iterator[Weight]:
     """All weights of a UNet, norms without a diffusers name among them."""
-    width, emb = size.width, size.width * 4
+    width, emb, deepest = size.width, size.width * 4, size.width * size.mult[-1]
     yield Weight("time_embed.0", "time_embedding.linear_1", (emb, width))
     yield Weight("time_embed.2", "time_embedding.linear_2", (emb, emb))
-    yield Weight("input_blocks.0.0", "conv_in", (width, size.channels, 3, 3))
-    skips, here, block = [width], width, 1
+    skips: list[int] = []
+    yield from _input_blocks(size, skips)
+    yield from _res("middle_block.0", "mid_block.resnets.0", deepest, deepest, emb)
+    yield from _attention("middle_block.1", "mid_block.attentions.0", deepest, size)
+    yield from _res("middle_block.2", "mid_block.resnets.1", deepest, deepest, emb)
+    yield from _output_blocks(size, skips)
+    yield Weight("out.0", "", (width * size.mult[0],))
+    yield Weight("out.2", "conv_out", (size.channels, width * size.mult[0], 3, 3))
+
+
+def _input_blocks(size: UNetSize, skips: list[int]) -> Iterator[Weight]:
+    """Appends the channels after each block to `skips`."""
+    here = size.width
+    yield Weight("input_blocks.0.0", "conv_in", (here, size.channels, 3, 3))
+    skips.append(here)
     for level, mult in enumerate(size.mult):
         for i in range(size.blocks):
-            yield from _res(f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{i}", here, width * mult, emb)
-            here = width * mult
+            at, name, out = f"input_blocks.{len(skips)}", f"down_blocks.{level}", size.width * mult
+            yield from _res(f"{at}.0", f"{name}.resnets.{i}", here, out, size.width * 4)
+            here = out
             if size.attention[level]:
-                yield from _attention(f"input_blocks.{block}.1", f"down_blocks.{level}.attentions.{i}", here, size)
+                yield from _attention(f"{at}.1", f"{name}.attentions.{i}", here, size)
             skips.append(here)
-            block += 1
         if level < len(size.mult) - 1:
-            yield Weight(f"input_blocks.{block}.0.op", f"down_blocks.{level}.downsamplers.0.conv", (here, here, 3, 3))
+            conv = (here, here, 3, 3)
+            yield Weight(f"input_blocks.{len(skips)}.0.op", f"down_blocks.{level}.downsamplers.0.conv", conv)
             skips.append(here)
-            block += 1
-    yield from _res("middle_block.0", "mid_block.resnets.0", here, here, emb)
-    yield from _attention("middle_block.1", "mid_block.attentions.0", here, size)
-    yield from _res("middle_block.2", "mid_block.resnets.1", here, here, emb)
-    block = 0
+
+
+def _output_blocks(size: UNetSize, skips: list[int]) -> Iterator[Weight]:
+    """Takes the channels of the skip connections from `skips`."""
+    here, block = skips[-1], 0
     for up, level in enumerate(reversed(range(len(size.mult)))):
         for i in range(size.blocks + 1):
-            out = width * size.mult[level]
-            yield from _res(f"output_blocks.{block}.0", f"up_blocks.{up}.resnets.{i}", here + skips.pop(), out, emb)
-            here, place = out, 1
+            at, name, out = f"output_blocks.{block}", f"up_blocks.{up}", size.width * size.mult[level]
+            yield from _res(f"{at}.0", f"{name}.resnets.{i}", here + skips.pop(), out, size.width * 4)
+            here = out
             if size.attention[level]:
-                yield from _attention(f"output_blocks.{block}.1", f"up_blocks.{up}.attentions.{i}", here, size)
-                place = 2
+                yield from _attention(f"{at}.1", f"{name}.attentions.{i}", here, size)
             if level and i == size.blocks:
-                conv = (here, here, 3, 3)
-                yield Weight(f"output_blocks.{block}.{place}.conv", f"up_blocks.{up}.upsamplers.0.conv", conv)
+                conv = f"{at}.{2 if size.attention[level] else 1}.conv"
+                yield Weight(conv, f"{name}.upsamplers.0.conv", (here, here, 3, 3))
             block += 1
-    yield Weight("out.0", "", (here,))
-    yield Weight("out.2", "conv_out", (size.channels, here, 3, 3))
 
 
 def _res(ldm: str, diffusers: str, in_: int, out: int, emb: int) -> Iterator[Weight]:

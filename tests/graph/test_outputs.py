@@ -274,12 +274,14 @@ def test_what_was_published_is_recognised(tmp_path: Path) -> None:
 
 def test_an_earlier_name_is_used_again_when_it_is_free(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    artifacts = Artifacts((Artifact(b"one", "a"), Artifact(b"two", "a")))
+    artifacts = Artifacts(tuple(Artifact(data, "a") for data in (b"one", b"two", b"three")))
     first = folder.publish(artifacts)
-    folder.publish(artifacts)
     first[0].unlink()
+    first[2].write_bytes(b"THREE")
     again = folder.publish(artifacts, first)
-    assert [path.name for path in again] == ["a_00001_.png", "a_00005_.png"]
+    assert [path.name for path in again] == ["a_00001_.png", "a_00002_.png", "a_00004_.png"]
+    assert [path.read_bytes() for path in again] == [b"one", b"two", b"three"]
+    assert first[2].read_bytes() == b"THREE"
 
 
 @pytest.mark.parametrize("name", ["../a_00001_.png", "b_00001_.png", "a_00001_.txt", "a_1_.png", "sub/a_00001_.png"])

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,13 @@ from graphexec.diffusion.sampling.schedules import SCHEDULES, sampling_sigmas
 
 LEVELS = sd1_levels()
 RECORDED = load_file(Path(__file__).parents[2] / "data/parity/sigmas.safetensors")
-RUNS = sorted(key for key in RECORDED if key.split("/")[0] in SCHEDULERS)
+RUNS = [(name, key) for name in SCHEDULERS for key in RECORDED if key.startswith(f"{name}/")]
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_recorded_levels(run: str) -> None:
-    scheduler, steps, denoise = run.split("/")
-    name = next(name for name in SCHEDULERS if name == scheduler)
-    ours = torch.tensor(sampling_sigmas(LEVELS, name, int(steps[5:]), float(denoise[7:])))
+@pytest.mark.parametrize(("scheduler", "run"), RUNS)
+def test_recorded_levels(scheduler: SchedulerName, run: str) -> None:
+    _, steps, denoise = run.split("/")
+    ours = torch.tensor(sampling_sigmas(LEVELS, scheduler, int(steps[5:]), float(denoise[7:])))
     theirs = RECORDED[run]
     if theirs.isnan().any():  # one step of kl_optimal: there 0 / 0, here the highest level
         theirs = torch.tensor([LEVELS.highest, 0.0])
@@ -47,7 +47,7 @@ def test_levels_fall_to_zero_from_below_the_highest(scheduler: SchedulerName, st
     sigmas = sampling_sigmas(LEVELS, scheduler, steps)
     assert sigmas[-1] == 0
     assert sigmas[0] <= LEVELS.highest * (1 + 1e-6)
-    assert all(before > after for before, after in zip(sigmas, sigmas[1:], strict=False))
+    assert all(before > after for before, after in pairwise(sigmas))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -1,0 +1,148 @@
+"""The workflows that come with the project run, and their second run does what a second run should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import graphexec
+from graphexec.graph import events
+from graphexec.graph.context import Resources
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+STEPS = 2
+
+
+class Home:
+    """A cache and an output folder, as one user has them; each run is like one of a new process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registry = graphexec.Registry.standard()
+        self.settings = {"device": "cpu"}
+        self.resources = Resources()  # loading the model again for each run would only cost time
+
+    def run(self, workflow: Mapping[str, Any]) -> graphexec.Result:
+        cache = graphexec.DiskStore(self.folder / "cache", self.registry.codecs)
+        self.events: list[events.Event] = []
+        context = graphexec.Context(
+            cache=graphexec.TieredCache(None, cache),
+            digests=graphexec.FileDigests(self.folder / "cache"),
+            output=self.folder / "output",
+            settings=self.settings,
+            resources=self.resources,
+            on_event=self.events.append,
+        )
+        return graphexec.run(graphexec.compile(workflow, registry=self.registry), context)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home"))
+
+
+def short(path: Path, **changes: Any) -> dict[str, Any]:
+    """A workflow with few steps, and other values: `sampler__seed=3`."""
+    document = json.loads(path.read_text())
+    for node in document.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = STEPS
+    for place, value in changes.items():
+        node, _, name = place.partition("__")
+        document[node]["inputs"][name] = value
+    return document
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_it_makes_a_picture(home: Home, path: Path) -> None:
+    result = home.run(short(path))
+    assert result.ok
+    (files,) = result.files.values()
+    with Image.open(files[0]) as picture:
+        assert picture.size == (64, 64)
+        assert json.loads(picture.info["prompt"]) == short(path)
+        assert len(picture.convert("RGB").getcolors(64 * 64) or ()) > 100, "the picture is empty"
+
+
+def test_a_saved_picture_is_its_workflow(home: Home) -> None:
+    first = home.run(short(WORKFLOWS[0]))
+    (files,) = first.files.values()
+    again = graphexec.compile(files[0], registry=home.registry)
+    assert again.workflow.prompt == short(WORKFLOWS[0])
+
+
+def test_an_unchanged_workflow_names_its_files(home: Home) -> None:
+    first, second = home.run(short(WORKFLOWS[0])), home.run(short(WORKFLOWS[0]))
+    assert second.executed == ()
+    assert second.files == first.files
+
+
+def test_files_that_are_gone_are_written_again(home: Home) -> None:
+    (files,) = home.run(short(WORKFLOWS[0])).files.values()
+    before = files[0].read_bytes()
+    files[0].unlink()
+    second = home.run(short(WORKFLOWS[0]))
+    assert second.executed == ()
+    assert next(iter(second.files.values()))[0].read_bytes() == before
+
+
+def test_another_prefix_does_not_sample_again(home: Home) -> None:
+    path = ROOT / "workflows" / "lora.json"
+    home.run(short(path))
+    assert home.run(short(path, save__filename_prefix="other")).executed == ("save",)
+
+
+def test_another_prompt_keeps_what_does_not_need_it(home: Home) -> None:
+    path = ROOT / "workflows" / "lora.json"
+    home.run(short(path))
+    result = home.run(short(path, positive__text="a dog"))
+    assert set(result.executed) == {"positive", "sampler", "decode", "save"}
+
+
+def test_one_strength_of_a_stack_keeps_everything_above_it(home: Home) -> None:
+    path = ROOT / "workflows" / "lora_stack.json"
+    home.run(short(path))
+    result = home.run(short(path, lora_2_detail__strength_model=0.9))
+    assert {"1", "lora_1_style", "4"} <= set(result.cached)
+    assert "lora_1_style" not in result.executed
+
+
+def test_strengths_change_the_picture_and_a_seed_repeats_it(home: Home, tmp_path: Path) -> None:
+    path = ROOT / "workflows" / "lora.json"
+
+    def picture(home: Home, **changes: Any) -> bytes:
+        (files,) = home.run(short(path, **changes)).files.values()
+        with Image.open(files[0]) as opened:
+            return opened.tobytes()
+
+    weak = picture(home, lora__strength_model=0.1)
+    strong = picture(home, lora__strength_model=1.0)
+    assert weak != strong
+    assert picture(Home(tmp_path), lora__strength_model=0.1) == weak
+
+
+def test_a_rerun_imports_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "short.json"
+    path.write_text(json.dumps(short(WORKFLOWS[0])))
+    script = (
+        "import sys, runpy\n"
+        f"sys.argv = ['graphexec', 'run', {str(path)!r}, '--quiet', '--device', 'cpu', '--cache-dir',"
+        f" {str(tmp_path / 'cache')!r}, '--output', {str(tmp_path / 'output')!r}]\n"
+        "try:\n    runpy.run_module('graphexec', run_name='__main__')\n"
+        "except SystemExit as exit: assert not exit.code, exit.code\n"
+        "print('torch' in sys.modules)\n"
+    )
+    outputs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    ]
+    assert [output[-1] for output in outputs] == ["True", "False"]
+    assert outputs[0][0] == outputs[1][0]
