@@ -33,7 +33,7 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         ctx.exit(ExitCode.INVALID)
     specs = [registry[each] for each in ([name] if name is not None else registry)]
     if as_json:
-        click.echo(json.dumps({spec.name: object_info(spec) for spec in specs}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({spec.name: object_info(spec) for spec in specs}, indent=2))
     else:
         click.echo("\n".join(explain(specs[0]) if name is not None else listing(registry)))
 

@@ -112,7 +112,7 @@ def _as_json(plan: Plan, states: Mapping[str, State]) -> str:
         "files": [str(path) for path in plan.files],
         "diagnostics": [diagnostic_json(diagnostic) for diagnostic in plan.diagnostics],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2)
 
 
 def _node_json(planned: PlannedNode, state: State) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
     for line in _troubles(outcome):
         click.echo(line, err=True)
     if shape == "json":
-        click.echo(json.dumps(_document(outcome, seconds), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_document(outcome, seconds), indent=2))
 
 
 def _troubles(outcome: Outcome) -> list[str]:

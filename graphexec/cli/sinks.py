@@ -74,7 +74,7 @@ class Guarded:
 
 def json_lines(event: Event) -> None:
     """One event as a line of JSON on stdout."""
-    click.echo(json.dumps(event.as_json(), ensure_ascii=False))
+    click.echo(json.dumps(event.as_json()))
 
 
 def paths(event: Event) -> None:

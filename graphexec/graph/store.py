@@ -295,7 +295,7 @@ def _refuse_foreign(root: Path) -> None:
             return
     except FileNotFoundError:
         pass
-    strange = sorted({entry.name for entry in _listed(root)} - _OURS)
+    strange = sorted({entry.name for entry in _listed(root) if not is_temporary(entry.name)} - _OURS)
     if strange:
         message = f"{root} is no cache folder of graphexec: it holds {strange[0]}; name an empty or a new folder"
         raise CacheError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
@@ -104,9 +105,10 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def node(self, class_type: str, *, id: str | None = None, **inputs: Any) -> Output:  # noqa: A002
+    def node(self, class_type: str, /, *, id: str | None = None, **inputs: Any) -> Output:  # noqa: A002
         """Add a node and return its first output; inputs are values or outputs of other nodes here."""
-        name = id or f"{len(self.nodes) + 1}"
+        numbers = (str(number) for number in itertools.count(len(self.nodes) + 1))
+        name = id or next(number for number in numbers if number not in self.nodes)
         if name in self.nodes:
             raise ValueError(f"the expansion has two nodes called {name!r}")
         self.nodes[name] = (class_type, inputs)

@@ -64,7 +64,7 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
     """Read a function marked by `@node`; raises NodeDefinitionError naming the parameter it cannot read."""
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise NodeDefinitionError(
             f"{definition.name}: {error}; annotations of a node must exist at run time "
             "(import the type outside `if TYPE_CHECKING`)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import time
@@ -49,13 +48,6 @@ def make_latents(count: int) -> list[Latent]:
     import torch
 
     return [Latent(torch.full((1, 4, 2, 2), float(place))) for place in range(count)]
-
-
-@node("Import")
-def import_module(name: str) -> int:
-    """Imports a module, which may not be there."""
-    importlib.import_module(name)
-    return 1
 
 
 @node("Unavailable")

@@ -178,11 +178,12 @@ def test_a_file_that_is_not_there(shell: Shell) -> None:
     assert "nowhere.json" in result.stderr
 
 
-def test_a_models_folder_that_is_not_there(shell: Shell) -> None:
-    result = shell.run("run", shell.write(NOTE), "--models", "nowhere")
+@pytest.mark.parametrize("option", ["--models", "--extra-model-paths"])
+def test_a_place_of_models_that_is_not_there(shell: Shell, option: str) -> None:
+    result = shell.run("run", shell.write(NOTE), option, "nowhere")
     assert result.exit_code == 3
     assert result.stderr.startswith("error: ")
-    assert shell.json("run", "workflow.json", "--models", "nowhere", "--json")["status"] == "missing"
+    assert shell.json("run", "workflow.json", option, "nowhere", "--json")["status"] == "missing"
 
 
 def test_models_come_from_the_folders_that_are_named(shell: Shell) -> None:

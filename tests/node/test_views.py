@@ -28,7 +28,7 @@ from graphexec.node.fields import (
 from graphexec.node.registry import Registry
 from graphexec.node.spec import NodeSpec
 from graphexec.node.views import input_schema, object_info
-from node.nodes import read
+from node.nodes import read, taking
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/object_info/core.json").read_text())
 """What ComfyUI 0.3.64 says of some of its nodes, without tooltips."""
@@ -39,16 +39,6 @@ LINK = ["7", 0]
 
 class Apple:
     """A socket type."""
-
-
-def one(annotation: Any, **definition: Any) -> NodeSpec:
-    """A node with the input `x` of a type."""
-
-    def run(x) -> int:  # type: ignore[no-untyped-def]
-        raise NotImplementedError
-
-    run.__annotations__["x"] = annotation
-    return read(node("N", **definition)(run))
 
 
 def takes(spec: NodeSpec, value: Any) -> bool:
@@ -82,7 +72,7 @@ class TestInputSchema:
         ],
     )
     def test_literals(self, annotation: Any, good: list[Any], bad: list[Any]) -> None:
-        spec = one(annotation)
+        spec = taking(annotation)
         assert [value for value in good if not takes(spec, value)] == []
         assert [value for value in bad if takes(spec, value)] == []
         assert [value for value in good if not takes(spec, {"__value__": value})] == []
@@ -90,12 +80,12 @@ class TestInputSchema:
 
     @pytest.mark.parametrize("link", [[], ["7"], ["7", 0, 0], [7, 0], ["7", "0"], ["7", -1], ["7", 0.5], ["7", None]])
     def test_malformed_links(self, link: list[Any]) -> None:
-        assert not takes(one(Any), link)
+        assert not takes(taking(Any), link)
 
     def test_a_list_of_values(self) -> None:
-        assert takes(one(Any), {"__value__": [1, 2]})
-        assert not takes(one(int), {"__value__": [1, 2]})
-        assert not takes(one(int), {"__value__": {"__value__": 1}})
+        assert takes(taking(Any), {"__value__": [1, 2]})
+        assert not takes(taking(int), {"__value__": [1, 2]})
+        assert not takes(taking(int), {"__value__": {"__value__": 1}})
 
     def test_what_is_required_and_what_is_not_declared(self) -> None:
         @node("N")
@@ -126,13 +116,13 @@ class TestInputSchema:
         def check(x: Any) -> bool:
             raise NotImplementedError
 
-        assert takes(one(Annotated[int, Field(ge=0, le=9)], check=check), 10)
-        assert not takes(one(Annotated[int, Field(ge=0, le=9)], check=check), "10")
-        assert takes(one(Literal["a", "b"], check=check), 5)
+        assert takes(taking(Annotated[int, Field(ge=0, le=9)], check=check), 10)
+        assert not takes(taking(Annotated[int, Field(ge=0, le=9)], check=check), "10")
+        assert takes(taking(Literal["a", "b"], check=check), 5)
 
     def test_it_may_stand_inside_a_document(self) -> None:
-        schema = {"$ref": "#/$defs/n", "$defs": {"n": input_schema(one(int), "#/$defs/n")}}
-        schema["$defs"]["link"] = input_schema(one(int))["$defs"]["link"]
+        schema = {"$ref": "#/$defs/n", "$defs": {"n": input_schema(taking(int), "#/$defs/n")}}
+        schema["$defs"]["link"] = input_schema(taking(int))["$defs"]["link"]
         validator = jsonschema.Draft202012Validator(schema)
         assert all(validator.is_valid({"x": value}) for value in (1, {"__value__": 1}, LINK))
         assert not validator.is_valid({"x": {"__value__": "1"}})
@@ -202,7 +192,7 @@ class TestObjectInfo:
         json.dumps(shown)
 
     def test_folders_are_not_looked_into_unless_asked(self) -> None:
-        assert object_info(one(Annotated[Path, Folder("loras")]))["input"]["required"]["x"] == [[], {}]
+        assert object_info(taking(Annotated[Path, Folder("loras")]))["input"]["required"]["x"] == [[], {}]
 
 
 FILES = {"ckpt_name", "lora_name", "vae_name", "image"}

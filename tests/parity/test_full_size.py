@@ -27,7 +27,7 @@ from graphexec.diffusion.sampling.run import sample
 from graphexec.diffusion.types import Clip, Conditioning, Latent, Model, Vae
 
 FOLDER = os.environ.get("GRAPHEXEC_PARITY")
-if FOLDER is None:
+if not FOLDER:
     pytest.skip("GRAPHEXEC_PARITY names no folder with the full-size checkpoint", allow_module_level=True)
 
 ROOT = Path(FOLDER)

@@ -1,0 +1,142 @@
+"""Which nodes there are: a value, never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fake_nodes
+import pytest
+
+from graphexec.errors import NodeDefinitionError
+from graphexec.node.decorator import node
+from graphexec.node.registry import Registry
+
+
+def function(name: str, result: int = 0) -> Any:
+    """A new node function called so."""
+
+    def run() -> int:
+        return result
+
+    return node(name)(run)
+
+
+def module(name: str, **members: Any) -> ModuleType:
+    made = ModuleType(name)
+    vars(made).update(members)
+    return made
+
+
+def test_nothing_is_known_at_first() -> None:
+    empty = Registry()
+    assert (list(empty), len(empty), empty.get("A"), "A" in empty) == ([], 0, None, False)
+    with pytest.raises(KeyError, match="A"):
+        empty["A"]
+
+
+def test_nodes_of_a_module_by_their_wire_names() -> None:
+    registry = Registry().with_nodes(module("m", b=function("B"), a=function("A"), helper=len, number=5))
+    assert (list(registry), len(registry)) == (["A", "B"], 2)
+    assert "A" in registry
+    assert registry["A"].name == "A"
+
+
+def test_adding_makes_another_registry() -> None:
+    first = Registry().with_nodes(module("m", a=function("A")))
+    second = first.with_nodes(module("n", b=function("B")))
+    assert (list(first), list(second)) == (["A"], ["A", "B"])
+    assert second["A"] is not None
+    assert first.get("B") is None
+
+
+def test_a_signature_is_read_once_and_not_before_it_is_asked_for() -> None:
+    @node("Broken")
+    def broken(a) -> int:  # type: ignore[no-untyped-def]  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
+        raise NotImplementedError
+
+    registry = Registry().with_nodes(module("m", a=function("A"), broken=broken))
+    assert registry["A"] is registry["A"]
+    with pytest.raises(NodeDefinitionError, match="Broken: parameter a"):
+        registry["Broken"]
+
+
+def test_functions_by_name_must_be_nodes() -> None:
+    with pytest.raises(NodeDefinitionError, match="A: the function is not marked by @node"):
+        Registry(functions={"A": len})["A"]
+
+
+class TestNames:
+    def test_two_functions_may_not_share_one(self) -> None:
+        pack = module("m", a=function("A"), b=function("A"))
+        with pytest.raises(NodeDefinitionError, match=r"two functions claim the node name 'A': .*run and .*run"):
+            Registry().with_nodes(pack)
+
+    def test_nor_when_the_second_comes_later(self) -> None:
+        with pytest.raises(NodeDefinitionError, match="'A'"):
+            Registry().with_nodes(module("m", a=function("A"))).with_nodes(module("n", a=function("A")))
+
+    def test_one_function_may_be_found_twice(self) -> None:
+        shared = function("A")
+        assert len(Registry().with_nodes(module("m", a=shared, b=shared), module("n", c=shared))) == 1
+
+    def test_the_nearest(self) -> None:
+        registry = Registry().with_nodes(module("m", a=function("KSampler"), b=function("KSamplerAdvanced")))
+        assert registry.nearest("ksampler") == ["KSampler", "KSamplerAdvanced"]
+        assert registry.nearest("KSampler", most=1) == ["KSampler"]
+        assert registry.nearest("Unlike") == []
+
+
+class TestPackages:
+    def test_submodules_that_are_imported_belong_to_it(self) -> None:
+        inner = module("pack.inner.deep", c=function("C"))
+        pack = module("pack", a=function("A"), inner=module("pack.inner", b=function("B"), deep=inner))
+        assert list(Registry().with_nodes(pack)) == ["A", "B", "C"]
+
+    def test_other_modules_that_it_imports_do_not(self) -> None:
+        pack = module("pack", other=module("package", b=function("B")), a=function("A"))
+        assert list(Registry().with_nodes(pack)) == ["A"]
+
+    def test_modules_that_import_each_other(self) -> None:
+        pack, inner = module("pack", a=function("A")), module("pack.inner", b=function("B"))
+        vars(pack)["inner"], vars(inner)["inner"], vars(inner)["pack"] = inner, inner, pack
+        assert list(Registry().with_nodes(pack)) == ["A", "B"]
+
+
+class TestWhatComesAlong:
+    def test_codecs_and_resources(self) -> None:
+        def make(settings: object) -> str:
+            return "made"
+
+        one = module("m", CODECS=("x",), RESOURCES={"log": make})
+        two = module("n", CODECS=["y"], RESOURCES={"gpu": make})
+        registry = Registry().with_nodes(one).with_nodes(two)
+        assert registry.codecs == ("x", "y")
+        assert dict(registry.resources) == {"log": make, "gpu": make}
+
+    def test_a_pack_that_brings_none(self) -> None:
+        registry = Registry().with_nodes(module("m"))
+        assert (registry.codecs, dict(registry.resources)) == ((), {})
+
+
+class TestStandard:
+    def test_the_built_in_ones_come_by_their_entry_point(self) -> None:
+        registry = Registry.standard()
+        assert {"KSampler", "LoraLoader", "SaveImage"} <= set(registry)
+        assert "runtime" in registry.resources
+        assert registry.codecs
+        assert Registry.standard() is not registry
+
+    def test_other_packs_come_through_the_same_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        info = tmp_path / "more-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[graphexec.nodes]\nmore = fake_nodes\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert {"KSampler", "Add"} <= set(Registry.standard())
+
+
+def test_fakes_are_all_readable() -> None:
+    registry = Registry().with_nodes(fake_nodes)
+    assert {name: registry[name].name for name in registry} == {name: name for name in registry}
