@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from graphexec.diffusion.types import Clip, LoraPatch, Model, WeightsFile
+from graphexec.diffusion.types import LoraPatch, WeightsFile
 from graphexec.errors import ModelFileError
-from graphexec.lora.coverage import Coverage, lora_coverage, match_modules
+from graphexec.lora.coverage import match_modules
 from graphexec.lora.formats import LoraModule, add_module
-from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
+from graphexec.lora.header import Shapes, in_file, read_header
 
-__all__ = ["Delta", "Loaded", "LoraReader", "deltas_by_weight", "load_lora", "patched_weight"]
+__all__ = ["Delta", "LoraReader", "deltas_by_weight", "patched_weight"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +25,6 @@ class Delta:
     file: WeightsFile
     module: LoraModule
     strength: float
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Recipes with a LoRA on top, and how much of its file they use."""
-
-    model: Model | None
-    clip: Clip | None
-    coverage: Coverage
-
-
-def load_lora(
-    model: Model | None, clip: Clip | None, path: Path, strength_model: float, strength_clip: float
-) -> Loaded:
-    """Put a LoRA on a model and a text encoder (None leaves one out); weights are not read yet.
-
-    Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
-    """
-    unet, text, header = _shapes(model), _shapes(clip), read_header(path)
-    with in_file(path):
-        coverage = lora_coverage(unet, text, header)
-    return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
 
 
 def deltas_by_weight(
@@ -83,10 +60,6 @@ class LoraReader:
         if file not in self._open:
             self._open[file] = safe_open(file.path, framework="pt")
         return self._open[file].get_tensor(name)
-
-
-def _shapes(recipe: Model | Clip | None) -> dict[str, tuple[int, ...]] | None:
-    return None if recipe is None else strip_prefix(read_header(recipe.file.path).shapes, recipe.prefix)
 
 
 def _matched(file: WeightsFile, aliases: Mapping[str, str], shapes: Shapes) -> dict[str, LoraModule]:

@@ -66,7 +66,7 @@ class Checker:
             "missing_node_type",
             f"Node type {node.class_type!r} does not exist",
             node,
-            input="class_type",
+            place="class_type",
             expected="the name of a known node",
             received=show(node.class_type),
             hint=f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"

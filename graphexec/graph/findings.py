@@ -22,9 +22,11 @@ class Findings:
     strict: bool
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
-    def add(self, code: str, message: str, node: WorkflowNode | None = None, **details: Any) -> None:
-        """Note one fault; `input` among the details places it inside the node."""
-        pointer = self._pointer(node, details)
+    def add(
+        self, code: str, message: str, node: WorkflowNode | None = None, *, place: str | None = None, **details: Any
+    ) -> None:
+        """Note one fault; `input` among the details, or another `place`, says where inside the node."""
+        pointer = self._pointer(node, place, details.get("input"))
         lossy = bool(details.get("lossy"))
         details.setdefault("severity", "error" if not lossy or self.strict else "warning")
         line, column = self.workflow.locate(pointer) or (None, None)
@@ -49,12 +51,13 @@ class Findings:
         own = [self._softened(diagnostic, needed) for diagnostic in self.found]
         return tuple(sorted(reading + own, key=lambda item: -1 if item.node is None else place.get(item.node, -1)))
 
-    def _pointer(self, node: WorkflowNode | None, details: dict[str, Any]) -> str:
+    def _pointer(self, node: WorkflowNode | None, place: str | None, name: str | None) -> str:
         if node is None:
             return self.workflow.pointer
-        name = details.get("input")
-        parts = [node.id] if name is None else [node.id, name] if name == "class_type" else [node.id, "inputs"]
-        return self.workflow.pointer + join_pointer([*parts, name] if name in node.inputs else parts)
+        parts = [node.id, place] if place else [node.id] if name is None else [node.id, "inputs"]
+        if name is not None and name in node.inputs:
+            parts.append(name)
+        return self.workflow.pointer + join_pointer(parts)
 
     def _strictly(self, diagnostic: Diagnostic) -> Diagnostic:
         if self.strict and diagnostic.lossy:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-import yaml
-
 from graphexec.errors import FolderError, ModelFileError
 
 __all__ = ["ENVIRONMENT", "Folders", "MissingModelFile"]
@@ -294,6 +292,8 @@ class _Section:
 
 
 def _read_sections(yaml_path: Path) -> list[_Section]:
+    import yaml  # few have such a file, and importing this takes a tenth of a check
+
     try:
         # The base loader reads every scalar as text: no dates, no numbers in place of names.
         document: Any = yaml.load(yaml_path.read_bytes(), Loader=yaml.BaseLoader)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
 from graphexec.node.fields import Facts, Inferred, Note
 
 FLOAT_BYTES = 4
@@ -16,6 +14,8 @@ DOWNSCALE = 8
 
 def of_checkpoint(ckpt_name: Path) -> Inferred:
     """Family and size of a checkpoint, and the recipes that a LoRA is matched with."""
+    from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
+
     known = checkpoint_facts(ckpt_name)
     model, clip, vae = open_checkpoint(ckpt_name)
     whole = {"family": known["family"], "bytes": known["bytes"]}
@@ -62,6 +62,26 @@ def of_decoded(samples: Facts) -> Inferred:
     )
 
 
-def recipe_of(facts: Mapping[str, Any] | None) -> Any:
-    """The recipe of a model or text encoder, if it is known."""
-    return facts.get("recipe") if facts else None
+def of_lora(model: Facts, clip: Facts, lora_name: Path) -> Inferred:
+    """The model and text encoder with a LoRA on top; a LoRA of another family is an error, unused parts a warning."""
+    from graphexec.diffusion.loras import load_lora
+
+    if "recipe" not in model or "recipe" not in clip:
+        return Inferred()
+    loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
+    notes = tuple(_coverage_note(warning) for warning in loaded.coverage.warnings())
+    return Inferred((model, clip), notes)
+
+
+def of_lora_on_model(model: Facts, lora_name: Path) -> Inferred:
+    """As `of_lora`, for the diffusion model alone."""
+    from graphexec.diffusion.loras import load_lora
+
+    if "recipe" not in model:
+        return Inferred()
+    loaded = load_lora(model["recipe"], None, lora_name, 1.0, 0.0)
+    return Inferred((model,), tuple(_coverage_note(warning) for warning in loaded.coverage.warnings()))
+
+
+def _coverage_note(message: str) -> Note:
+    return Note(message, input="lora_name", severity="warning", code="lora_partly_used")

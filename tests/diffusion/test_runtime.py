@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
-from graphexec.diffusion.patch import load_lora
+from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.runtime import Runtime, network_bytes
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.errors import ModelFileError

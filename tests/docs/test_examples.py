@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
-from pages import DOCS, blocks, run_page
+import torch
+from pages import DOCS, ROOT, blocks, run_page
 
 WRITING = DOCS / "writing-a-node.md"
 EMBEDDING = DOCS / "embedding.md"
@@ -48,3 +50,14 @@ def test_writing_a_node_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text(source + "\nimport sys; assert 'torch' not in sys.modules\n")
     # As `import my_nodes`, so that the file finds itself half made, as the page says.
     subprocess.run([sys.executable, "-c", "import my_nodes"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("module", ["host_program"], indirect=True)
+def test_embedding(module: types.ModuleType, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run_page(EMBEDDING, module)
+    finally:
+        torch.set_num_threads(threads)

@@ -17,13 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from running import NOWHERE, REGISTRY, workflow  # noqa: E402
+from running import NOWHERE, REGISTRY, workflow
 
-from graphexec.graph.cache import TieredCache  # noqa: E402
-from graphexec.graph.compile import compile as compile_workflow  # noqa: E402
-from graphexec.graph.context import Context  # noqa: E402
-from graphexec.graph.execute import run  # noqa: E402
-from graphexec.graph.store import DiskStore  # noqa: E402
+from graphexec.graph.cache import TieredCache
+from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.context import Context
+from graphexec.graph.execute import run
+from graphexec.graph.store import DiskStore
 
 LONGEST_SECONDS = 0.03
 

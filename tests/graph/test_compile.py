@@ -43,7 +43,7 @@ def test_compile_raises_with_everything() -> None:
 class TestNodes:
     def test_unknown_class(self) -> None:
         found = only({**SOUND, "2": ("Ad", {"a": 1})})
-        assert (found.code, found.node, found.input) == ("missing_node_type", "2", "class_type")
+        assert (found.code, found.node, found.input) == ("missing_node_type", "2", None)
         assert "`Add`" in (found.hint or "")
         assert found.pointer == "/2/class_type"
 
@@ -236,7 +236,7 @@ class TestTogether:
             ("output_slot_out_of_range", "c", "source"),
             ("linked_node_missing", "b", "a"),
             ("invalid_input_type", "b", "b"),
-            ("missing_node_type", "a", "class_type"),
+            ("missing_node_type", "a", None),
         ]
         assert faults(nodes) == expected == faults(nodes)
 

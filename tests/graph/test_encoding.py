@@ -112,7 +112,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(values)
 def test_what_is_written_is_read(value: object) -> None:
     assert same(through_json(value), value)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from graphexec.errors import CacheError, ModelFileError
+from graphexec.graph.atomic import temporary
 from graphexec.graph.encoding import type_name
 from graphexec.graph.store import MAGIC, DiskStore, Removed
 
@@ -258,6 +259,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, name: str) -> Non
     with pytest.raises(CacheError, match=r"no cache folder of graphexec: it holds (thesis.doc|src)"):
         DiskStore(tmp_path)
     assert tree(tmp_path) == before
+
+
+def test_a_folder_that_another_process_is_making_is_none_of_something_else(tmp_path: Path) -> None:
+    with temporary(tmp_path, [b"the tag, before it has its name"], fsync=False):
+        assert DiskStore(tmp_path).put(key(1), VALUE)
 
 
 def test_a_file_is_refused_as_root(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_what_it_was_told_is_kept() -> None:
     def hook() -> bool:
         raise NotImplementedError
 
-    marked = node(
-        "N", category="a/b", display_name="The N", check=hook, fingerprint=hook, infer=hook, version="3"
-    )(lambda: None)
+    marked = node("N", category="a/b", display_name="The N", check=hook, fingerprint=hook, infer=hook, version="3")(
+        lambda: None
+    )
     assert definition_of(marked) == NodeDefinition("N", "a/b", "The N", hook, hook, hook, "3")
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.images import empty_latent, vae_decode, vae_encode
-from graphexec.diffusion.patch import load_lora
+from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
 from graphexec.diffusion.types import Clip, Conditioning, Latent, Model, Vae
