@@ -39,7 +39,7 @@ def write_export(path: Path, wire: str, value: Any) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(save(tensors, {"type": wire}))
+            file.write(save(tensors, {"format": "pt"}))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

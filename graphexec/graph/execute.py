@@ -296,7 +296,7 @@ class Execution:
             case "progress":
                 return self._progress(name)
             case "warn":
-                return lambda message: context.on_event(events.Warned(self._shown(name), message))  # pyright: ignore
+                return self._warn(name)
             case "workflow":
                 workflow = self.plan.workflow
                 self._info = self._info or WorkflowInfo(workflow.prompt, workflow.extra_pnginfo)
@@ -314,6 +314,16 @@ class Execution:
             context.on_event(events.Progressed(shown, done, total))
 
         return progress
+
+    def _warn(self, name: str) -> Callable[[str], None]:
+        shown = self._shown(name)
+        said = {diagnostic.message for diagnostic in self.plan.diagnostics if diagnostic.node == shown}
+
+        def warn(message: str, /) -> None:
+            if message not in said:  # the compiler has said it already
+                self.context.on_event(events.Warned(shown, message))
+
+        return warn
 
     def _on_block(self, name: str) -> Callable[[Blocker], None]:
         def report(blocker: Blocker) -> None:

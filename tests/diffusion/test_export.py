@@ -22,7 +22,7 @@ def test_latents(tmp_path: Path) -> None:
     assert found["batch_index"].tolist() == [3, 1]
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
-        assert file.metadata() == {"format": "pt", "type": "LATENT"}
+        assert file.metadata() == {"format": "pt"}
 
 
 def test_what_a_latent_lacks_is_left_out() -> None:

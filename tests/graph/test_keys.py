@@ -33,7 +33,7 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
-LOOKALIKES = st.sampled_from(
+LOOKALIKES: st.SearchStrategy[Any] = st.sampled_from(
     [0, 0.0, -0.0, False, None, "", b"", (), [], {}, 1, 1.0, True, "1", b"1", Path("1"), [1], (1,)]
 )
 DIGEST = b"d" * 32
@@ -53,8 +53,7 @@ def same(one: Any, two: Any) -> bool:
 
 
 def _same_members(one: Mapping[Any, Any], two: Mapping[Any, Any]) -> bool:
-    others = {(type(key), key): value for key, value in two.items()}
-    mine = {(type(key), key): value for key, value in one.items()}
+    mine, others = ({(type(key).__name__, key): value for key, value in each.items()} for each in (one, two))
     return mine.keys() == others.keys() and all(same(value, others[key]) for key, value in mine.items())
 
 
@@ -150,6 +149,10 @@ def altered(name: str, **inputs: Any) -> Nodes:
     return {**CHAIN, name: (kind, {**given, **inputs})}
 
 
+def _linked_anew(inputs: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {key: [names[value[0]], value[1]] if type(value) is list else value for key, value in inputs.items()}
+
+
 class TestPlans:
     def test_what_changes_and_what_stays(self) -> None:
         before, after = keys_of(CHAIN), keys_of(altered("3", text="y"))
@@ -164,16 +167,7 @@ class TestPlans:
 
     def test_ids_titles_and_order_do_not_enter(self) -> None:
         names = {"1": "plant", "2": "x/y", "3": "say", "4": "10", "5": "2"}
-        renamed = {
-            names[name]: (
-                kind,
-                {
-                    key: [names[value[0]], value[1]] if isinstance(value, list) else value
-                    for key, value in given.items()
-                },  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            )
-            for name, (kind, given) in reversed(CHAIN.items())
-        }
+        renamed = {names[name]: (CHAIN[name][0], _linked_anew(CHAIN[name][1], names)) for name in reversed(list(CHAIN))}
         document = workflow(renamed)
         for entry in document.values():
             entry["_meta"] = {"title": "a title"}

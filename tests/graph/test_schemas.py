@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import Field
 from running import NOWHERE, REGISTRY
+from validating import validator
 
 from graphexec.cli.diagnostics import JSON_FIELDS, MORE_JSON_FIELDS
 from graphexec.cli.validate import as_json
@@ -76,7 +77,7 @@ PACK = ModuleType("pack")
 vars(PACK).update(source=source, sink=sink)
 FAKES = Registry().with_nodes(PACK)
 INPUTS = list(FAKES["Sink"].inputs)
-WORKFLOW = jsonschema.Draft202012Validator(build_schemas(FAKES)["workflow.schema.json"])
+WORKFLOW = validator(build_schemas(FAKES)["workflow.schema.json"])
 
 numbers = st.integers(-30, 30) | st.floats(-30, 30) | st.integers(-30, 30).map(float)
 scalars = st.none() | st.booleans() | numbers | st.text(max_size=3) | st.sampled_from(["a", "b", "x", "3", "true"])
@@ -102,7 +103,7 @@ def objections(document: dict[str, Any]) -> set[str]:
     return {name for error in WORKFLOW.iter_errors(document) for name in _inputs_of(error)}
 
 
-def _inputs_of(error: jsonschema.ValidationError) -> Iterator[str]:
+def _inputs_of(error: Any) -> Iterator[str]:
     assert list(error.absolute_path)[:2] == ["sink", "inputs"]
     if error.validator == "required":
         yield from set(error.validator_value) - set(error.instance)
@@ -116,7 +117,7 @@ def _inputs_of(error: jsonschema.ValidationError) -> Iterator[str]:
 @given(inputs)
 def test_schema_and_checker_agree(values: dict[str, Any]) -> None:
     given = {name: value for name, value in values.items() if value is not ABSENT}
-    document = {
+    document: dict[str, Any] = {
         "source": {"class_type": "Source", "inputs": {}},
         "sink": {"class_type": "Sink", "inputs": given},
     }
@@ -151,18 +152,18 @@ class TestWorkflow:
     @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
     def test_the_examples(self, path: Path) -> None:
         schema = build_schemas(Registry.standard())["workflow.schema.json"]
-        assert list(jsonschema.Draft202012Validator(schema).iter_errors(json.loads(path.read_text()))) == []
+        assert list(validator(schema).iter_errors(json.loads(path.read_text()))) == []
 
 
 class TestApi:
     @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
     def test_foreign_files(self, path: Path) -> None:
-        validator = jsonschema.Draft202012Validator(build_schemas(FAKES)["api.schema.json"])
+        validates = validator(build_schemas(FAKES)["api.schema.json"])
         document = json.loads(path.read_text())
-        assert list(validator.iter_errors(document)) == []
+        assert list(validates.iter_errors(document)) == []
         first = next(iter(document.values()))
         first["inputs"]["broken"] = [1, 0]
-        assert not validator.is_valid(document)
+        assert not validates.is_valid(document)
 
     def test_there_are_foreign_files(self) -> None:
         assert len(TEMPLATES) == 17
@@ -181,7 +182,7 @@ class TestDiagnostics:
     def test_what_is_printed_fits(self) -> None:
         found = check(json.dumps(BROKEN).encode(), registry=FAKES, folders=NOWHERE).diagnostics
         printed = json.loads(as_json({"a.json": found, "b.json": ()}))
-        jsonschema.Draft202012Validator(self.SCHEMA).validate(printed)
+        validator(self.SCHEMA).validate(printed)
         assert [file["ok"] for file in printed["files"]] == [False, True]
 
     def test_the_fields_are_those_that_are_printed(self) -> None:
@@ -193,7 +194,7 @@ class TestDiagnostics:
     def test_what_does_not_fit(self, change: dict[str, Any]) -> None:
         (first, *_) = check(BROKEN, registry=FAKES, folders=NOWHERE).diagnostics
         document = {"files": [{"file": "a", "ok": False, "diagnostics": [{**asdict(first), **change}]}]}
-        assert not jsonschema.Draft202012Validator(self.SCHEMA).is_valid(document)
+        assert not validator(self.SCHEMA).is_valid(document)
 
 
 def odd(name: str) -> Registry:
@@ -214,7 +215,7 @@ class TestFiles:
     @pytest.mark.parametrize("registry", [FAKES, REGISTRY, Registry.standard()], ids=["sinks", "fakes", "standard"])
     def test_every_schema_is_a_schema_and_says_what_it_is(self, registry: Registry) -> None:
         for name, schema in build_schemas(registry).items():
-            jsonschema.Draft202012Validator.check_schema(schema)
+            Draft202012Validator.check_schema(schema)
             assert list(schema)[:3] == ["$schema", "$id", "$comment"]
             assert name.endswith(schema["$id"])
             assert schema["title"] and schema["description"]
@@ -235,11 +236,11 @@ class TestFiles:
         registry = odd(name)
         paths = write_schemas(registry, tmp_path / "schemas")
         assert {path.parent for path in paths} == {tmp_path / "schemas", tmp_path / "schemas/nodes"}
-        validator = jsonschema.Draft202012Validator(build_schemas(registry)["workflow.schema.json"])
-        document = {"1": {"class_type": name, "inputs": {"value": {"__value__": 1}}}}
-        assert validator.is_valid(document)
+        validates = validator(build_schemas(registry)["workflow.schema.json"])
+        document: dict[str, Any] = {"1": {"class_type": name, "inputs": {"value": {"__value__": 1}}}}
+        assert validates.is_valid(document)
         document["1"]["inputs"] = {"value": {"__value__": "1"}}
-        assert not validator.is_valid(document)
+        assert not validates.is_valid(document)
 
     def test_odd_names_do_not_meet(self) -> None:
         made = {name for other in ("a/b", "a_b", "a b") for name in build_schemas(odd(other)) if "nodes/" in name}

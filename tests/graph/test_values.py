@@ -24,7 +24,7 @@ def codes(spec: InputSpec, value: Any, **options: Any) -> list[str]:
 
 HUGE = 10**400
 
-KEPT = [
+KEPT: list[tuple[str, Any, Any]] = [
     ("INT", 5, 5),
     ("INT", -3, -3),
     ("INT", 4.0, 4),
@@ -57,7 +57,7 @@ def test_what_is_taken_without_a_word(wire: str, value: Any, result: Any) -> Non
     assert (checked.problems, checked.valid) == ((), True)
 
 
-LOSSY = [
+LOSSY: list[tuple[str, Any, Any]] = [
     ("INT", 3.9, 3),
     ("INT", -3.9, -3),
     ("INT", "5", 5),
@@ -91,7 +91,7 @@ def test_what_is_converted_with_a_warning(wire: str, value: Any, result: Any) ->
     assert ([problem.code for problem in checked.problems], checked.valid) == (["lossy_conversion"], True)
 
 
-REFUSED = [
+REFUSED: list[tuple[str, Any]] = [
     ("INT", "5.5"),
     ("INT", "five"),
     ("INT", ""),

@@ -50,6 +50,8 @@ class Pear:
 
 
 OLD_STYLE = Optional[int]  # noqa: UP045 - what is written so is read too
+OPTIONAL_LAZY: Any = Optional[Lazy[Strength]]  # noqa: UP045
+MARKED_LAZY: Any = Optional[Annotated[Lazy[Strength], "x"]]  # noqa: UP045
 OLD_UNION = Union[ClipVision, Pear]  # noqa: UP007
 
 
@@ -131,9 +133,7 @@ class TestWrappers:
         assert (b.default, b.has_default, b.optional) == (3, True, False)
         assert (c.default, c.has_default, c.optional) == (None, True, True)
 
-    @pytest.mark.parametrize(
-        "annotation", [Lazy[Strength] | None, Annotated[Lazy[Strength], "x"] | None, Lazy[Strength | None]]
-    )
+    @pytest.mark.parametrize("annotation", [Lazy[Strength | None], OPTIONAL_LAZY, MARKED_LAZY])
     def test_lazy(self, annotation: Any) -> None:
         given = input_of(annotation)
         assert (given.wire, given.lazy, given.optional, given.maximum) == ("FLOAT", True, True, 100.0)
@@ -279,7 +279,10 @@ class TestHooks:
         def fingerprint() -> str:
             raise NotImplementedError
 
-        @node("N", check=check, fingerprint=fingerprint, infer=lambda a, b: None)
+        def infer(a: Any, b: Any) -> None:
+            raise NotImplementedError
+
+        @node("N", check=check, fingerprint=fingerprint, infer=infer)
         def run(a: int, b: int) -> int:
             raise NotImplementedError
 
@@ -296,13 +299,19 @@ class TestHooks:
 
     @pytest.mark.parametrize("hook", ["check", "fingerprint", "infer"])
     def test_unknown_names(self, hook: str) -> None:
-        with pytest.raises(NodeDefinitionError, match="N: <lambda> asks for y, z, which are no inputs"):
-            taking(int, **{hook: lambda x, y, z: True})
+        def wanting(x: int, y: int, z: int) -> bool:
+            raise NotImplementedError
+
+        with pytest.raises(NodeDefinitionError, match="N: wanting asks for y, z, which are no inputs"):
+            taking(int, **{hook: wanting})
 
     @pytest.mark.parametrize("hook", ["fingerprint", "infer"])
     def test_only_a_check_sees_types(self, hook: str) -> None:
+        def typed(input_types: Any) -> bool:
+            raise NotImplementedError
+
         with pytest.raises(NodeDefinitionError, match="input_types"):
-            taking(int, **{hook: lambda input_types: True})
+            taking(int, **{hook: typed})
 
     def test_they_are_plain_functions(self) -> None:
         async def later(x: int) -> bool:
@@ -319,7 +328,7 @@ class TestRefusals:
             raise NotImplementedError
 
         with pytest.raises(NodeDefinitionError, match="N: parameter a has no type annotation"):
-            read(run)
+            read(run)  # pyright: ignore[reportUnknownArgumentType]
 
     def test_no_result(self) -> None:
         @node("N")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,7 +134,7 @@ class TestStandard:
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text("[graphexec.nodes]\nmore = fake_nodes\n")
-        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
         assert {"KSampler", "Add"} <= set(Registry.standard())
 
 
