@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from graphexec.graph.plan import Plan
     from graphexec.graph.store import DiskStore
     from graphexec.graph.workflow import Workflow, read_workflow
-    from graphexec.node.decorator import node
     from graphexec.node.registry import Registry
 
 __all__ = [
@@ -59,7 +58,6 @@ __all__ = [
     "WorkflowError",
     "check",
     "compile",
-    "node",
     "read_workflow",
     "run",
     "run_async",
@@ -76,7 +74,6 @@ _HOMES = {
     "graphexec.graph.plan": ("Plan",),
     "graphexec.graph.store": ("DiskStore",),
     "graphexec.graph.workflow": ("Workflow", "read_workflow"),
-    "graphexec.node.decorator": ("node",),
     "graphexec.node.registry": ("Registry",),
 }
 

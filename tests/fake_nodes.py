@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
@@ -16,6 +18,7 @@ from graphexec.node.fields import (
     Blocker,
     Expand,
     FilenamePrefix,
+    Folder,
     Graph,
     Lazy,
     NodeId,
@@ -36,7 +39,11 @@ def make_log(settings: Mapping[str, str]) -> list[str]:
     return []
 
 
-RESOURCES = {"log": make_log}
+def fail_to_make(settings: Mapping[str, str]) -> list[str]:
+    raise RuntimeError("there is none here")
+
+
+RESOURCES = {"log": make_log, "alive": make_log, "unmade": fail_to_make}
 
 
 class Apple:
@@ -264,3 +271,185 @@ def write(text: str, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "
 def bad(what: str) -> tuple[int, int]:
     """Returns what it does not declare."""
     return (1,) if what == "few" else 7  # type: ignore[return-value]
+
+
+@node("Basket")
+def basket(log: Log, fruit: Apple) -> int:
+    """Looks at an apple; says which it was."""
+    log.append(f"Basket {id(fruit)}")
+    return 1
+
+
+@node("Truths")
+def truths(text: str) -> list[bool]:
+    """One truth for each letter: t is true."""
+    return [letter == "t" for letter in text]
+
+
+@node("Last")
+def last_of(values: list[int]) -> int:
+    """The last number of a list, which it takes out."""
+    return values.pop()
+
+
+@node("LaterChoose")
+async def later_choose(log: Log, first: bool, yes: Lazy[T], no: Lazy[T]) -> T:
+    """As Choose, after a turn of the event loop."""
+    value = yes() if first else no()
+    await asyncio.sleep(0)
+    log.append("LaterChoose")
+    return value
+
+
+@node("LaterFail")
+async def later_fail(log: Log, value: int) -> int:
+    """Raises for 0; for other numbers it takes longer than any run, and says when it is stopped."""
+    try:
+        await asyncio.sleep(3600 if value else 0)
+    except asyncio.CancelledError:
+        log.append(f"stopped {value}")
+        raise
+    raise RuntimeError("no luck later")
+
+
+@node("Unmade")
+def unmade(thing: Annotated[object, Resource("unmade")]) -> int:
+    """Wants a resource that cannot be made."""
+    return 0
+
+
+@node("Note")
+def note(log: Log, text: str, value: int) -> tuple[int, Artifacts]:
+    """Writes a text file and hands a number on."""
+    log.append(f"Note {text}")
+    return value, Artifacts(files=(Artifact(text.encode(), "note", suffix=".txt"),))
+
+
+@node("NoteInside")
+def note_inside(text: str, value: int, graph: Graph) -> Expand[int]:
+    """Expands to a node that expands to one that writes a file, and hands a number on."""
+    if text.startswith("deep "):
+        return Expand(graph, (graph.node("NoteInside", text=text.removeprefix("deep "), value=value),))
+    return Expand(graph, (graph.node("Note", text=text, value=value),))
+
+
+@node("HandThrough")
+def hand_through(fruit: Apple, fail: bool, graph: Graph) -> Expand[int]:
+    """Expands to nodes that use its own input, the second behind a lazy input, the third perhaps failing."""
+    first = graph.node("Basket", fruit=fruit)
+    lazily = graph.node("Choose", first=True, yes=graph.node("Basket", fruit=fruit), no=0)
+    last = graph.node("Fail", value=first) if fail else first
+    return Expand(graph, (graph.node("Sum3", a=first, b=lazily, c=last),))
+
+
+@node("Sum3")
+def sum_three(a: int, b: int, c: int) -> int:
+    """The sum of three numbers."""
+    return a + b + c
+
+
+@node("ListInside")
+def list_inside(n: int, how: str, graph: Graph) -> Expand[list[int]]:
+    """Expands to a list: made inside, or there already."""
+    return Expand(graph, (graph.node("Range", n=n) if how == "made" else list(range(n)),))
+
+
+@node("GateInside")
+def gate_inside(open: bool, message: str, graph: Graph) -> Expand[int]:  # noqa: A002
+    """Expands to a gate."""
+    return Expand(graph, (graph.node("Gate", value=1, open=open, message=message),))
+
+
+@node("WatchInside")
+def watch_inside(path: str, graph: Graph) -> Expand[str]:
+    """Expands to a node whose fingerprint changes."""
+    return Expand(graph, (graph.node("Watch", path=path),))
+
+
+@node("FailTwice")
+def fail_twice(graph: Graph) -> Expand[int]:
+    """Expands to two nodes that fail, one of them later."""
+    return Expand(graph, (graph.node("Add", a=graph.node("LaterFail", value=0), b=graph.node("Fail", value=1)),))
+
+
+@node("SayInside")
+def say_inside(graph: Graph) -> Expand[str]:
+    """Leaves an optional input out by giving nothing for it."""
+    return Expand(graph, (graph.node("Say", text="hi", times=None),))
+
+
+@node("BadShow")
+def bad_show() -> Artifacts:
+    """Declares Artifacts and returns nothing."""
+    return None  # type: ignore[return-value]
+
+
+@node("BadExpand")
+def bad_expand(graph: Graph) -> int:
+    """Expands without having said so."""
+    return Expand(graph, (1,))  # type: ignore[return-value]
+
+
+@node("Read")
+def read(file: Annotated[Path, Folder("loras")]) -> str:
+    """The text of a file."""
+    return file.read_text()
+
+
+@node("ReadInside")
+def read_inside(name: str, graph: Graph) -> Expand[str]:
+    """Expands to a node that reads a file."""
+    return Expand(graph, (graph.node("Read", file=name),))
+
+
+@node("OnThread")
+async def on_thread(value: int) -> int:
+    """Hands a number on by way of another thread."""
+    return await asyncio.to_thread(abs, value)
+
+
+@node("Misplaced")
+def misplaced(what: str, graph: Graph) -> Expand[int]:
+    """Expands, and takes its result from where there is none."""
+    if what == "slot":
+        return Expand(graph, (Output(graph.node("Add", a=1).node, 7),))
+    if what == "type":
+        return Expand(graph, (graph.node("Say", text="one"),))
+    if what == "twice":
+        return Expand(graph, (graph.node("Add", id="x", a=graph.node("Add", id="x", a=1)),))
+    return Expand(graph, (Output("nowhere"),))
+
+
+class Heavy:
+    """A value whose end can be seen."""
+
+    def __init__(self, alive: list[str], name: str) -> None:
+        self.alive = alive
+        self.name = name
+        alive.append(name)
+        weakref.finalize(self, alive.remove, name)
+
+
+@node("Make")
+def make_heavy(
+    log: Log, alive: Annotated[list[str], Resource("alive")], name: str, after: Heavy | None = None
+) -> Heavy:
+    """A heavy value."""
+    log.append(f"Make {name}")
+    return Heavy(alive, name)
+
+
+@node("Weigh")
+def weigh(
+    log: Log, alive: Annotated[list[str], Resource("alive")], heavy: Heavy, other: Heavy | None = None, at: int = 0
+) -> int:
+    """Says what is alive when it runs."""
+    log.append(f"Weigh {heavy.name}: {' '.join(sorted(alive))}")
+    return at
+
+
+@node("ChooseInside")
+def choose_inside(first: bool, yes: int, no: int, graph: Graph) -> Expand[int]:
+    """Expands to two nodes, one of which is computed."""
+    more, less = graph.node("AddTwice", a=yes, b=1), graph.node("Add", a=no, b=-1)
+    return Expand(graph, (graph.node("Choose", first=first, yes=more, no=less),))

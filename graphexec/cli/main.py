@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -89,6 +90,10 @@ Examples:
 """
 
 
+COLLECT_AFTER = 100_000
+"""New objects before the garbage collector looks: a large workflow is a million of them that all live to the end."""
+
+
 def standard_registry() -> Registry:
     """The built-in nodes and those of installed packs."""
     from graphexec.node.registry import Registry
@@ -101,4 +106,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
+    gc.set_threshold(COLLECT_AFTER)
     build_cli(standard_registry)(prog_name="graphexec")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphexec.errors import Cancelled
 from graphexec.graph.boundary import Raised
-from graphexec.graph.call import Arguments, Collected
+from graphexec.graph.call import Arguments, Collected, Unanswered, answer
 from graphexec.graph.context import CancelToken
 from graphexec.node.fields import Blocker
 from graphexec.node.spec import NodeSpec
@@ -30,10 +30,10 @@ class AsyncCalls:
     def __bool__(self) -> bool:
         return bool(self._tasks)
 
-    def start(self, name: str, spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> None:
+    def start(self, name: str, arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None]) -> None:
         """Set a node to work."""
         self._loop = self._loop or asyncio.new_event_loop()
-        self._tasks[name] = self._loop.create_task(_call_all(spec, arguments, on_block))
+        self._tasks[name] = self._loop.create_task(_call_all(arguments, collected, on_block))
 
     def finished(self, *, wait: bool, cancel: CancelToken) -> Iterator[tuple[str, Outcome]]:
         """Nodes that are done by now; with `wait`, blocks until one is."""
@@ -56,22 +56,40 @@ class AsyncCalls:
         if self._tasks:
             self._loop.run_until_complete(asyncio.gather(*self._tasks.values(), return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
 
-async def _call_all(spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> Collected:
-    """Call a node for each set of arguments, all at once; results keep their order."""
-    collected = Collected.empty(spec)
-    blockers = [arguments.blocker(call) for call in range(len(arguments))]
-    pending = [spec.function(**arguments.of(call)) for call, blocker in enumerate(blockers) if blocker is None]
-    returned: Iterator[Any] = iter(await asyncio.gather(*pending))
-    for call, blocker in enumerate(blockers):
-        if blocker is not None:
-            on_block(blocker)
-            collected.block()
-        elif (failure := collected.add(call, next(returned))) is not None:
-            raise failure.error
+async def _call_all(arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None]) -> Collected:
+    """Make the calls of a node, all at once; results keep their order."""
+    while collected.done < arguments.calls:  # a lazy list that was called may ask for more calls
+        calls = [_call(collected.spec, arguments, call) for call in range(collected.done, arguments.calls)]
+        for returned in await _together(calls):
+            failure = answer(collected, returned, on_block)
+            if failure is not None:
+                raise failure.error
     return collected
+
+
+async def _call(spec: NodeSpec, arguments: Arguments, call: int) -> Any:
+    blocker = arguments.blocker(call)
+    if blocker is not None:
+        return Unanswered(blocker)
+    try:
+        return await spec.function(**arguments.of(call))
+    except Unanswered as left:
+        return left
+
+
+async def _together(calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What the calls return; when one raises, the others are stopped before that goes on."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _outcome(task: asyncio.Task[Collected]) -> Outcome:

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.plan import PlannedNode
-from graphexec.node.fields import Artifacts, Blocker, Expand
-from graphexec.node.spec import NodeSpec
+from graphexec.node.fields import Artifacts, Blocker, Expand, Graph
+from graphexec.node.spec import NodeSpec, OutputSpec
 
 Outputs = tuple[list[Any], ...]
 """What a node returned: for each output slot the items of its list (one item where no list is involved)."""
@@ -24,10 +24,10 @@ class Suspend(BaseException):
         self.source = source
 
 
-class LazyBlocked(BaseException):
-    """Leaves a node that called a lazy input whose value is blocked."""
+class Unanswered(BaseException):
+    """Leaves one call of a node that called a lazy input whose value is blocked, or is no item of an empty list."""
 
-    def __init__(self, blocker: Blocker) -> None:
+    def __init__(self, blocker: Blocker | None) -> None:
         self.blocker = blocker
 
 
@@ -49,6 +49,8 @@ class Collected:
     """Call index -> expansion; `Pending` holds its place in the slots."""
     blocked: bool = False
     """Whether some output is blocked: such a result is not kept, so that a rerun tells why again."""
+    done: int = 0
+    """How many calls are over; a node that waited for a lazy input goes on from here."""
 
     @classmethod
     def empty(cls, spec: NodeSpec) -> Collected:
@@ -60,6 +62,8 @@ class Collected:
             self.block(returned)
             return None
         if isinstance(returned, Expand):
+            if not self.spec.expands:
+                return Raised(TypeError(f"{self.spec.name} returned an Expand, but does not declare Expand[...]"))
             self.expansions[call] = cast("Expand[Any]", returned)
             for items in self.slots:
                 items.append(Pending(call))
@@ -80,24 +84,34 @@ class Collected:
             return Raised(TypeError(f"{self.spec.name} returned {_shape(values)}, but declares {wanted} outputs"))
         slots = iter(zip(self.slots, self.spec.outputs, strict=True))
         for place, value in enumerate(cast("tuple[Any, ...]", values)):
-            if place in self.spec.artifact_slots:
-                self._take_artifacts(value)
-                continue
-            items, output = next(slots)
-            if isinstance(value, Blocker):
-                self.blocked = True
-                items.append(value)
-            elif not output.is_list:
-                items.append(value)
-            elif isinstance(value, list):
-                items.extend(cast("list[Any]", value))
-            else:
-                return Raised(TypeError(f"{self.spec.name} returned no list for its output {output.name}"))
+            taken = self._take_artifacts(value) if place in self.spec.artifact_slots else self.fill(*next(slots), value)
+            if taken is not None:
+                return taken
         return None
 
-    def _take_artifacts(self, value: Any) -> None:
-        if isinstance(value, Artifacts):
+    def fill(self, items: list[Any], output: OutputSpec, value: Any) -> Raised | None:
+        """Take a value for one output slot: the items of a list where the node declares one."""
+        if isinstance(value, Blocker):
+            self.blocked = True
+            items.append(value)
+        elif not output.is_list:
+            items.append(value)
+        elif isinstance(value, list):
+            listed = cast("list[Any]", value)
+            self.blocked = self.blocked or first_blocker(listed) is not None
+            items.extend(listed)
+        else:
+            return Raised(TypeError(f"{self.spec.name} returned no list for its output {output.name}"))
+        return None
+
+    def _take_artifacts(self, value: Any) -> Raised | None:
+        if isinstance(value, Blocker):
+            self.blocked = True
+        elif isinstance(value, Artifacts):
             self.artifacts = Artifacts(self.artifacts.files + value.files, self.artifacts.text + value.text)
+        else:
+            return Raised(TypeError(f"{self.spec.name} returned {_shape(value)} where it declares Artifacts"))
+        return None
 
 
 @dataclass(slots=True)
@@ -110,23 +124,26 @@ class Arguments:
     whole: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     """Inputs that take their list as it is."""
     lazy: dict[str, Callable[[int], Any]] = field(default_factory=dict[str, Callable[[int], Any]])
+    graphs: tuple[str, ...] = ()
+    """Parameters that get a graph of their own in each call."""
+    calls: int = 1
+    """As many as the longest list has items, and none where a list is empty; a lazy list counts once it is called."""
 
-    def __len__(self) -> int:
-        """How many calls: as many as the longest list has items, and none where a list is empty."""
-        longest = 1
-        for items in self.mapped.values():
-            if not items:
-                return 0
-            longest = max(longest, len(items))
-        return longest
+    def count(self) -> None:
+        """Count the calls from the lists that are there."""
+        lengths = [len(items) for items in self.mapped.values()]
+        self.calls = 0 if 0 in lengths else max(lengths, default=1)
 
     def of(self, call: int) -> dict[str, Any]:
         """The arguments of one call; a shorter list repeats its last item."""
         values = {name: items[min(call, len(items) - 1)] for name, items in self.mapped.items()}
         for name, value in self.lazy.items():
             values[name] = _bind(value, call)
-        values.update(self.whole)
+        for name, items in self.whole.items():
+            values[name] = items.copy()  # what a node does to its list is nobody else's business
         values.update(self.fixed)
+        for name in self.graphs:
+            values[name] = Graph()
         return values
 
     def blocker(self, call: int) -> Blocker | None:
@@ -136,6 +153,21 @@ class Arguments:
             if isinstance(item, Blocker):
                 return item
         return first_blocker(item for items in self.whole.values() for item in items) if self.whole else None
+
+    def lazily(self, source: str, slot: int, need: Callable[[str], Outputs], *, whole_list: bool) -> Callable[..., Any]:
+        """What a lazy input is: given the call, its value, or Suspend, or Unanswered."""
+
+        def value(call: int) -> Any:
+            items = need(source)[slot]
+            if not whole_list:
+                self.calls = max(self.calls, len(items))
+            taken = items if whole_list else items[call : call + 1] or items[-1:]
+            blocker = first_blocker(taken)
+            if blocker is not None or not (taken or whole_list):
+                raise Unanswered(blocker)
+            return items.copy() if whole_list else taken[0]
+
+        return value
 
 
 def gather(
@@ -149,7 +181,8 @@ def gather(
         hidden: the parameters that the run supplies.
         need: the outputs of a lazy source, or Suspend.
     """
-    inputs = planned.spec.inputs
+    spec = planned.spec
+    inputs = spec.inputs
     arguments = Arguments(hidden)
     for name, value in planned.constants.items():
         if inputs[name].lazy:
@@ -159,26 +192,46 @@ def gather(
     for name, source, slot, lazy in planned.wires:
         whole_list = inputs[name].whole_list
         if lazy:
-            arguments.lazy[name] = _lazy(source, slot, need, whole_list=whole_list)
+            arguments.lazy[name] = arguments.lazily(source, slot, need, whole_list=whole_list)
         else:
             (arguments.whole if whole_list else arguments.mapped)[name] = values[source][slot]
+    if spec.expands:
+        arguments.graphs = tuple(name for name, supplied in spec.hidden.items() if supplied.kind == "graph")
+    arguments.count()
     return arguments
 
 
-def call_all(spec: NodeSpec, arguments: Arguments, on_block: Callable[[Blocker], None]) -> Collected | Raised:
-    """Call a node for each set of arguments; calls with a blocked value do not happen and yield blockers."""
-    collected = Collected.empty(spec)
-    for call in range(len(arguments)):
+def call_all(arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None]) -> Collected | Raised:
+    """Make the calls of a node that are not done yet; those with a blocked value do not happen and yield blockers."""
+    function = collected.spec.function
+    while collected.done < arguments.calls:
+        call = collected.done
         blocker = arguments.blocker(call)
-        if blocker is not None:
-            on_block(blocker)
-            collected.block()
-            continue
-        returned = attempt(spec.function, arguments.of(call))
-        failure = returned if isinstance(returned, Raised) else collected.add(call, returned)
+        if blocker is None:
+            try:
+                returned = attempt(function, arguments.of(call))
+            except Unanswered as left:
+                returned = left
+        else:
+            returned = Unanswered(blocker)
+        failure = answer(collected, returned, on_block)
         if failure is not None:
             return failure
     return collected
+
+
+def answer(collected: Collected, returned: Any, on_block: Callable[[Blocker], None]) -> Raised | None:
+    """Take what came of the next call: what it returned, raised, or why it did not answer."""
+    call = collected.done
+    collected.done += 1
+    if isinstance(returned, Raised):
+        return returned
+    if not isinstance(returned, Unanswered):
+        return collected.add(call, returned)
+    if returned.blocker is not None:
+        on_block(returned.blocker)
+        collected.block()
+    return None
 
 
 def first_blocker(items: Iterable[Any]) -> Blocker | None:
@@ -192,18 +245,6 @@ def _constant(value: Any) -> Callable[[], Any]:
 
 def _bind(value: Callable[[int], Any], call: int) -> Callable[[], Any]:
     return lambda: value(call)
-
-
-def _lazy(source: str, slot: int, need: Callable[[str], Outputs], *, whole_list: bool) -> Callable[[int], Any]:
-    def value(call: int) -> Any:
-        items = need(source)[slot]
-        taken = items if whole_list else [items[min(call, len(items) - 1)]]
-        blocker = first_blocker(taken)
-        if blocker is not None:
-            raise LazyBlocked(blocker)
-        return items if whole_list else taken[0]
-
-    return value
 
 
 def _shape(values: Any) -> str:

@@ -239,22 +239,20 @@ class Checker:
 
     def _resolve(self, name: str, slot: int) -> str:
         """The wire type of a wildcard output: that of whatever feeds the input it is tied to."""
-        way: list[tuple[str, int]] = []
-        wire = "*"
-        while (name, slot) not in self._resolved and (name, slot) not in way[-1:]:
-            draft = self.drafts.get(name)
-            if draft is None or not 0 <= slot < len(draft.spec.outputs):
+        way: dict[tuple[str, int], None] = {}
+        wire, place = "*", (name, slot)
+        while place not in self._resolved and place not in way:
+            draft = self.drafts.get(place[0])
+            if draft is None or not 0 <= place[1] < len(draft.spec.outputs):
                 break
-            output = draft.spec.outputs[slot]
+            output = draft.spec.outputs[place[1]]
             wire = output.wire
-            if wire != "*" or len(way) > len(self.drafts):
-                break
-            way.append((name, slot))
-            link = _first_tied(draft, output.type_var)
+            link = _first_tied(draft, output.type_var) if wire == "*" else None
             if link is None:
                 break
-            name, slot = link.node, link.slot
-        wire = self._resolved.get((name, slot), wire)
+            way[place] = None
+            place = link.node, link.slot
+        wire = self._resolved.get(place, wire)
         self._resolved.update(dict.fromkeys(way, wire))
         return wire
 

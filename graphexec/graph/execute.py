@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
-from graphexec.errors import Cancelled, NodeError
+from graphexec.errors import Cancelled, ModelFileError, NodeError, OutputError
 from graphexec.graph import events
-from graphexec.graph.asynchronous import AsyncCalls
+from graphexec.graph.asynchronous import AsyncCalls, Outcome
 from graphexec.graph.boundary import Raised
-from graphexec.graph.call import Collected, LazyBlocked, Outputs, Suspend, call_all, gather
+from graphexec.graph.cache import NullCache
+from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.expand import Expansion, expand_node
 from graphexec.graph.keys import canonical
-from graphexec.graph.plan import Plan, PlannedNode
+from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.publish import Publisher
-from graphexec.graph.topology import ancestors
-from graphexec.node.fields import Blocker, Graph, WorkflowInfo
-from graphexec.node.spec import Hidden
+from graphexec.graph.supply import Supply
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Result:
     """What a run left behind, by the ids of the workflow."""
 
     outputs: Mapping[str, Outputs]
-    """For each target: output slot -> the items of its list."""
+    """For each target: output slot -> the items of its list. These four know merged nodes by each of their ids."""
     files: Mapping[str, tuple[Path, ...]]
     texts: Mapping[str, tuple[str, ...]]
     failures: Mapping[str, NodeError]
@@ -57,11 +58,15 @@ class Result:
 
 def run(plan: Plan, context: Context | None = None) -> Result:
     """Run a plan and wait for it; raises Cancelled if it was asked to stop. Failures are in the result."""
-    execution = Execution.of(plan, context or Context())
+    context = context or Context()
     if not _in_event_loop():
-        return execution.run()
+        return Execution.of(plan, context).run()
+    token = CancelToken(context.cancel)
     with ThreadPoolExecutor(1) as pool:  # the loop of asynchronous nodes cannot run inside another
-        return pool.submit(execution.run).result()
+        try:
+            return pool.submit(Execution.of(plan, replace(context, cancel=token)).run).result()
+        finally:
+            token.cancel()  # where an interrupt ended the waiting
 
 
 async def run_async(plan: Plan, context: Context | None = None) -> Result:
@@ -117,31 +122,47 @@ class Execution:
     rank: dict[str, int]
     wanted: frozenset[str]
     publisher: Publisher
+    supply: Supply
     values: dict[str, Outputs] = field(default_factory=dict[str, Outputs])
     waiting: dict[str, int] = field(default_factory=dict[str, int])
     """Scheduled nodes and how many of their sources are not there yet."""
+    foreseen: set[str] = field(default_factory=set[str])
+    """Nodes that run only if a lazy input is called; they hold what they need all the same."""
     consumers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """Scheduled nodes by the source that they wait for."""
     uses: dict[str, int] = field(default_factory=dict[str, int])
-    """How many scheduled nodes may still read a node's value."""
+    """How many inputs of scheduled and foreseen nodes may still read a node's value."""
+    begun: dict[str, float] = field(default_factory=dict[str, float])
+    """When the nodes began that are not done yet."""
+    partial: dict[str, tuple[Arguments, Collected]] = field(default_factory=dict[str, tuple[Arguments, Collected]])
+    """What the calls of a node returned before one of them had to wait for a lazy input."""
+    inside: dict[str, str] = field(default_factory=dict[str, str])
+    """Nodes of expansions, and the node of the workflow that each came from."""
+    opened: set[str] = field(default_factory=set[str])
+    """Nodes whose key is known only now, because an expansion takes part in it."""
     ready: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     expansions: dict[str, Expansion] = field(default_factory=dict[str, Expansion])
     failures: dict[str, NodeError] = field(default_factory=dict[str, NodeError])
     spoiled: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that cannot run, and the failed node that is why."""
-    executed: list[str] = field(default_factory=list[str])
+    executed: dict[str, None] = field(default_factory=dict[str, None])
     hits: list[str] = field(default_factory=list[str])
+    """Nodes whose kept results were found since it was last told."""
     told: set[str] = field(default_factory=set[str])
     """Nodes that were said to be cached."""
-    reported: list[Blocker] = field(default_factory=list[Blocker])
     calls: AsyncCalls = field(default_factory=AsyncCalls)
-    _info: WorkflowInfo | None = None
 
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
-        ranks = {name: place for place, name in enumerate(plan.nodes)}
         return cls(
-            plan, context, context.keys(plan), dict(plan.nodes), ranks, frozenset(plan.targets), Publisher(context)
+            plan=plan,
+            context=context,
+            keys=context.keys(plan),
+            nodes=dict(plan.nodes),
+            rank={name: place for place, name in enumerate(plan.nodes)},
+            wanted=frozenset(plan.targets),
+            publisher=Publisher(context),
+            supply=Supply(context, plan),
         )
 
     def run(self) -> Result:
@@ -151,7 +172,6 @@ class Execution:
         emit(events.Planned(len(self.plan.nodes), self.plan.targets))
         try:
             self._schedule(self.plan.targets)
-            self._tell_cached()
             self._work()
         except Cancelled:
             emit(events.Interrupted())
@@ -177,23 +197,46 @@ class Execution:
         """Take nodes and all that they need into the run, unless their results are kept."""
         pending = list(reversed(list(names)))
         fresh: list[str] = []
+        lazy: list[str] = []
         while pending:
             name = pending.pop()
             if name in self.waiting or name in self.values or name in self.spoiled:
                 continue
+            wires = self.nodes[name].wires
+            known = name in self.foreseen
+            self.foreseen.discard(name)
             if self._recall(name):
+                self._release(wire.node for wire in wires if known)
                 continue
+            if not known:
+                self._use(wires)
             self.waiting[name] = 0
             fresh.append(name)
-            for wire in self.nodes[name].wires:
-                self.uses[wire.node] = self.uses.get(wire.node, 0) + 1
-                if not wire.lazy:
-                    pending.append(wire.node)
+            for wire in wires:
+                (lazy if wire.lazy else pending).append(wire.node)
         for name in fresh:
-            self._wait_for(name, {wire.node for wire in self.nodes[name].wires if not wire.lazy})
+            self._wait_for(name, dict.fromkeys(wire.node for wire in self.nodes[name].wires if not wire.lazy))
+        self._foresee(lazy)
+        self._tell_cached()
+
+    def _foresee(self, pending: list[str]) -> None:
+        """Hold what lazy inputs would need, should they be called, so that nothing is computed twice."""
+        while pending:
+            name = pending.pop()
+            if name in self.waiting or name in self.values or name in self.spoiled or name in self.foreseen:
+                continue
+            self.foreseen.add(name)
+            self._use(self.nodes[name].wires)
+            pending.extend(wire.node for wire in self.nodes[name].wires)
+
+    def _use(self, wires: Iterable[Wire]) -> None:
+        for wire in wires:
+            self.uses[wire.node] = self.uses.get(wire.node, 0) + 1
 
     def _wait_for(self, name: str, sources: Iterable[str]) -> None:
         """Let a node's turn come once these sources are there."""
+        if name not in self.waiting:  # who wanted it failed meanwhile
+            return
         missing = 0
         for source in sources:
             if source in self.spoiled:
@@ -212,72 +255,89 @@ class Execution:
         kept = self.context.cache.get(key) if key is not None else None
         if kept is None:
             return False
-        self.hits.append(name)
-        self._store(name, kept, key)
+        if self._store(name, kept, key):
+            self.hits.append(name)
         return True
 
-    def _store(self, name: str, kept: Outputs, key: bytes | None) -> None:
-        """Hold a node's outputs; an output node's files go to their places."""
-        spec = self.nodes[name].spec
+    def _store(self, name: str, kept: Outputs, key: bytes | None) -> bool:
+        """Hold a node's outputs; an output node's files go to their places, or else the node has failed."""
+        if self.nodes[name].spec.artifact_slots:
+            try:
+                self.publisher.publish(self._shown(name), kept[-1][0], key)
+            except OutputError as error:
+                self._fail(name, error)
+                return False
+            kept = kept[:-1]
         self.values[name] = kept
-        if spec.artifact_slots:
-            self.values[name] = kept[:-1]
-            self.publisher.publish(self._shown(name), kept[-1][0], key)
+        return True
 
     def _tell_cached(self) -> None:
         """Name the nodes that need not run: those with a kept result, and what only they need."""
-        wires = {name: [wire.node for wire in self.nodes[name].wires] for name in self.nodes} if self.hits else {}
-        idle = ancestors(self.hits, wires) - self.waiting.keys() - self.told
+        pending = [name for name in self.hits if name in self.plan.nodes]
+        self.hits.clear()
+        idle: list[str] = []
+        while pending:
+            name = pending.pop()
+            known = name in self.told or name in self.executed or name in self.spoiled
+            if not (known or name in self.waiting or name in self.foreseen):
+                self.told.add(name)
+                idle.append(name)
+                pending.extend(wire.node for wire in self.nodes[name].wires)
         if idle:
-            self.told |= idle
-            self.context.on_event(events.Cached(tuple(name for name in self.plan.nodes if name in idle)))
+            self.context.on_event(events.Cached(tuple(sorted(idle, key=self.rank.__getitem__))))
 
     # One node's turn
 
     def _turn(self, name: str) -> None:
-        if name in self.spoiled:
+        if name not in self.waiting:
             return
-        expansion = self.expansions.pop(name, None)
-        if expansion is not None:
-            self._finish(name, expansion.collect(self.values), time.perf_counter())
-            self._release(expansion.sources)
+        if name in self.expansions:
+            self._collect(name, self.expansions.pop(name))
             return
-        begun = time.perf_counter()
         planned = self.nodes[name]
+        if self.opened and name not in self.begun and self._rekey(name) and self._recall(name):
+            if name in self.values:
+                self._release(wire.node for wire in planned.wires)
+                self._wake(name)
+            self._tell_cached()
+            return
+        prepared = self.partial.pop(name, None) or self._prepare(name, planned)
+        if isinstance(prepared, Raised):
+            self._fail(name, prepared.error)
+        elif planned.spec.is_async:
+            self.partial[name] = prepared
+            self.calls.start(name, *prepared, self.supply.on_block(self._shown(name)))
+        else:
+            try:
+                outcome = call_all(*prepared, self.supply.on_block(self._shown(name)))
+            except Suspend as left:
+                self.partial[name] = prepared
+                self._left(name, left)
+                return
+            self._finish(name, outcome)
+
+    def _prepare(self, name: str, planned: PlannedNode) -> tuple[Arguments, Collected] | Raised:
+        """A node begins: gather its arguments."""
+        self.begun[name] = time.perf_counter()
         if self.context.on_event is not events.ignore:
             self.context.on_event(events.Started(self._shown(name), planned.spec.name))
-        try:
-            arguments = gather(planned, self.values, self._hidden(name, planned), self._need)
-            if planned.spec.is_async:
-                self.calls.start(name, planned.spec, arguments, self._on_block(name))
-                return
-            outcome = call_all(planned.spec, arguments, self._on_block(name))
-        except (Suspend, LazyBlocked) as left:
-            self._left(name, left)
-            return
-        self._finish(name, outcome, begun)
+        hidden = self.supply.hidden(self._shown(name), planned.spec)
+        if isinstance(hidden, Raised):
+            return hidden
+        return gather(planned, self.values, hidden, self._need), Collected.empty(planned.spec)
 
-    def _settle(self, name: str, outcome: Collected | Raised | BaseException) -> None:
+    def _settle(self, name: str, outcome: Outcome) -> None:
         """An asynchronous node is done."""
-        if isinstance(outcome, Suspend | LazyBlocked):
+        if isinstance(outcome, Suspend):
             self._left(name, outcome)
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            self._finish(name, outcome, time.perf_counter())
+            self._finish(name, outcome)
 
-    def _left(self, name: str, left: Suspend | LazyBlocked) -> None:
-        """The node called a lazy input that is not there: compute it first; or one that is blocked: so is the node."""
-        if isinstance(left, LazyBlocked):
-            self._on_block(name)(left.blocker)
-            collected = Collected.empty(self.nodes[name].spec)
-            collected.block()
-            self._finish(name, collected, time.perf_counter())
-            return
-        hits = len(self.hits)
+    def _left(self, name: str, left: Suspend) -> None:
+        """The node called a lazy input that is not there: compute it first."""
         self._schedule([left.source])
-        if len(self.hits) > hits:
-            self._tell_cached()
         self._wait_for(name, [left.source])
 
     def _need(self, source: str) -> Outputs:
@@ -285,107 +345,81 @@ class Execution:
             raise Suspend(source)
         return self.values[source]
 
-    def _hidden(self, name: str, planned: PlannedNode) -> dict[str, Any]:
-        return {parameter: self._supply(name, hidden) for parameter, hidden in planned.spec.hidden.items()}
-
-    def _supply(self, name: str, hidden: Hidden) -> Any:
-        context = self.context
-        match hidden.kind:
-            case "node_id":
-                return self._shown(name)
-            case "progress":
-                return self._progress(name)
-            case "warn":
-                return self._warn(name)
-            case "workflow":
-                workflow = self.plan.workflow
-                self._info = self._info or WorkflowInfo(workflow.prompt, workflow.extra_pnginfo)
-                return self._info
-            case "graph":
-                return Graph()
-            case "resource":
-                return context.resources.get(hidden.resource, self.plan.registry.resources, context.settings)
-
-    def _progress(self, name: str) -> Callable[[int, int], None]:
-        context, shown = self.context, self._shown(name)
-
-        def progress(done: int, total: int, /) -> None:
-            context.cancel.check()
-            context.on_event(events.Progressed(shown, done, total))
-
-        return progress
-
-    def _warn(self, name: str) -> Callable[[str], None]:
-        shown = self._shown(name)
-        said = {diagnostic.message for diagnostic in self.plan.diagnostics if diagnostic.node == shown}
-
-        def warn(message: str, /) -> None:
-            if message not in said:  # the compiler has said it already
-                self.context.on_event(events.Warned(shown, message))
-
-        return warn
-
-    def _on_block(self, name: str) -> Callable[[Blocker], None]:
-        def report(blocker: Blocker) -> None:
-            if blocker.message is not None and not any(blocker is known for known in self.reported):
-                self.reported.append(blocker)
-                self.context.on_event(events.Blocked(self._shown(name), blocker.message))
-
-        return report
-
     # What came of it
 
-    def _finish(self, name: str, outcome: Collected | Raised, begun: float) -> None:
-        planned = self.nodes[name]
+    def _finish(self, name: str, outcome: Collected | Raised, *, keep: bool = True) -> None:
         if isinstance(outcome, Raised):
             self._fail(name, outcome.error)
             return
         if outcome.expansions:
             self._expand(name, outcome)
             return
+        planned = self.nodes[name]
+        if self.opened:
+            self._rekey(name)
         key = self.keys[name]
         kept: Outputs = tuple(outcome.slots)
         if planned.spec.artifact_slots:
             kept = (*kept, [outcome.artifacts])
-        if key is not None and not outcome.blocked:
+        if keep and key is not None and not outcome.blocked:
             self.context.cache.put(key, kept)
-        self.executed.append(name)
-        if self.context.on_event is not events.ignore:
-            seconds = time.perf_counter() - begun
-            self.context.on_event(events.Finished(self._shown(name), planned.spec.name, seconds))
-        self._store(name, kept, key)
+        if not self._store(name, kept, key):
+            return
+        self._done(name, planned)
         self._release(wire.node for wire in planned.wires)
         self._wake(name)
+
+    def _done(self, name: str, planned: PlannedNode) -> None:
+        """Take note of a node that has computed its outputs."""
+        self.partial.pop(name, None)
+        self.executed[name] = None
+        seconds = time.perf_counter() - self.begun.pop(name)
+        shown = self._shown(name)
+        if self.context.on_event is not events.ignore and shown not in self.failures:
+            self.context.on_event(events.Finished(shown, planned.spec.name, seconds))
+        if not self.uses.get(name) and name not in self.wanted:
+            del self.values[name]  # who wanted it failed meanwhile
 
     def _wake(self, name: str) -> None:
         del self.waiting[name]
         for consumer in self.consumers.pop(name, ()):
-            if consumer in self.spoiled:
+            missing = self.waiting.get(consumer)
+            if missing is None:  # it failed, or nobody wants it any more
                 continue
-            self.waiting[consumer] -= 1
-            if self.waiting[consumer] == 0:
+            self.waiting[consumer] = missing - 1
+            if missing == 1:
                 heapq.heappush(self.ready, (self.rank[consumer], consumer))
 
     def _release(self, sources: Iterable[str]) -> None:
-        """Let go of values that nothing will read any more."""
-        for source in sources:
+        """Let go of values that nothing will read any more, and of nodes that would only have led to them."""
+        pending = list(sources)
+        while pending:
+            source = pending.pop()
             self.uses[source] -= 1
-            if self.uses[source] == 0 and source not in self.wanted:
-                self.values.pop(source, None)
+            if self.uses[source] or source in self.wanted:
+                continue
+            if self.values.pop(source, None) is None and source not in self.begun:
+                if source in self.foreseen or source in self.waiting:
+                    pending.extend(wire.node for wire in self.nodes[source].wires)
+                self.foreseen.discard(source)
+                self.waiting.pop(source, None)
 
     def _expand(self, name: str, collected: Collected) -> None:
         """Put the graph that a node returned into the run, and let the node wait for it."""
-        expanded = expand_node(self.nodes[name], collected, self.values, self.plan, number=len(self.nodes))
+        shown, number = self._shown(name), len(self.nodes)
+        expanded = expand_node(self.nodes[name], collected, self.values, self.plan, f"{shown}\0{number}.")
         if isinstance(expanded, Raised):
             self._fail(name, expanded.error)
             return
-        digests = expanded.digests(self.context.digests)
         for planned in expanded.nodes:
             self.rank[planned.id] = -len(self.nodes)  # before whatever else waits: depth first
             self.nodes[planned.id] = planned
-            self.keys[planned.id] = planned.key(self.keys, digests, canonical(dict(self.context.settings)))
-        if expanded.has_output:
-            self.keys[name] = None  # a kept result would leave out what the nodes inside write
+            self.inside[planned.id] = shown
+            try:
+                self.keys[planned.id] = self._key(planned)
+            except ModelFileError as error:
+                self._fail(name, error)
+                return
         self.expansions[name] = expanded
         wanted = expanded.sources
         for source in wanted:
@@ -393,12 +427,37 @@ class Execution:
         self._schedule(wanted)
         self._wait_for(name, wanted)
 
+    def _collect(self, name: str, expansion: Expansion) -> None:
+        """What a node expanded to is done."""
+        own = self.keys[name]
+        opened = expansion.is_open or any(node.id in self.opened for node in expansion.nodes)
+        if opened and own is not None:
+            self.opened.add(name)
+            self.keys[name] = expansion.key(own, self.keys)
+        self._finish(name, expansion.collect(self.values), keep=not opened)
+        self._release(expansion.sources)
+
+    def _key(self, planned: PlannedNode) -> bytes | None:
+        if isinstance(self.context.cache, NullCache):
+            return None
+        digests = {path: self.context.digests.digest(path) for path in planned.files}
+        return planned.key(self.keys, digests, canonical(dict(self.context.settings)))
+
+    def _rekey(self, name: str) -> bool:
+        """Find the key of a node behind an open expansion, which the plan alone does not decide."""
+        planned = self.nodes[name]
+        if name in self.opened or not any(wire.node in self.opened for wire in planned.wires):
+            return False
+        self.opened.add(name)
+        self.keys[name] = self._key(planned)
+        return True
+
     def _fail(self, name: str, error: Exception) -> None:
         shown, class_type = self._shown(name), self.nodes[name].spec.name
-        failure = NodeError(shown, class_type, error)
-        failure.__cause__ = error
-        self.failures[shown] = failure
-        self.context.on_event(events.Failed(shown, class_type, type(error).__name__, str(error)))
+        if shown not in self.failures:
+            failure = self.failures[shown] = NodeError(shown, class_type, error)
+            failure.__cause__ = error
+            self.context.on_event(events.Failed(shown, class_type, type(error).__name__, str(error)))
         self._spoil(name, shown)
 
     def _spoil(self, name: str, because: str) -> None:
@@ -409,24 +468,34 @@ class Execution:
             if current in self.spoiled:
                 continue
             self.spoiled[current] = because
+            self.begun.pop(current, None)
+            self.partial.pop(current, None)
+            if (expansion := self.expansions.pop(current, None)) is not None:
+                self._release(expansion.sources)
             if self.waiting.pop(current, None) is not None:
                 self._release(wire.node for wire in self.nodes[current].wires)
-            pending.extend(self.consumers.pop(current, ()))
+            pending.extend(consumer for consumer in self.consumers.pop(current, ()) if consumer in self.waiting)
             if self._shown(current) != because:
                 self.context.on_event(events.Skipped(self._shown(current), because))
 
     def _shown(self, name: str) -> str:
         """The id in the workflow of the node that this one came from."""
-        return name.split("\x00", 1)[0]
+        return self.inside.get(name, name)
 
     def _result(self) -> Result:
         skipped = (self._shown(name) for name in self.spoiled)
+        outputs = {name: self.values[name] for name in self.plan.targets if name in self.values}
         return Result(
-            outputs={name: self.values[name] for name in self.plan.targets if name in self.values},
-            files=self.publisher.files,
-            texts=self.publisher.texts,
-            failures=self.failures,
+            outputs=self._by_each_id({name: tuple(map(list[Any], slots)) for name, slots in outputs.items()}),
+            files=self._by_each_id(self.publisher.files),
+            texts=self._by_each_id(self.publisher.texts),
+            failures=self._by_each_id(self.failures),
             executed=tuple(name for name in self.executed if name in self.plan.nodes),
             cached=tuple(name for name in self.plan.nodes if name in self.told),
             skipped=tuple(dict.fromkeys(name for name in skipped if name not in self.failures)),
         )
+
+    def _by_each_id(self, found: Mapping[str, T]) -> dict[str, T]:
+        """The same, known by the ids of merged nodes too."""
+        merged = {other: found[kept] for other, kept in self.plan.aliases.items() if kept in found}
+        return {**found, **merged}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,7 @@ from typing import Any
 
 from graphexec.errors import GraphexecError
 from graphexec.graph.boundary import Raised
-from graphexec.graph.call import Collected, Outputs, Pending
-from graphexec.graph.digests import FileDigests
+from graphexec.graph.call import Collected, Outputs, Pending, first_blocker
 from graphexec.graph.folders import Folders
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import dependency_order
@@ -18,7 +18,7 @@ from graphexec.graph.values import check_value, did_you_mean
 from graphexec.graph.wires import compatible
 from graphexec.node.fields import Expand, Output
 from graphexec.node.registry import Registry
-from graphexec.node.spec import InputSpec, NodeSpec
+from graphexec.node.spec import InputSpec, NodeSpec, OutputSpec
 
 
 class ExpansionError(GraphexecError):
@@ -41,30 +41,41 @@ class Expansion:
         return list(dict.fromkeys(linked + [node.id for node in self.nodes if node.spec.is_output]))
 
     @property
-    def has_output(self) -> bool:
-        return any(node.spec.is_output for node in self.nodes)
+    def is_open(self) -> bool:
+        """Whether more than the expanding node's own key decides what the nodes inside return or do."""
+        return any(node.spec.is_output or node.salt is None or node.files for node in self.nodes)
 
-    def digests(self, digests: FileDigests) -> dict[Path, bytes]:
-        """The content of the model files that the nodes inside read."""
-        return {path: digests.digest(path) for node in self.nodes for path in node.files}
+    def key(self, own: bytes, keys: Mapping[str, bytes | None]) -> bytes | None:
+        """What decides the outputs of an open expansion: the node's own key, and those of the nodes inside."""
+        parts = [own]
+        for call, result in self.results.items():
+            for place in (item for item in result if isinstance(item, Output)):
+                key = keys[place.node]
+                if key is None:
+                    return None
+                parts += [b"%d.%d." % (call, place.slot), key]
+        return hashlib.sha256(b"".join(parts)).digest()
 
-    def collect(self, values: Mapping[str, Outputs]) -> Collected:
+    def collect(self, values: Mapping[str, Outputs]) -> Collected | Raised:
         """The expanding node's own outputs, once the nodes inside are done."""
-        for slot, items in enumerate(self.collected.slots):
-            filled: list[Any] = []
-            for item in items:
-                filled.extend(self._items(item.call, slot, values) if isinstance(item, Pending) else [item])
-            items[:] = filled
-        self.collected.expansions = {}
-        return self.collected
-
-    def _items(self, call: int, slot: int, values: Mapping[str, Outputs]) -> list[Any]:
-        item = self.results[call][slot]
-        return values[item.node][item.slot] if isinstance(item, Output) else [item]
+        collected = Collected.empty(self.collected.spec)
+        collected.artifacts = self.collected.artifacts
+        collected.blocked = self.collected.blocked
+        for slot, (items, output) in enumerate(zip(collected.slots, collected.spec.outputs, strict=True)):
+            for item in self.collected.slots[slot]:
+                given = self.results[item.call][slot] if isinstance(item, Pending) else item
+                if isinstance(given, Output):
+                    items.extend(values[given.node][given.slot])
+                elif given is item:
+                    items.append(given)
+                elif (failure := collected.fill(items, output, given)) is not None:
+                    return failure
+            collected.blocked = collected.blocked or first_blocker(items) is not None
+        return collected
 
 
 def expand_node(
-    parent: PlannedNode, collected: Collected, values: Mapping[str, Outputs], plan: Plan, number: int
+    parent: PlannedNode, collected: Collected, values: Mapping[str, Outputs], plan: Plan, prefix: str
 ) -> Expansion | Raised:
     """Plan the graphs that a node's calls returned; faults in them are the node's own.
 
@@ -73,7 +84,7 @@ def expand_node(
         collected: what its calls returned.
         values: outputs of its sources, to know a value handed through for what it is.
         plan: the plan it belongs to.
-        number: makes the ids of the new nodes unique in the run.
+        prefix: makes the ids of the new nodes unique in the run.
     """
     links = {
         id(items[0]): Wire("", wire.node, wire.slot, lazy=False)
@@ -84,8 +95,7 @@ def expand_node(
     results: dict[int, tuple[Any, ...]] = {}
     try:
         for call, expansion in collected.expansions.items():
-            prefix = f"{parent.id.split(chr(0), 1)[0]}\0{number}.{call}."
-            builder = _Builder(prefix, expansion, plan.registry, plan.folders, links)
+            builder = _Builder(f"{prefix}{call}.", expansion, plan.registry, plan.folders, links)
             nodes += builder.nodes()
             results[call] = builder.result(parent.spec)
     except GraphexecError as error:
@@ -109,7 +119,7 @@ class _Builder:
         sources = {name: [own[wire.node] for wire in node.wires if wire.node in own] for name, node in planned.items()}
         order = dependency_order(sources)
         if len(order) < len(planned):
-            raise ExpansionError(f"the expansion has a cycle among {', '.join(set(planned) - set(order))}")
+            raise ExpansionError(f"the expansion has a cycle among {', '.join(sorted(planned.keys() - set(order)))}")
         return iter([planned[name] for name in order])
 
     def result(self, spec: NodeSpec) -> tuple[Any, ...]:
@@ -117,7 +127,10 @@ class _Builder:
         result = self.expansion.result
         if len(result) != len(spec.outputs):
             raise ExpansionError(f"{spec.name} expanded to {len(result)} results, but declares {len(spec.outputs)}")
-        return tuple(self._place(item) if isinstance(item, Output) else item for item in result)
+        return tuple(
+            self._place(item, output) if isinstance(item, Output) else item
+            for item, output in zip(result, spec.outputs, strict=True)
+        )
 
     def _node(self, name: str, class_type: str, inputs: Mapping[str, Any]) -> PlannedNode:
         spec = self._spec(class_type)
@@ -147,11 +160,11 @@ class _Builder:
         wires: list[Wire],
     ) -> None:
         where = f"{spec.name}.{declared.name} in the expansion"
-        if declared.name not in inputs:
-            if not declared.optional and not declared.has_default:
-                raise ExpansionError(f"{where} is missing: {declared.expectation()}")
+        value = inputs.get(declared.name)
+        if value is None and (declared.optional or (declared.name not in inputs and declared.has_default)):
             return
-        value = inputs[declared.name]
+        if declared.name not in inputs:
+            raise ExpansionError(f"{where} is missing: {declared.expectation()}")
         if isinstance(value, Output):
             wires.append(self._link(where, declared, value))
         elif id(value) in self.links and not isinstance(value, bool | int | float | str | None):
@@ -161,26 +174,29 @@ class _Builder:
             constants[declared.name] = self._constant(where, declared, value)
 
     def _link(self, where: str, declared: InputSpec, value: Output) -> Wire:
+        self._check_place(where, declared.wire, value)
+        return Wire(declared.name, self.prefix + value.node, value.slot, declared.lazy)
+
+    def _check_place(self, where: str, wire: str, value: Output) -> None:
         if value.node not in self.expansion.graph.nodes:
             raise ExpansionError(f"{where} is linked to {value.node!r}, which is not in the expansion")
         outputs = self._spec(self.expansion.graph.nodes[value.node][0]).outputs
         if not 0 <= value.slot < len(outputs):
             raise ExpansionError(f"{where} is linked to output {value.slot}; there are {len(outputs)}")
-        if not compatible(outputs[value.slot].wire, declared.wire):
-            raise ExpansionError(f"{where} takes {declared.wire}, not {outputs[value.slot].wire}")
-        return Wire(declared.name, self.prefix + value.node, value.slot, declared.lazy)
+        if not compatible(outputs[value.slot].wire, wire):
+            raise ExpansionError(f"{where} takes {wire}, not {outputs[value.slot].wire}")
 
     def _constant(self, where: str, declared: InputSpec, value: Any) -> Any:
-        if declared.folder is not None and isinstance(value, str):
-            return self.folders.resolve(declared.folder.kind, value)
-        if not declared.widget:
+        folder = declared.folder
+        if folder is not None and isinstance(value, str):
+            return Path(value) if value in folder.choices else self.folders.resolve(folder.kind, value)
+        if not declared.widget or (folder is not None and isinstance(value, Path)):
             return value
         checked = check_value(declared, value)
         if not checked.valid:
             raise ExpansionError(f"{where}: {checked.problems[0].message}")
         return checked.value
 
-    def _place(self, output: Output) -> Output:
-        if output.node not in self.expansion.graph.nodes:
-            raise ExpansionError(f"a result names {output.node!r}, which is not in the expansion")
-        return Output(self.prefix + output.node, output.slot)
+    def _place(self, place: Output, output: OutputSpec) -> Output:
+        self._check_place(f"the result {output.name} of the expansion", output.wire, place)
+        return Output(self.prefix + place.node, place.slot)

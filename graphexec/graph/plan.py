@@ -52,11 +52,11 @@ class PlannedNode:
     ) -> bytes | None:
         """Its cache key, from those of the nodes it is linked to; None if it cannot be cached.
 
-        `settings` enter where the node uses a resource: two devices do not round alike.
+        `settings` enter where the node, or what it expands to, uses a resource: two devices do not round alike.
         """
         if self.salt is None:
             return None
-        salt = self.salt + settings if self.spec.uses_resource else self.salt
+        salt = self.salt + settings if self.spec.uses_resource or self.spec.expands else self.salt
         try:
             constants = [(name, canonical(value, digests)) for name, value in self.constants.items()]
         except Unhashable:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,7 +112,8 @@ class TestNodeKey:
         source, other = b"s" * 32, b"t" * 32
         keys = [
             node_key(self.SPEC, [], []),
-            node_key(REGISTRY["Sum"], [], []),
+            node_key(replace(self.SPEC, name="Sum"), [], []),
+            node_key(replace(self.SPEC, version="2"), [], []),
             node_key(self.SPEC, [("a", self.ONE)], []),
             node_key(self.SPEC, [("a", self.TWO)], []),
             node_key(self.SPEC, [("b", self.ONE)], []),

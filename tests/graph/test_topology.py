@@ -98,6 +98,12 @@ class TestRunningOrder:
         wide: Graph = {"x": [], "y": [], "sum": ["x", "y"], "one": [], "all": ["one", "sum"]}
         assert running_order(["all"], wide, dependency_order(wide)) == ["x", "y", "sum", "one", "all"]
 
+    def test_what_an_input_holds_counts_its_own_inputs_largest_first(self) -> None:
+        three, four = ["a", "b", "c"], ["w", "x", "y", "z"]
+        sources: Graph = {name: [] for name in [*three, "d", "e", *four]}
+        sources |= {"three": three, "lean": ["three", "d", "e"], "wide": four, "all": ["lean", "wide"]}
+        assert running_order(["all"], sources, dependency_order(sources))[:5] == [*four, "wide"]
+
     def test_inputs_that_hold_the_same_keep_their_order(self) -> None:
         sources: Graph = {"c": [], "b": [], "a": [], "all": ["b", "a", "c"]}
         assert running_order(["all"], sources, dependency_order(sources)) == ["b", "a", "c", "all"]

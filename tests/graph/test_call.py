@@ -1,0 +1,145 @@
+"""One node's turn: which calls are made, with what, and what is taken of what they return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from running import Bench, Nodes
+
+from graphexec.graph import events
+
+
+def shown(*source: Any) -> tuple[str, dict[str, Any]]:
+    return ("Show", {"source": list(source)})
+
+
+class TestLists:
+    def test_lists_beside_a_whole_list(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "sum": ("Sum", {"values": ["r", 0]}),
+            "add": ("Add", {"a": ["r", 0], "b": ["sum", 0]}),
+            "s": shown("add", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("3", "4", "5")}
+
+    def test_an_empty_list_is_a_whole_list_too(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 0}),
+            "add": ("Add", {"a": ["r", 0], "b": 1}),
+            "sum": ("Sum", {"values": ["add", 0]}),
+            "s": shown("sum", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("0",)}
+        assert bench.log == ["Sum []", "Show 0"]
+
+    def test_a_node_that_changes_its_list_changes_nobody_elses(self, cached_bench: Bench) -> None:
+        nodes: Nodes = {"r": ("Range", {"n": 3}), "last": ("Last", {"values": ["r", 0]}), "s": shown("last", 0)}
+        assert cached_bench.run(nodes).texts == {"s": ("2",)}
+        assert cached_bench.run({"r": nodes["r"], "s": shown("r", 0)}).texts == {"s": ("0", "1", "2")}
+
+    def test_what_is_done_to_a_result_is_not_kept(self, cached_bench: Bench) -> None:
+        nodes: Nodes = {"r": ("Range", {"n": 3})}
+        cached_bench.run(nodes, ["r"]).outputs["r"][0].clear()
+        assert cached_bench.run(nodes, ["r"]).outputs["r"] == ([0, 1, 2],)
+
+
+class TestLazyLists:
+    def test_a_lazy_list_is_mapped(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "choose": ("Choose", {"first": True, "yes": ["r", 0], "no": 9}),
+            "s": shown("choose", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("0", "1", "2")}
+
+    @pytest.mark.parametrize("kind", ["Choose", "LaterChoose"])
+    def test_each_call_takes_its_own_branch(self, bench: Bench, kind: str) -> None:
+        nodes: Nodes = {
+            "which": ("Truths", {"text": "tft"}),
+            "r": ("Range", {"n": 4}),
+            "no": ("Int", {"value": 9}),
+            "choose": (kind, {"first": ["which", 0], "yes": ["r", 0], "no": ["no", 0]}),
+            "s": shown("choose", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("0", "9", "2", "3")}
+
+    def test_calls_that_are_done_are_not_made_again_when_another_has_to_wait(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "which": ("Truths", {"text": "tf"}),
+            "yes": ("Int", {"value": 1}),
+            "no": ("Int", {"value": 2}),
+            "choose": ("Choose", {"first": ["which", 0], "yes": ["yes", 0], "no": ["no", 0]}),
+        }
+        bench.run(nodes, ["choose"])
+        assert bench.log == ["Int 1", "Choose", "Int 2", "Choose"]
+
+    def test_an_empty_lazy_list_answers_nothing(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 0}),
+            "which": ("Truths", {"text": "tf"}),
+            "choose": ("Choose", {"first": ["which", 0], "yes": ["r", 0], "no": 9}),
+            "s": shown("choose", 0),
+        }
+        result = bench.run(nodes)
+        assert result.ok
+        assert result.texts == {"s": ("9",)}
+
+    @pytest.mark.parametrize("kind", ["Choose", "LaterChoose"])
+    def test_a_blocked_branch_blocks_its_own_call_alone(self, bench: Bench, kind: str) -> None:
+        nodes: Nodes = {
+            "which": ("Truths", {"text": "tff"}),
+            "gate": ("Gate", {"value": 1, "open": False, "message": "shut"}),
+            "r": ("Range", {"n": 3}),
+            "choose": (kind, {"first": ["which", 0], "yes": ["gate", 0], "no": ["r", 0]}),
+            "s": shown("choose", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("1", "2")}
+        assert bench.seen(events.Blocked) == [events.Blocked("choose", "shut")]
+
+
+class TestBlocks:
+    def test_blocks_in_a_list_block_their_own_calls(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 3}),
+            "which": ("Truths", {"text": "tft"}),
+            "gate": ("Gate", {"value": ["r", 0], "open": ["which", 0]}),
+            "add": ("Add", {"a": ["gate", 0], "b": 10}),
+            "later": ("Later", {"value": ["add", 0]}),
+            "s": shown("later", 0),
+        }
+        assert bench.run(nodes).texts == {"s": ("10", "12")}
+
+    def test_one_block_in_a_whole_list_blocks_the_call(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "which": ("Truths", {"text": "tf"}),
+            "gate": ("Gate", {"value": 1, "open": ["which", 0]}),
+            "sum": ("Sum", {"values": ["gate", 0]}),
+            "s": shown("sum", 0),
+        }
+        result = bench.run(nodes)
+        assert result.ok
+        assert not result.texts
+
+    def test_blocks_of_one_kind_are_each_told(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 2}),
+            "gate": ("Gate", {"value": ["r", 0], "open": False, "message": "shut"}),
+            "s": shown("gate", 0),
+            "t": ("Add", {"a": ["gate", 0], "b": 1}),
+        }
+        bench.run(nodes, ["s", "t"])
+        assert len(bench.seen(events.Blocked)) == 2
+
+
+class TestReturns:
+    @pytest.mark.parametrize(("kind", "message"), [("BadShow", "declares Artifacts"), ("BadExpand", "declare Expand")])
+    def test_what_is_not_declared_is_a_failure(self, bench: Bench, kind: str, message: str) -> None:
+        result = bench.run({"b": (kind, {})}, ["b"])
+        assert message in str(result.failures["b"])
+
+    def test_a_resource_that_cannot_be_made_is_the_nodes_failure(self, bench: Bench) -> None:
+        result = bench.run({"u": ("Unmade", {}), "s": shown("u", 0), "t": ("Show", {"source": 1})})
+        assert "there is none here" in str(result.failures["u"])
+        assert result.texts == {"t": ("1",)}

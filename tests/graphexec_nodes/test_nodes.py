@@ -1,0 +1,156 @@
+"""The built-in nodes in small workflows, over a checkpoint of random weights in SD1.x's layout."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusion.tiny import UNetSize, write_checkpoint, write_lora
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import graphexec
+from graphexec.graph.events import Event, Warned
+
+REGISTRY = graphexec.Registry.standard()
+OTHER_WIDTH = UNetSize(32, (1, 2), 1, (True, True), 48)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder: a checkpoint, a LoRA that fits, one in part, one of another family, and a broken file."""
+    root = tmp_path_factory.mktemp("models")
+    for kind in ("checkpoints", "loras", "vae", "input"):
+        (root / kind).mkdir()
+    write_checkpoint(root / "checkpoints" / "tiny.safetensors")
+    lora = write_lora(root / "loras" / "fits.safetensors", 1)
+    stranger = {
+        "lora_unet_nowhere.lora_up.weight": torch.zeros(4, 2),
+        "lora_unet_nowhere.lora_down.weight": torch.zeros(2, 4),
+    }
+    save_file({**load_file(lora), **stranger}, root / "loras" / "partly.safetensors")
+    write_lora(root / "loras" / "other.safetensors", 1, size=OTHER_WIDTH)
+    (root / "checkpoints" / "broken.safetensors").write_bytes(b"<html>not found</html>")
+    weights = load_file(root / "checkpoints" / "tiny.safetensors")
+    vae = {name.removeprefix("first_stage_model."): t for name, t in weights.items() if name.startswith("first_stage")}
+    save_file(vae, root / "vae" / "own.safetensors")
+    Image.new("RGBA", (24, 16), (255, 0, 0, 128)).save(root / "input" / "red.png")
+    return root
+
+
+def chain(**changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Checkpoint, LoRA, prompts, sampler, VAE, PreviewAny; inputs of a node are changed by its id."""
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        "ckpt": ("CheckpointLoaderSimple", {"ckpt_name": "tiny.safetensors"}),
+        "lora": (
+            "LoraLoader",
+            {
+                "model": ["ckpt", 0], "clip": ["ckpt", 1], "lora_name": "fits.safetensors",
+                "strength_model": 1.0, "strength_clip": 1.0,
+            },
+        ),
+        "text": ("CLIPTextEncode", {"text": "a cat", "clip": ["lora", 1]}),
+        "latent": ("EmptyLatentImage", {"width": 32, "height": 32, "batch_size": 1}),
+        "sampler": (
+            "KSampler",
+            {
+                "model": ["lora", 0], "seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal",
+                "positive": ["text", 0], "negative": ["text", 0], "latent_image": ["latent", 0], "denoise": 1.0,
+            },
+        ),
+        "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["ckpt", 2]}),
+        "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "x"}),
+    }  # fmt: skip
+    return {
+        name: {"class_type": kind, "inputs": {**inputs, **changes.get(name, {})}}
+        for name, (kind, inputs) in nodes.items()
+    }
+
+
+def plan_of(workflow: Mapping[str, Any], models: Path, *targets: str) -> graphexec.Plan:
+    folders = graphexec.Folders.from_roots(models)
+    return graphexec.compile(workflow, registry=REGISTRY, folders=folders, targets=targets or None)
+
+
+def found(workflow: Mapping[str, Any], models: Path) -> list[graphexec.Diagnostic]:
+    compiled = graphexec.check(workflow, registry=REGISTRY, folders=graphexec.Folders.from_roots(models))
+    return list(compiled.diagnostics)
+
+
+def test_the_chain_runs(models: Path, tmp_path: Path) -> None:
+    result = graphexec.run(plan_of(chain(), models), graphexec.Context(output=tmp_path, settings={"device": "cpu"}))
+    (path,) = result.files["save"]
+    with Image.open(path) as picture:
+        assert picture.size == (32, 32)
+        assert json.loads(picture.info["prompt"]) == chain()
+
+
+def test_a_vae_of_its_own_decodes_alike(models: Path) -> None:
+    context = graphexec.Context(settings={"device": "cpu"})
+    workflow = chain(decode={"vae": ["vae", 0]})
+    workflow["vae"] = {"class_type": "VAELoader", "inputs": {"vae_name": "own.safetensors"}}
+    pictures = [graphexec.run(plan_of(w, models, "decode"), context).value("decode") for w in (chain(), workflow)]
+    assert torch.equal(pictures[0], pictures[1])
+
+
+def test_pictures_are_encoded_and_masks_are_what_alpha_leaves_out(models: Path) -> None:
+    workflow = {
+        "ckpt": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "tiny.safetensors"}},
+        "load": {"class_type": "LoadImage", "inputs": {"image": "red.png"}},
+        "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["load", 0], "vae": ["ckpt", 2]}},
+    }
+    plan = plan_of(workflow, models, "load", "encode")
+    result = graphexec.run(plan, graphexec.Context(settings={"device": "cpu"}))
+    assert result.value("load", 0).shape == (1, 16, 24, 3)
+    assert torch.allclose(result.value("load", 1), torch.full((1, 16, 24), 127 / 255))
+    assert result.value("encode").samples.shape == (1, 4, 2, 3)
+
+
+class TestFacts:
+    def test_sizes_are_known_before_anything_runs(self, models: Path) -> None:
+        facts = plan_of(chain(), models).nodes["decode"].facts[0]
+        assert (facts["picture"], facts["bytes"]) == ((32, 32, 1), 32 * 32 * 3 * 4)
+
+    def test_a_size_that_will_be_rounded_is_said(self, models: Path) -> None:
+        (note,) = found(chain(latent={"width": 67}), models)
+        assert (note.severity, note.code, note.node, note.input) == ("warning", "size_rounded_down", "latent", "width")
+
+    def test_a_lora_of_another_family_is_an_error_before_anything_runs(self, models: Path) -> None:
+        (fault,) = found(chain(lora={"lora_name": "other.safetensors"}), models)
+        assert (fault.severity, fault.code, fault.node, fault.input) == (
+            "error",
+            "invalid_model_file",
+            "lora",
+            "lora_name",
+        )
+
+    def test_a_file_that_is_no_checkpoint_is_an_error_before_anything_runs(self, models: Path) -> None:
+        fault = found(chain(ckpt={"ckpt_name": "broken.safetensors"}), models)[0]
+        assert (fault.code, fault.node, fault.input) == ("invalid_model_file", "ckpt", "ckpt_name")
+
+    def test_what_a_lora_does_not_change_is_said_once(self, models: Path, tmp_path: Path) -> None:
+        plan = plan_of(chain(lora={"lora_name": "partly.safetensors"}), models)
+        (note,) = plan.diagnostics
+        assert (note.severity, note.code) == ("warning", "lora_partly_used")
+        assert "2 of" in note.message
+        seen: list[Event] = []
+        graphexec.run(plan, graphexec.Context(output=tmp_path, settings={"device": "cpu"}, on_event=seen.append))
+        assert not [event for event in seen if isinstance(event, Warned)]
+
+
+def test_importing_and_reading_every_node_leaves_torch_alone() -> None:
+    script = (
+        "import sys; sys.modules.update(torch=None, safetensors=None, tokenizers=None, numpy=None)\n"
+        "from graphexec import Registry\n"
+        "registry = Registry.standard()\n"
+        "print(len([registry[name] for name in registry]))"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(process.stdout) == len(REGISTRY) > 15
