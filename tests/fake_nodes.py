@@ -232,6 +232,8 @@ def who_am_i(log: Log, me: NodeId) -> str:
 
 
 def _fingerprint(path: str) -> float | str:
+    if path == "gone":
+        raise OSError("there is no such file")
     return float("nan") if path == "never" else path.upper()
 
 
@@ -252,6 +254,19 @@ def _check_even(value: int | None, input_types: dict[str, str]) -> bool | str:
 def even(value: Annotated[int, Field(ge=0, le=10)]) -> int:
     """An even number; its own check looks at the range too."""
     return value
+
+
+VERDICTS: dict[str, Any] = {"true": True, "false": False, "zero": 0, "text": "not today"}
+
+
+def _check_verdict(verdict: str) -> Any:
+    return VERDICTS[verdict]
+
+
+@node("Picky", check=_check_verdict)
+def picky(verdict: str) -> str:
+    """Its own check says what it is told to say, or raises."""
+    return verdict
 
 
 @node("Show")

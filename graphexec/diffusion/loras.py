@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from graphexec.diffusion.types import Clip, Model
+from graphexec.diffusion.types import Clip, Model, WeightsFile
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file, read_header, strip_prefix
 
@@ -28,11 +29,26 @@ def load_lora(
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
-    unet, text, header = _shapes(model), _shapes(clip), read_header(path)
-    with in_file(path):
-        coverage = lora_coverage(unet, text, header)
+    coverage = _coverage(_place(model), _place(clip), WeightsFile.of(path))
     return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
 
 
-def _shapes(recipe: Model | Clip | None) -> dict[str, tuple[int, ...]] | None:
-    return None if recipe is None else strip_prefix(read_header(recipe.file.path).shapes, recipe.prefix)
+Place = tuple[WeightsFile, str]
+"""A file and the prefix of a network's weights in it."""
+
+
+@lru_cache(
+    maxsize=64
+)  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
+def _coverage(model: Place | None, clip: Place | None, lora: WeightsFile) -> Coverage:
+    unet, text, header = _shapes(model), _shapes(clip), read_header(lora.path)
+    with in_file(lora.path):
+        return lora_coverage(unet, text, header)
+
+
+def _place(recipe: Model | Clip | None) -> Place | None:
+    return None if recipe is None else (recipe.file, recipe.prefix)
+
+
+def _shapes(place: Place | None) -> dict[str, tuple[int, ...]] | None:
+    return None if place is None else strip_prefix(read_header(place[0].path).shapes, place[1])

@@ -201,10 +201,16 @@ def gather(
     return arguments
 
 
-def call_all(arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None]) -> Collected | Raised:
-    """Make the calls of a node that are not done yet; those with a blocked value do not happen and yield blockers."""
+def call_all(
+    arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None], before: Callable[[], None]
+) -> Collected | Raised:
+    """Make the calls of a node that are not done yet; those with a blocked value do not happen and yield blockers.
+
+    `before` is called before each of them, and may raise Cancelled.
+    """
     function = collected.spec.function
     while collected.done < arguments.calls:
+        before()
         call = collected.done
         blocker = arguments.blocker(call)
         if blocker is None:

@@ -233,15 +233,14 @@ def _salt(draft: Draft) -> bytes | None:
 
 def _merge(nodes: dict[str, PlannedNode]) -> tuple[dict[str, PlannedNode], dict[str, str]]:
     """Keep one of each set of nodes that will return the same."""
-    keys: dict[str, bytes | None] = {}
-    first: dict[bytes, str] = {}
+    first: dict[object, str] = {}
     merged: dict[str, PlannedNode] = {}
     aliases: dict[str, str] = {}
     for name, planned in nodes.items():
         if aliases:
             planned.wires = tuple(Wire(w.input, aliases.get(w.node, w.node), w.slot, w.lazy) for w in planned.wires)
-        key = keys[name] = planned.key(keys, {})
-        if key is not None and (kept := first.setdefault(key, name)) != name:
+        identity = planned.identity()
+        if identity is not None and (kept := first.setdefault(identity, name)) != name:
             aliases[name] = kept
         else:
             merged[name] = planned

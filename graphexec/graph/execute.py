@@ -154,16 +154,9 @@ class Execution:
 
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
-        return cls(
-            plan=plan,
-            context=context,
-            keys=context.keys(plan),
-            nodes=dict(plan.nodes),
-            rank={name: place for place, name in enumerate(plan.nodes)},
-            wanted=frozenset(plan.targets),
-            publisher=Publisher(context),
-            supply=Supply(context, plan),
-        )
+        keys, rank = context.keys(plan), {name: place for place, name in enumerate(plan.nodes)}
+        nodes, wanted = dict(plan.nodes), frozenset(plan.targets)
+        return cls(plan, context, keys, nodes, rank, wanted, Publisher(context), Supply(context, plan))
 
     def run(self) -> Result:
         """Run until every target is there or cannot be."""
@@ -309,7 +302,7 @@ class Execution:
             self.calls.start(name, *prepared, self.supply.on_block(self._shown(name)))
         else:
             try:
-                outcome = call_all(*prepared, self.supply.on_block(self._shown(name)))
+                outcome = call_all(*prepared, self.supply.on_block(self._shown(name)), self.context.cancel.check)
             except Suspend as left:
                 self.partial[name] = prepared
                 self._left(name, left)

@@ -8,6 +8,7 @@ asks for it. Not in the key: node ids, titles, positions, progress, the workflow
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
@@ -82,5 +83,6 @@ def _sized(data: bytes) -> bytes:
     return struct.pack("<q", len(data)) + data
 
 
+@functools.lru_cache(maxsize=4096)  # names of nodes and inputs come again and again
 def _text(text: str) -> bytes:
     return _sized(text.encode("utf-8", "surrogatepass"))

@@ -47,6 +47,14 @@ class PlannedNode:
         """The model files that it reads."""
         return [value for value in self.constants.values() if isinstance(value, Path) and value.is_absolute()]
 
+    def identity(self) -> object | None:
+        """Equal for two nodes of one plan that will return the same; None if nothing can tell."""
+        try:
+            constants = tuple((name, canonical(value)) for name, value in self.constants.items())
+        except Unhashable:
+            return None
+        return None if self.salt is None else (self.spec.name, self.salt, constants, self.wires)
+
     def key(
         self, keys: Mapping[str, bytes | None], digests: Mapping[Path, bytes], settings: bytes = b""
     ) -> bytes | None:
