@@ -14,7 +14,12 @@ from typing import Any, Literal
 from graphexec.node.spec import InputSpec
 
 Code = Literal[
-    "invalid_input_type", "value_smaller_than_min", "value_bigger_than_max", "value_not_in_list", "lossy_conversion"
+    "invalid_input_type",
+    "value_smaller_than_min",
+    "value_bigger_than_max",
+    "value_not_in_list",
+    "prefix_outside_output",
+    "lossy_conversion",
 ]
 
 LARGEST_EXACT_FLOAT = 2**53
@@ -61,6 +66,8 @@ def check_value(spec: InputSpec, value: Any, *, bounds: bool = True) -> Checked:
     problems = [Problem("lossy_conversion", loss)] if loss else []
     if bounds:
         problems += _check_range(spec, converted)
+    if spec.look.filename_prefix:
+        problems += _check_prefix(converted)
     return Checked(converted, tuple(problems))
 
 
@@ -183,6 +190,15 @@ def _check_range(spec: InputSpec, value: Any) -> list[Problem]:
             )
         ]
     return []
+
+
+def _check_prefix(prefix: str) -> list[Problem]:
+    """What is certain before dates and sizes are filled in; the output folder looks again when it writes."""
+    path = prefix.replace("\\", "/")
+    if not path.startswith("/") and ".." not in path.split("/"):
+        return []
+    message = f"The file name prefix {show(prefix)} leads out of the output folder"
+    return [Problem("prefix_outside_output", message, "name a place inside it, or choose another with --output")]
 
 
 def _check_choice(spec: InputSpec, value: Any) -> Checked:

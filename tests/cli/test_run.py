@@ -267,11 +267,9 @@ def test_devices_that_there_are_none_of(shell: Shell, device: str) -> None:
 def test_a_prefix_that_leaves_the_output_folder(shell: Shell) -> None:
     shell.write({"1": ("Write", {"text": "x", "filename_prefix": "../../up"})})
     result = shell.run("run", "workflow.json")
-    assert result.exit_code == 1
-    assert "Traceback" not in result.output
-    document = shell.json("run", "workflow.json", "--json")
-    assert document["status"] == "failed"
-    assert document["error"] or document["failures"]
+    assert result.exit_code == 2
+    assert "prefix_outside_output" in result.stderr
+    assert shell.json("run", "workflow.json", "--json")["status"] == "invalid"
 
 
 def test_an_output_folder_that_cannot_be_made(shell: Shell) -> None:

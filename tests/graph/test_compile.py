@@ -298,6 +298,17 @@ class TestPlaceholders:
         assert (found.code, found.severity) == ("unknown_placeholder", "warning")
 
 
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/tmp/x", "..\\x", "\\x"])
+def test_prefixes_stay_in_the_output_folder(prefix: str) -> None:
+    found = only({"1": ("Write", {"text": "", "filename_prefix": prefix})})
+    assert (found.code, found.node, found.input) == ("prefix_outside_output", "1", "filename_prefix")
+
+
+@pytest.mark.parametrize("prefix", ["a/b/c", "a..b", "...", "%date:yyyy%/x"])
+def test_prefixes_may_name_subfolders(prefix: str) -> None:
+    assert faults({"1": ("Write", {"text": "", "filename_prefix": prefix})}) == []
+
+
 class TestTargets:
     def test_a_target_need_not_be_an_output_node(self) -> None:
         assert list(planned(SOUND, targets=["2"]).nodes) == ["1", "2"]
