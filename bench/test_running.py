@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import graphs
 import pytest
 import trivial
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -13,7 +14,7 @@ import graphexec
 REGISTRY = graphexec.Registry().with_nodes(trivial)
 FOLDERS = graphexec.Folders.from_roots()
 SIZES = [100, 1000, 10_000]
-SHAPES = {"chain": (trivial.chain, trivial.dask_chain), "halves": (trivial.halves, trivial.dask_halves)}
+SHAPES = {"chain": (graphs.chain, graphs.dask_chain), "halves": (graphs.halves, graphs.dask_halves)}
 
 
 def plan_of(shape: str, nodes: int, targets: Sequence[str] = ()) -> graphexec.Plan:
@@ -39,7 +40,7 @@ def test_dask(benchmark: BenchmarkFixture, shape: str, scheduler: str, nodes: in
     benchmark(get, graph, str(nodes - 1))
 
 
-def dask_graph(shape: str, nodes: int) -> trivial.Json:
+def dask_graph(shape: str, nodes: int) -> graphs.Json:
     specs = pytest.importorskip("dask._task_spec")
     return specs.convert_legacy_graph(SHAPES[shape][1](nodes))
 

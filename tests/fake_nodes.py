@@ -463,8 +463,8 @@ def weigh(
     return at
 
 
-@node("ChooseInside")
-def choose_inside(first: bool, yes: int, no: int, graph: Graph) -> Expand[int]:
+@node("PickInside")
+def pick_inside(first: bool, yes: int, no: int, graph: Graph) -> Expand[int]:
     """Expands to two nodes, one of which is computed."""
     more, less = graph.node("AddTwice", a=yes, b=1), graph.node("Add", a=no, b=-1)
     return Expand(graph, (graph.node("Choose", first=first, yes=more, no=less),))

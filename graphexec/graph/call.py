@@ -202,16 +202,17 @@ def gather(
 
 
 def call_all(
-    arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None], before: Callable[[], None]
+    arguments: Arguments, collected: Collected, on_block: Callable[[Blocker], None], between: Callable[[], None]
 ) -> Collected | Raised:
     """Make the calls of a node that are not done yet; those with a blocked value do not happen and yield blockers.
 
-    `before` is called before each of them, and may raise Cancelled.
+    `between` is called between them, and may raise Cancelled.
     """
     function = collected.spec.function
     while collected.done < arguments.calls:
-        before()
         call = collected.done
+        if call:
+            between()
         blocker = arguments.blocker(call)
         if blocker is None:
             try:

@@ -46,7 +46,14 @@ class Findings:
 
     def sorted(self, needed: Container[str]) -> tuple[Diagnostic, ...]:
         """What reading and checking found, in the order of the file; faults of nodes nobody needs only warn."""
+        firm = {diagnostic.node for diagnostic in self.found if diagnostic.code in ALWAYS_ERRORS}
         reading = [self._strictly(diagnostic) for diagnostic in self.workflow.diagnostics]
+        reading = [
+            diagnostic
+            if diagnostic.input is None or diagnostic.node in firm or diagnostic.node not in self.workflow.nodes
+            else self._softened(diagnostic, needed)
+            for diagnostic in reading
+        ]
         place = {name: index for index, name in enumerate(self.workflow.prompt)}
         own = [self._softened(diagnostic, needed) for diagnostic in self.found]
         return tuple(sorted(reading + own, key=lambda item: -1 if item.node is None else place.get(item.node, -1)))

@@ -161,7 +161,7 @@ KINDS: list[Callable[[list[list[Any]], int], tuple[str, dict[str, Any]]]] = [
     lambda s, i: ("Gate", {"value": s[0], "open": bool(i % 4), "message": f"shut {i}"}),
     lambda s, i: ("Later", {"value": s[0], "turns": i}),
     lambda s, i: ("AddTwice", {"a": s[0], "b": s[1]}),
-    lambda s, i: ("ChooseInside", {"first": bool(i % 2), "yes": s[0], "no": s[1]}),
+    lambda s, i: ("PickInside", {"first": bool(i % 2), "yes": s[0], "no": s[1]}),
     lambda s, i: ("NoteInside", {"text": f"deep {i}", "value": s[0]}),
     lambda s, i: ("Range", {"n": i % 4}),
     lambda s, i: ("Sum", {"values": s[0]}),

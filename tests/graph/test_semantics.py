@@ -134,6 +134,11 @@ class TestVerdicts:
         nodes: Nodes = {"s": ("Show", {"source": 1}), "x": ("Add", {"a": "word", "b": ["gone", 0]})}
         assert checked(nodes).plan is not None
 
+    def test_a_link_that_is_none_in_a_node_that_no_output_needs_is_not_refused(self) -> None:
+        nodes: Nodes = {"s": ("Show", {"source": 1}), "x": ("Add", {"a": [1, 0], "b": 1})}
+        assert checked(nodes).plan is not None
+        assert checked({**nodes, "t": shown("x", 0)}).plan is None
+
     def test_faults_are_told_in_the_order_of_the_file(self) -> None:
         inputs = {"factor": 99.0, "mode": "sideways", "value": "word"}
         found = faults({"x": ("Scale", inputs), "s": shown("x", 0)})
