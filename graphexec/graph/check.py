@@ -161,7 +161,7 @@ class Checker:
             self._fail(draft, spec, "invalid_input_type", f"{spec.name}: a file name is a text", received=show(value))
             return
         if value in folder.choices or not self.check_files:
-            draft.constants[spec.name] = Path(value)
+            draft.constants[spec.name] = Path(value) if self.check_files else value
             return
         try:
             draft.constants[spec.name] = self.folders.resolve(folder.kind, value)

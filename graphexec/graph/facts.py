@@ -23,7 +23,7 @@ def infer_facts(
     Without `files` a node that reads one is not asked.
     """
     hook = draft.spec.infer
-    if hook is None or (not files and any(spec.folder for spec in draft.spec.inputs.values())):
+    if hook is None or (not files and draft.spec.reads_files):
         return ()
     arguments = {name: _known(draft, name, planned) for name in hook.names}
     inferred = attempt(hook.function, arguments)

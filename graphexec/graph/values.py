@@ -54,7 +54,7 @@ class _NotConvertibleError(Exception):
 
 def check_value(spec: InputSpec, value: Any, *, bounds: bool = True) -> Checked:
     """Check and convert `value`; `bounds` False leaves range and choices to the node's own check."""
-    if spec.wire == "*":
+    if spec.wire == "*" or _is_plain(spec, value):
         return Checked(value)
     if spec.choices is not None:
         return _check_choice(spec, value) if bounds else Checked(value)
@@ -69,6 +69,14 @@ def check_value(spec: InputSpec, value: Any, *, bounds: bool = True) -> Checked:
     if spec.look.filename_prefix:
         problems += _check_prefix(converted)
     return Checked(converted, tuple(problems))
+
+
+def _is_plain(spec: InputSpec, value: Any) -> bool:
+    """Whether a number or flag is just what the input takes, as nearly all are."""
+    if type(value) is not PLAIN_TYPES.get(spec.wire) or (spec.wire == "FLOAT" and not math.isfinite(value)):
+        return False
+    low, high = spec.minimum, spec.maximum
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def show(value: Any) -> str:
@@ -159,6 +167,8 @@ def _to_bool(value: Any) -> tuple[bool, str | None]:
         return known, f"the text {value!r} is read as {str(known).lower()}"
     raise _NotConvertibleError("write true or false, without quotes")
 
+
+PLAIN_TYPES: Mapping[str, type[Any]] = {"INT": int, "FLOAT": float, "BOOLEAN": bool}
 
 TRUTH: Mapping[str, bool] = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 

@@ -98,6 +98,9 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
         infer=_hook(definition, inputs, definition.infer),
         version=f"{definition.version}:{code_digest(function)}",
         module=function.__module__,
+        reads_files=any(spec.folder for spec in inputs.values()),
+        uses_node_id=any(supplied.kind == "node_id" for supplied in hidden.values()),
+        uses_resource=any(supplied.kind == "resource" for supplied in hidden.values()),
     )
 
 

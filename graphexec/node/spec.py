@@ -117,16 +117,11 @@ class NodeSpec:
     version: str = ""
     """Enters the cache key; changes when the node's results may."""
     module: str = ""
+    reads_files: bool = False
+    uses_node_id: bool = False
+    uses_resource: bool = False
 
     @property
     def checked_inputs(self) -> tuple[str, ...]:
         """Inputs whose range and choices `check` takes over."""
         return self.check.names if self.check else ()
-
-    @property
-    def uses_node_id(self) -> bool:
-        return any(hidden.kind == "node_id" for hidden in self.hidden.values())
-
-    @property
-    def uses_resource(self) -> bool:
-        return any(hidden.kind == "resource" for hidden in self.hidden.values())
