@@ -17,7 +17,7 @@ from graphexec.graph.values import check_value, did_you_mean, not_in_list, show
 from graphexec.graph.wires import compatible
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode
 from graphexec.node.registry import Registry
-from graphexec.node.spec import InputSpec, NodeSpec
+from graphexec.node.spec import Hook, InputSpec, NodeSpec
 
 NODE_VALUE = re.compile(r"%(?!date:)([^%]+)\.([^%.]+)%")
 NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
@@ -300,7 +300,7 @@ def run_check_hook(draft: Draft, drafts: Mapping[str, Draft], findings: Findings
     hook = draft.spec.check
     if hook is None or not draft.sound:
         return
-    arguments = {name: draft.constants.get(name) for name in hook.names}
+    arguments = hook_arguments(draft, hook)
     if "input_types" in arguments:
         arguments["input_types"] = {wire.input: drafts[wire.node].spec.outputs[wire.slot].wire for wire in draft.wires}
     verdict = attempt(hook.function, arguments)
@@ -314,6 +314,17 @@ def run_check_hook(draft: Draft, drafts: Mapping[str, Draft], findings: Findings
         input=next((name for name in hook.names if name in draft.node.inputs), None),
     )
     draft.sound = False
+
+
+def hook_arguments(draft: Draft, hook: Hook) -> dict[str, Any]:
+    """What a hook sees: converted values, defaults of what is absent, and None where an input is linked."""
+    linked = {wire.input for wire in draft.wires}
+    absent = {
+        name: spec.default
+        for name, spec in draft.spec.inputs.items()
+        if spec.has_default and name not in linked and name not in draft.constants
+    }
+    return {name: draft.constants.get(name, absent.get(name)) for name in hook.names}
 
 
 def _first_tied(draft: Draft, type_var: str | None) -> Link | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import networkx as nx
 
 from graphexec.errors import Diagnostic, WorkflowError
 from graphexec.graph.boundary import Raised, attempt
-from graphexec.graph.check import Checker, Draft, run_check_hook
+from graphexec.graph.check import Checker, Draft, hook_arguments, run_check_hook
 from graphexec.graph.facts import infer_facts
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders
@@ -24,6 +25,9 @@ from graphexec.node.registry import Registry
 
 if TYPE_CHECKING:
     from graphexec.node.fields import Facts
+
+LONGEST_WAY = 20
+"""How many nodes of a cycle are named."""
 
 Source = Workflow | Mapping[str, Any] | str | Path | bytes
 """A workflow, parsed JSON, the path of a file (a picture too), `-` for standard input, or the bytes of a file."""
@@ -128,7 +132,7 @@ class _Compilation:
             first = drafts[cycle[0]]
             first.sound = False
             back = next(wire.input for wire in first.wires if wire.node == cycle[1])
-            path = " -> ".join(f"{name} ({drafts[name].spec.name})" for name in cycle)
+            path = " -> ".join(_in_short([f"{name} ({drafts[name].spec.name})" for name in cycle]))
             self.checker.findings.add(
                 "dependency_cycle",
                 f"Dependency cycle detected: {path}",
@@ -141,6 +145,8 @@ class _Compilation:
 
     def _targets(self, outputs: list[str]) -> list[str]:
         workflow, findings = self.checker.workflow, self.checker.findings
+        if self.wanted is not None and not self.wanted:
+            findings.add("prompt_no_outputs", "Prompt has no outputs", hint="name at least one node to run")
         if self.wanted is not None:
             for name in self.wanted:
                 if name not in workflow.nodes and name not in workflow.broken:
@@ -209,6 +215,13 @@ class _Compilation:
         )
 
 
+def _in_short(way: list[str]) -> list[str]:
+    """A way of many steps without those in its middle."""
+    if len(way) <= LONGEST_WAY:
+        return way
+    return [*way[: LONGEST_WAY // 2], f"… {len(way) - LONGEST_WAY} more …", *way[-LONGEST_WAY // 2 :]]
+
+
 def _planned_node(draft: Draft, facts: tuple[Facts, ...]) -> PlannedNode:
     salt = b"" if draft.spec.fingerprint is None and not draft.spec.uses_node_id else _salt(draft)
     return PlannedNode(
@@ -221,8 +234,8 @@ def _salt(draft: Draft) -> bytes | None:
     parts: list[Any] = [draft.node.id] if draft.spec.uses_node_id else []
     hook = draft.spec.fingerprint
     if hook is not None:
-        value = attempt(hook.function, {name: draft.constants.get(name) for name in hook.names})
-        if isinstance(value, Raised) or value != value:  # noqa: PLR0124 - NaN never equals, so it always runs
+        value = attempt(hook.function, hook_arguments(draft, hook))
+        if isinstance(value, Raised) or (isinstance(value, float) and math.isnan(value)):  # NaN: it always runs
             return None
         parts.append(value)
     try:

@@ -69,10 +69,10 @@ def _compound(value: Any, digests: Mapping[Path, bytes] | None) -> bytes:
         return b"F" + content if content else b"N" + value.as_posix().encode()
     if isinstance(value, bytes):
         return b"y" + value
-    if isinstance(value, list | tuple):
-        tag = b"[" if isinstance(value, list) else b"("
+    if type(value) in (list, tuple):
+        tag = b"[" if type(value) is list else b"("
         return tag + b"".join(_sized(canonical(item, digests)) for item in cast("list[Any]", value))
-    if isinstance(value, dict):
+    if type(value) is dict:
         items = cast("dict[Any, Any]", value).items()
         pairs = sorted((canonical(key, digests), canonical(item, digests)) for key, item in items)
         return b"{" + b"".join(_sized(key) + _sized(item) for key, item in pairs)

@@ -10,7 +10,8 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -110,26 +111,40 @@ def wire_name(cls: type[Any]) -> str:
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """A digest of a function's own code, so that an edited node does not meet its old results."""
+    """A digest of a function's own code, defaults and closure, so that an edited node does not meet its old results."""
     digest = hashlib.sha256()
-    pending: list[types.CodeType] = [inspect.unwrap(function).__code__]
+    pending: list[Any] = [inspect.unwrap(function)]
+    seen: set[int] = set()
     while pending:
-        code = pending.pop()
-        digest.update(code.co_code)
-        digest.update(repr((code.co_names, code.co_varnames)).encode())
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                pending.append(constant)
-            else:
-                digest.update(_stable(constant).encode())
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, types.FunctionType):
+            pending += [part.__code__, part.__defaults__, part.__kwdefaults__, *_closure(part)]
+        elif isinstance(part, types.CodeType):
+            digest.update(part.co_code + repr((part.co_names, part.co_varnames)).encode())
+            pending += part.co_consts
+        else:
+            digest.update(_stable(part).encode())
     return digest.hexdigest()[:16]
 
 
-def _stable(constant: Any) -> str:
-    """`repr`, but the same in every process for sets too."""
-    if isinstance(constant, frozenset):
-        return repr(sorted(map(repr, typing.cast("frozenset[Any]", constant))))
-    return repr(constant)
+def _closure(function: types.FunctionType) -> list[Any]:
+    cells = function.__closure__ or ()
+    return [cell.cell_contents for cell in cells if cell != types.CellType()]  # an empty one has no contents
+
+
+def _stable(value: Any) -> str:
+    """A text that is the same in every process: sets are sorted, and of objects only the class is told."""
+    if isinstance(value, frozenset):
+        return repr(sorted(map(_stable, typing.cast("frozenset[Any]", value))))
+    if isinstance(value, tuple):
+        return repr([_stable(item) for item in typing.cast("tuple[Any, ...]", value)])
+    if isinstance(value, dict):
+        return repr({key: _stable(item) for key, item in typing.cast("dict[Any, Any]", value).items()})
+    plain = value is None or isinstance(value, bool | int | float | complex | str | bytes | Enum | PurePath)
+    return f"{type(value).__qualname__} {value!r}" if plain else type(value).__qualname__
 
 
 def peel(annotation: Any) -> Peeled:

@@ -218,6 +218,14 @@ class TestCycles:
             nodes["s" + a] = ("Show", {"source": [a, 0]})
         assert [code for code, _, _ in faults(nodes)] == ["dependency_cycle"] * 2
 
+    def test_a_long_cycle_is_told_in_short(self) -> None:
+        nodes: dict[str, Any] = {
+            str(place): ("Add", {"a": [str((place + 1) % 500), 0], "b": 1}) for place in range(500)
+        }
+        found = only({**nodes, "s": ("Show", {"source": ["0", 0]})})
+        assert "… 481 more …" in found.message
+        assert len(found.message) < 500
+
     def test_a_cycle_nobody_needs_warns(self) -> None:
         nodes: Nodes = {**SOUND, "8": ("Add", {"a": ["9", 0], "b": 1}), "9": ("Add", {"a": ["8", 0], "b": 1})}
         compiled = checked(nodes)
@@ -316,6 +324,11 @@ class TestTargets:
     def test_an_unknown_target(self) -> None:
         found = checked(SOUND, targets=["22"]).diagnostics
         assert [(d.code, d.severity) for d in found] == [("target_missing", "error")]
+
+    def test_no_target_is_no_output(self) -> None:
+        assert [d.code for d in checked(SOUND, targets=[]).diagnostics if d.severity == "error"] == [
+            "prompt_no_outputs"
+        ]
 
     def test_faults_elsewhere_do_not_stop_it(self) -> None:
         nodes: Nodes = {**SOUND, "9": ("Show", {"source": ["gone", 0]})}

@@ -480,3 +480,15 @@ def test_native_nodes_are_read_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) == len(Registry.standard()) > 10
+
+
+def made(default: int, held: int) -> Callable[..., Any]:
+    def inner(value: int, more: int = default) -> int:
+        return value + more + held
+
+    return inner
+
+
+def test_defaults_and_what_a_function_holds_enter_its_digest() -> None:
+    assert code_digest(made(1, 1)) == code_digest(made(1, 1))
+    assert len({code_digest(made(1, 1)), code_digest(made(2, 1)), code_digest(made(1, 2))}) == 3
