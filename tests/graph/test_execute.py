@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -172,7 +172,7 @@ class TestLists:
 
 
 class TestLazy:
-    NODES: Nodes = {
+    NODES: ClassVar[Nodes] = {
         "yes": ("Int", {"value": 1}),
         "no": ("Int", {"value": 2}),
         "choose": ("Choose", {"first": True, "yes": ["yes", 0], "no": ["no", 0]}),
@@ -334,7 +334,7 @@ class TestAsync:
 
 
 class TestFailures:
-    NODES: Nodes = {
+    NODES: ClassVar[Nodes] = {
         "i": ("Int", {"value": 1}),
         "bad": ("Fail", {"value": ["i", 0], "message": "broken tooth"}),
         "after": ("Add", {"a": ["bad", 0], "b": 1}),
