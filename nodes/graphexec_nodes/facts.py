@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
 
 FLOAT_BYTES = 4
@@ -13,11 +14,17 @@ DOWNSCALE = 8
 
 
 def of_checkpoint(ckpt_name: Path) -> Inferred:
-    """Family and size of a checkpoint, and the recipes that a LoRA is matched with."""
+    """Family and size of a checkpoint, and the recipes that a LoRA is matched with.
+
+    A file that cannot be read only warns: it may be a stand-in where workflows are checked without models.
+    """
     from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
 
-    known = checkpoint_facts(ckpt_name)
-    model, clip, vae = open_checkpoint(ckpt_name)
+    try:
+        known = checkpoint_facts(ckpt_name)
+        model, clip, vae = open_checkpoint(ckpt_name)
+    except ModelFileError as error:
+        return Inferred(notes=(Note(str(error), "ckpt_name", "warning", "invalid_model_file", "it will fail to run"),))
     whole = {"family": known["family"], "bytes": known["bytes"]}
     return Inferred(({**whole, "recipe": model}, {"recipe": clip}, {"recipe": vae}))
 

@@ -131,9 +131,12 @@ class TestFacts:
             "lora_name",
         )
 
-    def test_a_file_that_is_no_checkpoint_is_an_error_before_anything_runs(self, models: Path) -> None:
-        fault = found(chain(ckpt={"ckpt_name": "broken.safetensors"}), models)[0]
-        assert (fault.code, fault.node, fault.input) == ("invalid_model_file", "ckpt", "ckpt_name")
+    def test_a_file_that_is_no_checkpoint_warns_and_fails_when_it_is_loaded(self, models: Path) -> None:
+        workflow = chain(ckpt={"ckpt_name": "broken.safetensors"})
+        (fault,) = found(workflow, models)
+        assert (fault.code, fault.severity, fault.node) == ("invalid_model_file", "warning", "ckpt")
+        result = graphexec.run(plan_of(workflow, models), graphexec.Context(settings={"device": "cpu"}))
+        assert set(result.failures) == {"ckpt"}
 
     def test_what_a_lora_does_not_change_is_said_once(self, models: Path, tmp_path: Path) -> None:
         plan = plan_of(chain(lora={"lora_name": "partly.safetensors"}), models)
