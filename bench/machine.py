@@ -16,9 +16,10 @@ PACKAGES = ("networkx", "pydantic", "torch", "safetensors", "pytest-benchmark", 
 def described() -> str:
     """Processor, memory, system, versions, and how busy the machine was."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    kernel = f"{platform.system()} {platform.release().split('-')[0]}"
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     return (
-        f"{processor()}, {usable_cores()} cores, {memory() / 2**30:.0f} GB; {platform.system()} {platform.release()}; "
+        f"{processor()}, {usable_cores()} cores, {memory() / 2**30:.0f} GB; {kernel}; "
         f"Python {platform.python_version()}, {packages}, {hyperfine()}. Load average when it began: {load}."
     )
 

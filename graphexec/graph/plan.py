@@ -49,11 +49,15 @@ class PlannedNode:
 
     def identity(self) -> object | None:
         """Equal for two nodes of one plan that will return the same; None if nothing can tell."""
+        if self.salt is None:
+            return None
+        parts: list[object] = [self.spec.name, self.salt, self.wires]
         try:
-            constants = tuple((name, canonical(value)) for name, value in self.constants.items())
+            for name, value in self.constants.items():
+                parts += (name, canonical(value))
         except Unhashable:
             return None
-        return None if self.salt is None else (self.spec.name, self.salt, constants, self.wires)
+        return tuple(parts)
 
     def key(
         self, keys: Mapping[str, bytes | None], digests: Mapping[Path, bytes], settings: bytes = b""

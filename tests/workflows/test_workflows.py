@@ -1,4 +1,5 @@
 """The workflows that come with the project run, and their second run does what a second run should."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import graphexec
+from graphexec.diffusion.pixels import load_picture
 from graphexec.graph import events
 from graphexec.graph.context import Resources
 
@@ -146,3 +149,15 @@ def test_a_rerun_imports_no_torch(tmp_path: Path) -> None:
     ]
     assert [output[-1] for output in outputs] == ["True", "False"]
     assert outputs[0][0] == outputs[1][0]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+def test_a_gpu_makes_the_same_picture(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path)
+    other.settings = {"device": "cuda"}
+    pictures: list[torch.Tensor] = []
+    for place in (home, other):
+        (files,) = place.run(short(ROOT / "workflows" / "lora.json")).files.values()
+        pictures.append(load_picture(files[0])[0])
+    assert (pictures[0] - pictures[1]).abs().mean() < 0.02
