@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import graphs
@@ -12,10 +13,20 @@ import trivial
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import graphexec
+from graphexec.cli.main import COLLECT_AFTER
 
 REGISTRY = graphexec.Registry.standard().with_nodes(trivial)
 FOLDERS = graphexec.Folders.standard(environ={})
 LORA = FOLDERS.resolve("loras", "graphexec-tiny/style-duotone.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def collector_as_in_the_command() -> Iterator[None]:
+    """`graphexec` lets the garbage collector look less often; planning makes a million objects that all live on."""
+    before = gc.get_threshold()
+    gc.set_threshold(COLLECT_AFTER)
+    yield
+    gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize("nodes", [10_000, 100_000])

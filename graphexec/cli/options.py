@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphexec.graph.events import CacheProblem, Sink, ignore
-
 if TYPE_CHECKING:
     from graphexec.graph.cache import Cache
     from graphexec.graph.context import Context
+    from graphexec.graph.events import Sink
     from graphexec.graph.folders import Folders
     from graphexec.node.registry import Registry
 
@@ -179,11 +178,13 @@ class Caching:
     no_cache: bool
     device: str
 
-    def context(self, registry: Registry, on_event: Sink = ignore, **more: Any) -> Context:
+    def context(self, registry: Registry, on_event: Sink | None = None, **more: Any) -> Context:
         """A context with these caches, which tell of bad entries, and whatever else it is to have."""
+        from graphexec.graph import events
         from graphexec.graph.context import Context
         from graphexec.graph.digests import FileDigests
 
+        on_event = on_event or events.ignore
         root = None if self.no_cache else Store(self.cache_dir).root
         return Context(
             cache=_cache(root, registry, on_event),
@@ -199,6 +200,7 @@ def _cache(root: Path | None, registry: Registry, on_event: Sink) -> Cache:
 
     if root is None:
         return NullCache()
+    from graphexec.graph.events import CacheProblem
     from graphexec.graph.store import DiskStore
 
     def tell(path: Path, reason: str) -> None:
