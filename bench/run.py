@@ -219,7 +219,7 @@ def run_rows(samples: Samples) -> list[Row]:
 
 
 def peers(samples: Samples) -> list[str]:
-    """The executor beside dask's schedulers, on the same graphs in the same session."""
+    """The executor beside dask's schedulers, on the same graphs in the same run."""
     head = "| graph | nodes | graphexec, µs a node | dask, synchronous | dask, threads | dask to graphexec |"
     lines = ["", head, "|---|---|---|---|---|---|"]
     for shape in ("chain", "halves"):
