@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphexec.errors import FolderError
+from graphexec.errors import FolderError, WorkflowError
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders, MissingModelFile
+from graphexec.graph.overrides import resolve_node
 from graphexec.graph.plan import Wire
-from graphexec.graph.values import check_value, did_you_mean, not_in_list, show
+from graphexec.graph.values import check_value, did_you_mean, not_in_list, show, suggestion
 from graphexec.graph.wires import compatible
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode
 from graphexec.node.registry import Registry
 from graphexec.node.spec import Hook, InputSpec, NodeSpec
 
 NODE_VALUE = re.compile(r"%(?!date:)([^%]+)\.([^%.]+)%")
+MOST_NEAR_IDS = 100
 NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 
@@ -47,6 +49,7 @@ class Checker:
     check_files: bool
     drafts: dict[str, Draft] = field(default_factory=dict[str, Draft])
     _resolved: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    _near: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
 
     def run(self) -> dict[str, Draft]:
         """Check every node; the drafts hold what is sound of each."""
@@ -61,7 +64,6 @@ class Checker:
         return self.drafts
 
     def _unknown_class(self, node: WorkflowNode) -> None:
-        nearest = self.registry.nearest(node.class_type)
         self.findings.add(
             "missing_node_type",
             f"Node type {node.class_type!r} does not exist",
@@ -69,9 +71,7 @@ class Checker:
             place="class_type",
             expected="the name of a known node",
             received=show(node.class_type),
-            hint=f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"
-            if nearest
-            else "`graphexec nodes` lists the known ones",
+            hint=suggestion(self.registry.nearest(node.class_type)) or "`graphexec nodes` lists the known ones",
         )
 
     def _check_inputs(self, draft: Draft) -> None:
@@ -211,15 +211,20 @@ class Checker:
             )
 
     def _missing_source(self, draft: Draft, spec: InputSpec, link: Link) -> None:
-        near = did_you_mean(link.node, list(self.workflow.nodes))
         self._fail(
             draft,
             spec,
             "linked_node_missing",
             f"{spec.name} is linked to node {link.node!r}, which does not exist",
             received=f"[{link.node!r}, {link.slot}]",
-            hint=near or "link it to a node of this file",
+            hint=self._near_id(link.node) or "link it to a node of this file",
         )
+
+    def _near_id(self, name: str) -> str | None:
+        """A hint for an id that does not exist; each is compared with every node, so only the first ones are."""
+        if name not in self._near and len(self._near) < MOST_NEAR_IDS:
+            self._near[name] = did_you_mean(name, list(self.workflow.nodes))
+        return self._near.get(name)
 
     def _bad_slot(self, draft: Draft, spec: InputSpec, link: Link, source: Draft) -> None:
         count = len(source.spec.outputs)
@@ -287,11 +292,11 @@ class Checker:
         return NODE_VALUE.sub(value, text)
 
     def _widget_value(self, reference: str, name: str) -> Any:
-        nodes = self.workflow.nodes
-        named = [nodes[reference]] if reference in nodes else []
-        for attribute in ("title", "class_type"):
-            named = named or [node for node in nodes.values() if getattr(node, attribute) == reference]
-        value = named[0].inputs.get(name) if len(named) == 1 else None
+        try:
+            node = self.workflow.nodes[resolve_node(self.workflow, reference)]
+        except WorkflowError:
+            return None
+        value = node.inputs.get(name)
         return None if isinstance(value, Link | dict | list) else value
 
 
@@ -345,7 +350,7 @@ def _slot_hint(source: Draft, wire: str) -> str | None:
 
 
 def _missing_file_hint(error: MissingModelFile) -> str:
-    if error.nearest:
-        return f"did you mean {' or '.join(f'`{name}`' for name in error.nearest)}?"
+    if (hint := suggestion(error.nearest)) is not None:
+        return hint
     searched = ", ".join(str(path) for path in error.searched)
     return f"put it into one of: {searched}" if searched else "name a models folder with --models"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -230,4 +230,9 @@ def did_you_mean(name: str, names: list[str]) -> str | None:
     """A hint with the names that look like `name`, or None."""
     folded = {known.casefold(): known for known in names}
     hits = [folded[hit] for hit in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]
-    return f"did you mean {' or '.join(f'`{hit}`' for hit in hits)}?" if hits else None
+    return suggestion(hits)
+
+
+def suggestion(names: Sequence[str]) -> str | None:
+    """A hint that names what may have been meant, or None."""
+    return f"did you mean {' or '.join(f'`{name}`' for name in names)}?" if names else None

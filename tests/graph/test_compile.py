@@ -141,6 +141,12 @@ class TestLinks:
         found = only(altered("2", a=["7", 0]), targets=["3"])
         assert (found.code, found.node, found.input) == ("linked_node_missing", "2", "a")
 
+    def test_only_the_first_missing_nodes_are_compared_with_every_other(self) -> None:
+        nodes: dict[str, Any] = {f"node{place}": ("Add", {"a": [f"node{place}x", 0], "b": 1}) for place in range(120)}
+        nodes["s"] = ("Show", {"source": ["node0", 0]})
+        hints = [d.hint or "" for d in checked(nodes).diagnostics if d.code == "linked_node_missing"]
+        assert [hint.startswith("did you mean") for hint in hints] == [True] * 100 + [False] * 20
+
     def test_slot_out_of_range(self) -> None:
         found = only(altered("2", a=["1", 4]))
         assert (found.code, found.input) == ("output_slot_out_of_range", "a")
