@@ -49,6 +49,9 @@ class Checker:
     check_files: bool
     drafts: dict[str, Draft] = field(default_factory=dict[str, Draft])
     _resolved: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    _files: dict[tuple[str, str], Path | FolderError | MissingModelFile] = field(
+        default_factory=dict[tuple[str, str], "Path | FolderError | MissingModelFile"]
+    )
     _near: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
 
     def run(self) -> dict[str, Draft]:
@@ -163,12 +166,11 @@ class Checker:
         if value in folder.choices or not self.check_files:
             draft.constants[spec.name] = Path(value) if self.check_files else value
             return
-        try:
-            draft.constants[spec.name] = self.folders.resolve(folder.kind, value)
-        except FolderError as error:
-            self._fail(draft, spec, "file_outside_folder", f"{spec.name}: {error}", received=show(value))
-        except MissingModelFile as error:
-            message, _ = not_in_list(value, self.folders.names(folder.kind))
+        found = self._find(folder.kind, value)
+        if isinstance(found, FolderError):
+            self._fail(draft, spec, "file_outside_folder", f"{spec.name}: {found}", received=show(value))
+        elif isinstance(found, MissingModelFile):
+            message = not_in_list(value, self.folders.names(folder.kind))
             self._fail(
                 draft,
                 spec,
@@ -176,8 +178,20 @@ class Checker:
                 f"{spec.name}: {message}; no such file in {folder.kind}",
                 received=show(value),
                 missing_file=True,
-                hint=_missing_file_hint(error),
+                hint=_missing_file_hint(found),
             )
+        else:
+            draft.constants[spec.name] = found
+
+    def _find(self, kind: str, name: str) -> Path | FolderError | MissingModelFile:
+        """Look for a model file, or why there is none; once, however many nodes name it."""
+        place = (kind, name)
+        if place not in self._files:
+            try:
+                self._files[place] = self.folders.resolve(kind, name)
+            except (FolderError, MissingModelFile) as error:
+                self._files[place] = error
+        return self._files[place]
 
     def _check_link(self, draft: Draft, spec: InputSpec, link: Link) -> None:
         source = self.drafts.get(link.node)

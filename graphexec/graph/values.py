@@ -216,14 +216,15 @@ def _check_choice(spec: InputSpec, value: Any) -> Checked:
     for choice in choices:
         if choice == value and isinstance(choice, bool) is isinstance(value, bool):  # JSON does not tell 1.0 from 1
             return Checked(choice)
-    return Checked(value, (Problem("value_not_in_list", *not_in_list(value, [str(choice) for choice in choices])),))
+    names = [str(choice) for choice in choices]
+    problem = Problem("value_not_in_list", not_in_list(value, names), did_you_mean(str(value), names))
+    return Checked(value, (problem,))
 
 
-def not_in_list(value: Any, names: list[str]) -> tuple[str, str | None]:
-    """The message and the hint for a value that is none of `names`."""
+def not_in_list(value: Any, names: Sequence[str]) -> str:
+    """The message for a value that is none of `names`, in ComfyUI's words."""
     listed = f"(list of length {len(names)})" if len(names) > MANY_CHOICES else f"[{', '.join(map(repr, names))}]"
-    nearest = did_you_mean(str(value), names)
-    return f"Value not in list: {show(value)} not in {listed}", nearest
+    return f"Value not in list: {show(value)} not in {listed}"
 
 
 def did_you_mean(name: str, names: list[str]) -> str | None:

@@ -206,7 +206,8 @@ class TestChoices:
         assert problem.hint == "did you mean `Heun`?"
 
     def test_long_lists_are_counted(self) -> None:
-        message, hint = not_in_list("x", [str(number) for number in range(21)])
+        names = [str(number) for number in range(21)]
+        message, hint = not_in_list("x", names), did_you_mean("x", names)
         assert (message, hint) == ("Value not in list: 'x' not in (list of length 21)", None)
 
 
