@@ -17,7 +17,7 @@ from graphexec.diffusion.models.layout import (
     unet_layout,
     vae_layout,
 )
-from graphexec.diffusion.types import Clip, Family, Model, Vae, WeightsFile
+from graphexec.diffusion.types import Clip, Family, Model, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
 
@@ -68,7 +68,7 @@ def open_checkpoint(path: Path) -> tuple[Model, Clip, Vae]:
     layout = read_layout(path)
     return (
         Model(file, layout.family, layout.unet_prefix),
-        Clip(file, layout.family, layout.text_prefix),
+        Clip((TextEncoder("clip_l", file, layout.text_prefix),), layout.family),
         Vae(file, layout.vae_prefix),
     )
 

@@ -7,7 +7,24 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graphexec.diffusion.faults import StaleValue
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, LoraPatch, Model, Vae, WeightsFile
+from graphexec.diffusion.types import (
+    Area,
+    Clip,
+    Cond,
+    Conditioning,
+    Control,
+    ControlNet,
+    Inpaint,
+    Latent,
+    LoraPatch,
+    Model,
+    Region,
+    Sampling,
+    SizeHint,
+    TextEncoder,
+    Vae,
+    WeightsFile,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +96,23 @@ class RecordCodec:
         return value
 
 
-CODECS: tuple[Codec, ...] = (
-    TensorCodec(),
-    *(RecordCodec(cls) for cls in (Latent, Cond, Conditioning, WeightsFile, LoraPatch, Model, Clip, Vae)),
+RECORDS: tuple[type[Any], ...] = (
+    Area,
+    Clip,
+    Cond,
+    Conditioning,
+    Control,
+    ControlNet,
+    Inpaint,
+    Latent,
+    LoraPatch,
+    Model,
+    Region,
+    Sampling,
+    SizeHint,
+    TextEncoder,
+    Vae,
+    WeightsFile,
 )
+
+CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in RECORDS))

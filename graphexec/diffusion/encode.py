@@ -21,10 +21,10 @@ def encode_prompt(runtime: Runtime, clip: Clip, text: str) -> Conditioning:
     A weight w moves a token's embedding z to `(z - z_empty) * w + z_empty`, where `z_empty` is that of no text.
     """
     chunks = tokenize_prompt(text, runtime.tokenizer)
-    with runtime.text_encoder(clip) as encoder, torch.no_grad():
+    with runtime.text_encoder(clip.encoders[0], clip.patches) as encoder, torch.no_grad():
         device = encoder.final_layer_norm.weight.device
         ids = torch.tensor([[token.id for token in chunk] for chunk in chunks] + [EMPTY], device=device)
-        encoded = encoder(ids, END, clip.last_layer)
+        encoded = encoder(ids, END, -1 if clip.last_layer is None else clip.last_layer)
         embedding = _weighted(encoded.hidden[:-1], encoded.hidden[-1:], _weights(chunks).to(device))
         return Conditioning((Cond(embedding.flatten(0, 1)[None].cpu(), encoded.pooled[:1].cpu()),))
 

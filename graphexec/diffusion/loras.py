@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from graphexec.diffusion.types import Clip, Model, WeightsFile
+from graphexec.diffusion.types import Clip, Model, TextEncoder, WeightsFile
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file, read_header, strip_prefix
 
@@ -29,7 +29,8 @@ def load_lora(
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
-    coverage = _coverage(_place(model), _place(clip), WeightsFile.of(path))
+    text = clip.encoders[0] if clip else None
+    coverage = _coverage(_place(model), _place(text), WeightsFile.of(path))
     return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
 
 
@@ -46,7 +47,7 @@ def _coverage(model: Place | None, clip: Place | None, lora: WeightsFile) -> Cov
         return lora_coverage(unet, text, header)
 
 
-def _place(recipe: Model | Clip | None) -> Place | None:
+def _place(recipe: Model | TextEncoder | None) -> Place | None:
     return None if recipe is None else (recipe.file, recipe.prefix)
 
 

@@ -23,14 +23,13 @@ from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
 from graphexec.diffusion.tokenizer import ClipTokenizer
-from graphexec.diffusion.types import Clip, LoraPatch, Model, Vae, WeightsFile
+from graphexec.diffusion.types import LoraPatch, Model, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, read_header, strip_prefix
 from graphexec.lora.keys import text_aliases, unet_aliases
 
 __all__ = ["Runtime", "network_bytes"]
 
-SD1_HEADS = 8
 IGNORED = ("embeddings.position_ids", "logit_scale", "text_projection", "loss.", "model_ema.")
 """Tensors below a network's prefix that are no part of it."""
 
@@ -115,11 +114,11 @@ class Runtime:
             yield resident.network
 
     @contextmanager
-    def text_encoder(self, clip: Clip) -> Generator[ClipText]:
-        """The text encoder of a recipe, for the length of the block."""
+    def text_encoder(self, encoder: TextEncoder, patches: Sequence[LoraPatch] = ()) -> Generator[ClipText]:
+        """One text encoder of a recipe, for the length of the block."""
         with self._lock:
-            resident = self._load(TEXT, Source(clip.file, clip.prefix), torch.float32)
-            resident.switch(clip.patches)
+            resident = self._load(TEXT, Source(encoder.file, encoder.prefix), torch.float32)
+            resident.switch(patches)
             yield resident.network
 
     @contextmanager
@@ -210,7 +209,7 @@ def _check_names(path: Path, expected: Mapping[str, Tensor], shapes: Shapes) -> 
 
 
 def _build_unet(shapes: Shapes) -> UNet:
-    return UNet(unet_layout(shapes), SD1_HEADS)
+    return UNet(unet_layout(shapes))
 
 
 def _build_clip(shapes: Shapes) -> ClipText:

@@ -33,21 +33,36 @@ else:
 
 
 __all__ = [
+    "Area",
     "Clip",
     "Cond",
     "Conditioning",
+    "Control",
+    "ControlNet",
     "Family",
     "Image",
+    "Inpaint",
     "Latent",
     "LoraPatch",
     "Mask",
     "Model",
+    "ModelOption",
+    "Prediction",
+    "Region",
+    "Sampling",
     "Sigmas",
+    "SizeHint",
+    "TextEncoder",
     "Vae",
     "WeightsFile",
 ]
 
-Family = Literal["sd1"]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl_refiner"]
+
+Prediction = Literal["eps", "v", "x0", "lcm"]
+"""What a network predicts: the noise, the velocity (Salimans and Ho 2022), the noiseless latent, or as LCM does."""
+
+EncoderKind = Literal["clip_l", "clip_h", "clip_g"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +76,6 @@ class Latent:
     samples: Tensor
     noise_mask: Tensor | None = None
     batch_index: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cond:
-    """One encoded prompt: `embedding` [1, T, C]; `pooled` [1, C]."""
-
-    embedding: Tensor
-    pooled: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Conditioning:
-    """What a model is conditioned on; the predictions of several conds are averaged."""
-
-    conds: tuple[Cond, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,31 +118,72 @@ class LoraPatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model's predictions are read, and the noise levels it works on.
+
+    `levels` are those of the 1,000 discrete timesteps of latent diffusion, or continuous ones between `sigma_min` and
+    `sigma_max` (EDM, Karras et al. 2022, with `sigma_data`). `zero_snr` makes the last timestep pure noise (Lin et
+    al. 2023, https://arxiv.org/abs/2305.08891). `original_timesteps`: how many timesteps a distilled model (LCM) knows.
+    """
+
+    prediction: Prediction = "eps"
+    levels: Literal["discrete", "edm", "continuous_v"] = "discrete"
+    zero_snr: bool = False
+    original_timesteps: int | None = None
+    sigma_min: float = 0.002
+    sigma_max: float = 120.0
+    sigma_data: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOption:
+    """Base of what changes how a model is run rather than its weights: FreeU, HyperTile, RescaleCFG and the like."""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """Recipe of a diffusion model: the tensors below `prefix` in `file`, and the LoRAs on top of them."""
+    """Recipe of a diffusion model: the tensors below `prefix` in `file`, what is patched into them, how it is run."""
 
     file: WeightsFile
     family: Family
     prefix: str
     patches: tuple[LoraPatch, ...] = ()
+    sampling: Sampling = Sampling()
+    options: tuple[ModelOption, ...] = ()
 
     def patched(self, path: Path, strength: float) -> Model:
         """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""
         return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
 
+    def with_option(self, option: ModelOption) -> Model:
+        """This model with one more option; a later one of a kind comes after the earlier."""
+        return replace(self, options=(*self.options, option))
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """One text encoder: the tensors below `prefix` in `file`."""
+
+    kind: EncoderKind
+    file: WeightsFile
+    prefix: str
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Recipe of a text encoder. `last_layer` -1 takes the last layer's output, -2 the one before ("CLIP skip 2")."""
+    """Recipe of a family's text encoders, in the order in which their embeddings are joined.
 
-    file: WeightsFile
+    `last_layer` -1 takes the last layer's output, -2 the one before ("CLIP skip 2"); None what the family was trained
+    with (-1 for SD 1.x, -2 for SD 2.x and SDXL).
+    """
+
+    encoders: tuple[TextEncoder, ...]
     family: Family
-    prefix: str
     patches: tuple[LoraPatch, ...] = ()
-    last_layer: int = -1
+    last_layer: int | None = None
 
     def patched(self, path: Path, strength: float) -> Clip:
-        """This text encoder with one more LoRA, whose file is not read yet; strength 0 gives the encoder itself."""
+        """These encoders with one more LoRA, whose file is not read yet; strength 0 gives the encoders themselves."""
         return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
 
 
@@ -152,3 +193,108 @@ class Vae:
 
     file: WeightsFile
     prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNet:
+    """Recipe of a network that steers a UNet with a picture: ControlNet, control-LoRA or T2I-Adapter.
+
+    `union_type` chooses a control type of a union ControlNet by number; None leaves it to the network. `base` is the
+    model whose weights a difference (diff ControlNet) is added to.
+    """
+
+    file: WeightsFile
+    prefix: str = ""
+    union_type: int | None = None
+    base: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A ControlNet in use: `hint` is pictures [B, H, W, C] in 0..1, of any size.
+
+    It steers at `strength` between the fractions `start` and `end` of the sampling range. `vae` encodes the hint where
+    the network wants latents. `mask` [B, H, W]: what an inpainting ControlNet is shown besides the hint.
+    """
+
+    net: ControlNet
+    hint: Tensor
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    vae: Vae | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of the picture: in pixels, or in fractions of the picture's sides where `relative`."""
+
+    width: float
+    height: float
+    x: float
+    y: float
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A mask [B, H, W] of any size, 1 where a cond counts; `to_bounds` also computes it only on the mask's box."""
+
+    mask: Tensor
+    strength: float = 1.0
+    to_bounds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SizeHint:
+    """What SDXL is told of a picture's size, in pixels; the refiner takes an aesthetic score instead of a target."""
+
+    width: int = 1024
+    height: int = 1024
+    crop_w: int = 0
+    crop_h: int = 0
+    target_width: int = 1024
+    target_height: int = 1024
+    aesthetic_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inpaint:
+    """What models with more input channels are shown besides the noisy latent.
+
+    `latent` [B, C, h, w] as the VAE gives it; `mask` [B, H, W] is 1 where the picture is to change (inpainting models),
+    None where there is none (instruct-pix2pix).
+    """
+
+    latent: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cond:
+    """One encoded prompt: `embedding` [1, T, C]; `pooled` [1, C]; and where, when and how strongly it counts.
+
+    `start` and `end` are fractions of the sampling range in which it takes part. `default`: it fills what the other
+    conds' masks and areas leave free.
+    """
+
+    embedding: Tensor
+    pooled: Tensor | None = None
+    area: Area | None = None
+    strength: float = 1.0
+    region: Region | None = None
+    start: float = 0.0
+    end: float = 1.0
+    size: SizeHint | None = None
+    controls: tuple[Control, ...] = ()
+    control_uncond: bool = False
+    inpaint: Inpaint | None = None
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What a model is conditioned on; the predictions of several conds are averaged."""
+
+    conds: tuple[Cond, ...]

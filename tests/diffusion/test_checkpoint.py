@@ -26,8 +26,8 @@ def saved(path: Path, tensors: Weights) -> Path:
 
 def test_recipes_name_their_file_and_prefixes(recipes: Recipes, weights: Path) -> None:
     model, clip, vae = recipes
-    assert model.file.path == clip.file.path == vae.file.path == weights / "tiny.safetensors"
-    assert (model.family, model.prefix, clip.prefix, vae.prefix) == ("sd1", UNET, TEXT, VAE)
+    assert model.file.path == clip.encoders[0].file.path == vae.file.path == weights / "tiny.safetensors"
+    assert (model.family, model.prefix, clip.encoders[0].prefix, vae.prefix) == ("sd1", UNET, TEXT, VAE)
 
 
 def test_facts(weights: Path) -> None:
@@ -56,7 +56,7 @@ def test_levels_widths_depths_and_projections_are_read(tmp_path: Path) -> None:
 def test_an_early_checkpoint_without_text_model_in_its_names(tmp_path: Path) -> None:
     tensors = {name.replace("text_model.", ""): tensor for name, tensor in checkpoint_weights().items()}
     clip = open_checkpoint(saved(tmp_path / "x", tensors))[1]
-    assert clip.prefix == "cond_stage_model.transformer."
+    assert clip.encoders[0].prefix == "cond_stage_model.transformer."
 
 
 def test_a_separate_vae_with_and_without_prefix(tmp_path: Path, weights: Path) -> None:

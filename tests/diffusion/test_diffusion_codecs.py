@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.codecs import CODECS, Codec, StaleValue
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, LoraPatch, Model, Vae, WeightsFile
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, LoraPatch, Model, TextEncoder, Vae, WeightsFile
 
 BY_NAME = {codec.type_name: codec for codec in CODECS}
 
@@ -74,7 +74,7 @@ def file(tmp_path: Path) -> WeightsFile:
 
 def test_recipes_come_back_equal(file: WeightsFile) -> None:
     model = Model(file, "sd1", "m.", (LoraPatch(file, 0.5), LoraPatch(file, 1.0)))
-    for recipe in (model, Clip(file, "sd1", "c.", (), -2), Vae(file, "")):
+    for recipe in (model, Clip((TextEncoder("clip_l", file, "c."),), "sd1", (), -2), Vae(file, "")):
         assert again(recipe) == recipe
 
 

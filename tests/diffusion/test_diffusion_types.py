@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphexec.diffusion.types import Clip, LoraPatch, Model, WeightsFile
+from graphexec.diffusion.types import Clip, LoraPatch, Model, TextEncoder, WeightsFile
 from graphexec.errors import ModelFileError
 
 
@@ -32,13 +32,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         WeightsFile.of(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("kind", [Model, Clip])
-def test_patches_stack_in_order_and_leave_the_recipe_alone(file: WeightsFile, kind: type[Model] | type[Clip]) -> None:
-    base = kind(file, "sd1", "p.")
+@pytest.mark.parametrize("kind", ["model", "clip"])
+def test_patches_stack_in_order_and_leave_the_recipe_alone(file: WeightsFile, kind: str) -> None:
+    base = Model(file, "sd1", "p.") if kind == "model" else Clip((TextEncoder("clip_l", file, "p."),), "sd1")
     stacked = base.patched(file.path, 0.5).patched(file.path, -1.0)
     assert stacked.patches == (LoraPatch(file, 0.5), LoraPatch(file, -1.0))
     assert base.patches == ()
     assert base.patched(file.path, 0.0) is base
     assert hash(stacked) == hash(base.patched(file.path, 0.5).patched(file.path, -1.0))
     with pytest.raises(FrozenInstanceError):
-        base.prefix = "q."  # pyright: ignore[reportAttributeAccessIssue]
+        base.family = "sd2"  # pyright: ignore[reportAttributeAccessIssue]

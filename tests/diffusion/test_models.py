@@ -28,7 +28,7 @@ def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
 )
 def test_a_unet_has_exactly_the_weights_it_was_read_from(size: UNetSize) -> None:
     with torch.device("meta"):
-        unet = UNet(unet_layout(unet_shapes(size)), heads=8)
+        unet = UNet(unet_layout(unet_shapes(size)))
     assert shapes_of(unet) == unet_shapes(size)
 
 
@@ -42,7 +42,7 @@ def test_text_encoder_and_autoencoder_have_exactly_the_weights_they_were_read_fr
 
 
 def loaded(size: UNetSize) -> UNet:
-    unet = UNet(unet_layout(unet_shapes(size)), heads=8)
+    unet = UNet(unet_layout(unet_shapes(size)))
     unet.load_state_dict(random_weights(unet_shapes(size), 0, torch.float32))
     return unet
 

@@ -96,11 +96,11 @@ def test_networks_are_kept_and_shared_between_recipes(recipes: Recipes, weights:
 def test_what_was_used_longest_ago_makes_room(recipes: Recipes) -> None:
     model, clip, vae = recipes
     sizes = Runtime("cpu")
-    with sizes.text_encoder(clip) as text, sizes.unet(model) as unet:
+    with sizes.text_encoder(clip.encoders[0]) as text, sizes.unet(model) as unet:
         runtime = Runtime("cpu", budget=network_bytes(text) + network_bytes(unet) + 100)
-    with runtime.text_encoder(clip) as text, runtime.vae(vae) as autoencoder:
+    with runtime.text_encoder(clip.encoders[0]) as text, runtime.vae(vae) as autoencoder:
         pass
-    with runtime.text_encoder(clip) as again:
+    with runtime.text_encoder(clip.encoders[0]) as again:
         assert again is text
     with runtime.unet(model) as unet:
         assert runtime.resident_bytes() == network_bytes(text) + network_bytes(unet)
@@ -212,9 +212,9 @@ def test_threads_take_turns(recipes: Recipes, weights: Path) -> None:
 
 def test_the_text_encoder_is_patched_too(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
     clip = recipes[1]
-    with runtime.text_encoder(clip.patched(weights / "a.safetensors", 1.0)) as text:
+    with runtime.text_encoder(clip.encoders[0], clip.patched(weights / "a.safetensors", 1.0).patches) as text:
         patched = text.get_parameter("encoder.layers.1.mlp.fc2.weight").clone()
-    with runtime.text_encoder(replace(clip, last_layer=-2)) as text:
+    with runtime.text_encoder(replace(clip, last_layer=-2).encoders[0]) as text:
         assert not torch.equal(text.get_parameter("encoder.layers.1.mlp.fc2.weight"), patched)
 
 

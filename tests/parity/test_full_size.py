@@ -145,7 +145,7 @@ def test_patched_weights(runtime: Runtime, checkpoint: tuple[Model, Clip, Vae], 
     assert loaded.model is not None and loaded.clip is not None
     recorded = load_file(RECORDED / "h_lora_slices_0.safetensors")
     start = f"{lora}@{strength}|"
-    with runtime.unet(loaded.model) as unet, runtime.text_encoder(loaded.clip) as text:
+    with runtime.unet(loaded.model) as unet, runtime.text_encoder(loaded.clip.encoders[0], loaded.clip.patches) as text:
         for key in [key for key in recorded if key.startswith(start)]:
             name = key.removeprefix(start)
             if name.startswith("model:"):

@@ -56,6 +56,11 @@ class AttentionLayer:
     depth: int
     linear: bool
 
+    @property
+    def heads(self) -> int:
+        """Eight, as in SD 1.x, or heads 64 wide, as in the later models, which project by linears."""
+        return max(1, self.inner // 64) if self.linear else 8
+
 
 @dataclass(frozen=True, slots=True)
 class DownLayer:
@@ -82,6 +87,8 @@ class UNetLayout:
     out_channels: int
     width: int
     time_width: int
+    vector_width: int | None
+    """Channels of the vector that SDXL adds to the timestep's embedding; None without one."""
     input_blocks: tuple[tuple[Layer, ...], ...]
     middle_block: tuple[Layer, ...]
     output_blocks: tuple[tuple[Layer, ...], ...]
@@ -149,6 +156,7 @@ def unet_layout(shapes: Shapes) -> UNetLayout:
         out_channels=last[0],
         width=time[1],
         time_width=time[0],
+        vector_width=label[1] if (label := shapes.get("label_emb.0.0.weight")) else None,
         input_blocks=_blocks(shapes, "input_blocks"),
         middle_block=_layers(shapes, "middle_block"),
         output_blocks=_blocks(shapes, "output_blocks"),
