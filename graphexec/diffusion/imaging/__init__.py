@@ -1,0 +1,1 @@
+"""Operations on pictures and masks: plain tensors in, plain tensors out."""
