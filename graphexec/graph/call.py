@@ -185,16 +185,17 @@ def gather(
     inputs = spec.inputs
     arguments = Arguments(hidden)
     for name, value in planned.constants.items():
+        parameter = inputs[name].parameter
         if inputs[name].lazy:
-            arguments.fixed[name] = _constant(value)
+            arguments.fixed[parameter] = _constant(value)
         else:
-            (arguments.whole if inputs[name].whole_list else arguments.mapped)[name] = [value]
+            (arguments.whole if inputs[name].whole_list else arguments.mapped)[parameter] = [value]
     for name, source, slot, lazy in planned.wires:
-        whole_list = inputs[name].whole_list
+        parameter, whole_list = inputs[name].parameter, inputs[name].whole_list
         if lazy:
-            arguments.lazy[name] = arguments.lazily(source, slot, need, whole_list=whole_list)
+            arguments.lazy[parameter] = arguments.lazily(source, slot, need, whole_list=whole_list)
         else:
-            (arguments.whole if whole_list else arguments.mapped)[name] = values[source][slot]
+            (arguments.whole if whole_list else arguments.mapped)[parameter] = values[source][slot]
     if spec.expands:
         arguments.graphs = tuple(name for name, supplied in spec.hidden.items() if supplied.kind == "graph")
     arguments.count()

@@ -36,7 +36,8 @@ class Widget:
     placeholder: str | None = None
     control_after_generate: bool = False
     dynamic_prompts: bool = False
-    round: float | None = None
+    round: float | Literal[False] | None = None
+    """To what an editor rounds what is typed; False leaves it as it is, None rounds to the step."""
     filename_prefix: bool = False
     """`%Node.widget%` in the text stands for another node's value."""
 
@@ -44,6 +45,16 @@ class Widget:
 @dataclass(frozen=True, slots=True)
 class Wire:
     """Names the wire type of a socket where the class name does not: `Annotated[X, Wire("A,B")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What an input or output is called in workflows, where that is no Python name or no wire type's.
+
+    `Annotated[float, Name("time_embed.")]` of a parameter, `Annotated[int, Name("length")]` of what is returned.
+    """
 
     name: str
 

@@ -25,6 +25,7 @@ from graphexec.node.fields import (
     Folder,
     Graph,
     Lazy,
+    Name,
     NodeId,
     Progress,
     Resource,
@@ -78,7 +79,8 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
         if (supplied := _hidden(peeled)) is not None:
             hidden[parameter.name] = supplied
         else:
-            inputs[parameter.name] = _input(definition, parameter, peeled, tooltips.get(parameter.name, ""))
+            spec = _input(definition, parameter, peeled, tooltips.get(parameter.name, ""))
+            inputs[spec.name] = spec
     returned = _returned(definition, hints)
     return NodeSpec(
         name=definition.name,
@@ -200,11 +202,11 @@ def _input(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Pee
     choices = get_args(peeled.core) if get_origin(peeled.core) is Literal else None
     if peeled.core is Path and folder is None:
         raise NodeDefinitionError(f"{where}: a Path needs its folder: Annotated[Path, Folder('loras')]")
-    named = peeled.find(Wire)
+    named, called = peeled.find(Wire), peeled.find(Name)
     wire = named.name if named else _wire(where, peeled.core)
     low, high = _bounds(where, peeled.metadata)
     return InputSpec(
-        name=parameter.name,
+        name=called.name if called else parameter.name,
         wire=wire,
         widget=all(part in (*PLAIN_WIRES.values(), "COMBO", "*") for part in wire.split(",")),
         optional=peeled.optional,
@@ -218,6 +220,7 @@ def _input(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Pee
         whole_list=peeled.is_list,
         type_var=peeled.core.__name__ if isinstance(peeled.core, TypeVar) else None,
         tooltip=tooltip,
+        argument=parameter.name if called else "",
     )
 
 
@@ -293,7 +296,8 @@ def _output(definition: NodeDefinition, name: str, annotation: Any) -> OutputSpe
     peeled = peel(annotation)
     wire = _wire(f"{definition.name} -> {name or 'result'}", peeled.core)
     type_var = peeled.core.__name__ if isinstance(peeled.core, TypeVar) else None
-    return OutputSpec(name or wire, wire, peeled.is_list, type_var)
+    called = peeled.find(Name)
+    return OutputSpec(called.name if called else name or wire, wire, peeled.is_list, type_var)
 
 
 def _hook(

@@ -41,6 +41,13 @@ class InputSpec:
     whole_list: bool = False
     type_var: str | None = None
     tooltip: str = ""
+    argument: str = ""
+    """What the function calls it, where that is not its name in workflows."""
+
+    @property
+    def parameter(self) -> str:
+        """The parameter of the function that takes its value."""
+        return self.argument or self.name
 
     @property
     def has_default(self) -> bool:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
 
 import pytest
-from running import Bench, Nodes
+from running import NOWHERE, REGISTRY, Bench, Nodes
 
 from graphexec.graph import events
+from graphexec.graph.compile import compile  # noqa: A004
+from graphexec.graph.context import Context
+from graphexec.graph.execute import run
+from graphexec.node.decorator import node
+from graphexec.node.fields import Lazy, Name
 
 
 def shown(*source: Any) -> tuple[str, dict[str, Any]]:
     return ("Show", {"source": list(source)})
+
+
+@node("Blend")
+def blend(
+    out_0: Annotated[int, Name("out.0.")],
+    later: Annotated[Lazy[int], Name("out.1.")],
+    whole: Annotated[list[int], Name("all of it")],
+) -> tuple[int, int, int]:
+    """Has inputs that no parameter can be called."""
+    return out_0, later(), sum(whole)
+
+
+def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
+    pack = ModuleType("pack")
+    vars(pack).update(blend=blend)
+    registry = REGISTRY.with_nodes(pack)
+    inputs = {"out.0.": 3, "out.1.": ["one", 0], "all of it": ["one", 0]}
+    document = {
+        "one": {"class_type": "Int", "inputs": {"value": 4}},
+        "blend": {"class_type": "Blend", "inputs": inputs},
+    }
+    plan = compile(document, registry=registry, folders=NOWHERE, targets=["blend"])
+    assert run(plan, Context(output=tmp_path)).outputs["blend"] == ([3], [4], [4])
 
 
 class TestLists:

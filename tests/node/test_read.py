@@ -22,6 +22,7 @@ from graphexec.node.fields import (
     Folder,
     Graph,
     Lazy,
+    Name,
     NodeId,
     Progress,
     Resource,
@@ -112,6 +113,29 @@ class TestWires:
 
     def test_type_variables_of_one_name_are_one(self) -> None:
         assert input_of(TypeVar("U")).type_var == "U"
+
+
+class TestNames:
+    def test_an_input_may_have_a_name_that_python_has_not(self) -> None:
+        @node("N")
+        def run(first: int, out_0: Annotated[float, Name("out.0.")] = 1.0) -> int:
+            """Blend.
+
+            Args:
+                out_0: how much.
+            """
+            raise NotImplementedError
+
+        inputs = read(run).inputs
+        assert list(inputs) == ["first", "out.0."]
+        given = inputs["out.0."]
+        assert (given.name, given.parameter, given.tooltip) == ("out.0.", "out_0", "how much.")
+        assert inputs["first"].parameter == "first"
+
+    def test_outputs_may_be_named(self) -> None:
+        assert returning(Annotated[int, Name("length")]).outputs == (OutputSpec("length", "INT"),)
+        both = returning(tuple[Annotated[int, Name("a")], Pear])
+        assert [(output.name, output.wire) for output in both.outputs] == [("a", "INT"), ("PEAR", "PEAR")]
 
 
 class TestWrappers:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 import pytest
 from pydantic import Field
@@ -25,13 +24,9 @@ from graphexec.node.fields import (
     Widget,
     WorkflowInfo,
 )
-from graphexec.node.registry import Registry
 from graphexec.node.spec import NodeSpec
 from graphexec.node.views import input_schema, object_info
 from node.nodes import read, taking
-
-RECORDED = json.loads((Path(__file__).parents[1] / "data/object_info/core.json").read_text())
-"""What ComfyUI 0.3.64 says of some of its nodes, without tooltips."""
 
 T = TypeVar("T")
 LINK = ["7", 0]
@@ -197,41 +192,6 @@ class TestObjectInfo:
     def test_folders_are_not_looked_into_unless_asked(self) -> None:
         assert object_info(taking(Annotated[Path, Folder("loras")]))["input"]["required"]["x"] == [[], {}]
 
-
-FILES = {"ckpt_name", "lora_name", "vae_name", "image"}
-"""Inputs whose choices are the files that were there when it was recorded."""
-EDITOR_ONLY = {"image_upload"}
-
-
-def told(kind: list[Any], name: str) -> tuple[Any, dict[str, Any]]:
-    """Type and options of an input; what says the same as nothing is left out."""
-    options = {key: value for key, value in (kind[1:] or [{}])[0].items() if value is not False}
-    options = {key: value for key, value in options.items() if key not in EDITOR_ONLY | {"tooltip"}}
-    return "a file" if name in FILES else kind[0], options
-
-
-@pytest.fixture(scope="module")
-def shown() -> Callable[[str], dict[str, Any]]:
-    registry = Registry.standard()
-    return lambda name: object_info(registry[name])
-
-
-@pytest.mark.parametrize("name", RECORDED)
-class TestNativeNodes:
-    def test_inputs(self, name: str, shown: Callable[[str], dict[str, Any]]) -> None:
-        ours, theirs = shown(name), RECORDED[name]
-        assert ours["input_order"] == theirs["input_order"]
-        for group in theirs["input_order"].keys() - {"hidden"}:
-            for given, recorded in theirs["input"][group].items():
-                kind, options = told(ours["input"][group][given], given)
-                wanted, wanted_options = told(recorded, given)
-                assert options == wanted_options, given
-                if isinstance(wanted, list):
-                    assert kind == [choice for choice in cast("list[Any]", wanted) if choice in kind], given
-                else:
-                    assert kind == wanted, given
-
-    def test_outputs_and_names(self, name: str, shown: Callable[[str], dict[str, Any]]) -> None:
-        ours, theirs = shown(name), RECORDED[name]
-        same = ("output", "output_is_list", "output_name", "output_node", "name", "display_name", "category")
-        assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
+    def test_what_is_not_rounded_says_so(self) -> None:
+        shown = object_info(taking(Annotated[float, Widget(step=0.1, round=False)]))
+        assert shown["input"]["required"]["x"] == ["FLOAT", {"step": 0.1, "round": False}]

@@ -1,0 +1,34 @@
+"""ComfyUI's nodes for Stable Diffusion that are not here, and why: the one place that the documents and tests read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["ABSENT"]
+
+_BY_REASON: Mapping[str, tuple[str, ...]] = {
+    "It belongs to models of the Flux, SD3, AuraFlow or Stable Cascade families, which graphexec does not run.": (
+        "ControlNetInpaintingAliMamaApply",
+        "ModelSamplingAuraFlow",
+        "ModelSamplingFlux",
+        "ModelSamplingSD3",
+        "ModelSamplingStableCascade",
+        "OptimalStepsScheduler",
+        "SkipLayerGuidanceDiT",
+        "SkipLayerGuidanceDiTSimple",
+        "T5TokenizerOptions",
+    ),
+    "It belongs to video models, which graphexec does not run.": ("ContextWindowsManual", "WanContextWindowsManual"),
+    "It belongs to unCLIP models, which are out of scope.": ("unCLIPCheckpointLoader", "unCLIPConditioning"),
+    "It belongs to Stability's x4 upscaler, a model with a UNet of its own, which graphexec does not run.": (
+        "SD_4XUpscale_Conditioning",
+    ),
+    "PhotoMaker brings an identity encoder of its own, which graphexec does not run.": (
+        "PhotoMakerEncode",
+        "PhotoMakerLoader",
+    ),
+    "It writes SVG files, and no node for Stable Diffusion makes any.": ("SaveSVGNode",),
+}
+
+ABSENT: Mapping[str, str] = {name: reason for reason, names in _BY_REASON.items() for name in names}
+"""Name of a node -> why it is not here."""

@@ -1,0 +1,79 @@
+"""The built-in nodes have ComfyUI's names, inputs, ranges, defaults and outputs; what is absent has a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graphexec_nodes
+from graphexec.node.registry import Registry
+from graphexec.node.views import object_info
+from graphexec_nodes.absent import ABSENT
+
+DATA = Path(__file__).parents[1] / "data/object_info"
+RECORDED: dict[str, Any] = json.loads((DATA / "core.json").read_text("utf-8"))
+"""What ComfyUI 0.3.64 says of its nodes for Stable Diffusion; FILE stands for the names of a folder's files."""
+
+REGISTRY = Registry().with_nodes(graphexec_nodes)
+NATIVE = sorted(set(RECORDED) & set(REGISTRY))
+COMPARED = ("default", "min", "max", "step", "round", "multiline", "dynamicPrompts", "control_after_generate")
+
+EXPECTED = frozenset((DATA / "expected.txt").read_text("utf-8").splitlines())
+"""Nodes that are being written."""
+
+GROWING = ("sampler_name", "scheduler")
+"""Inputs that do not have all of their choices yet."""
+
+
+def shown(name: str) -> dict[str, Any]:
+    return object_info(REGISTRY[name])
+
+
+def told(name: str, given: str, kind: list[Any]) -> tuple[Any, dict[str, Any]]:
+    """Type and options of an input of ours, as they are recorded."""
+    options = {option: value for option, value in kind[1].items() if option in COMPARED}
+    return ("FILE" if REGISTRY[name].inputs[given].folder else kind[0]), options
+
+
+def wanted_of(given: str, kind: list[Any], ours: dict[str, tuple[Any, Any]]) -> tuple[Any, dict[str, Any]]:
+    """Type and options as recorded, of choices that grow only those that we have."""
+    if given in GROWING and given in ours:
+        return [choice for choice in kind[0] if choice in ours[given][0]], kind[1]
+    return kind[0], kind[1]
+
+
+@pytest.mark.parametrize("name", NATIVE)
+class TestNativeNodes:
+    def test_inputs(self, name: str) -> None:
+        ours = {
+            group: {given: told(name, given, kind) for given, kind in inputs.items()}
+            for group, inputs in shown(name)["input"].items()
+            if group != "hidden" and inputs
+        }
+        wanted = {
+            group: {given: wanted_of(given, kind, ours.get(group, {})) for given, kind in inputs.items()}
+            for group, inputs in RECORDED[name]["input"].items()
+        }
+        assert ours == wanted
+
+    def test_the_order_is_that_of_widgets_in_files_of_the_editor(self, name: str) -> None:
+        assert list(REGISTRY[name].inputs) == [given for group in RECORDED[name]["input"].values() for given in group]
+
+    def test_outputs_and_names(self, name: str) -> None:
+        ours = shown(name)
+        same = ("output", "output_is_list", "output_name", "output_node", "display_name", "category")
+        assert {key: ours[key] for key in same} == {key: RECORDED[name][key] for key in same}
+
+
+class TestAbsentNodes:
+    def test_every_node_is_here_or_absent_for_a_reason(self) -> None:
+        assert set(RECORDED) - set(REGISTRY) - set(ABSENT) <= EXPECTED
+
+    def test_no_node_is_both(self) -> None:
+        assert not set(ABSENT) & set(REGISTRY)
+
+    def test_only_nodes_of_comfyui_are_absent(self) -> None:
+        assert set(ABSENT) <= set(RECORDED)
