@@ -49,6 +49,7 @@ __all__ = [
     "ModelOption",
     "Prediction",
     "Region",
+    "Sampler",
     "Sampling",
     "Sigmas",
     "SizeHint",
@@ -59,8 +60,11 @@ __all__ = [
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl_refiner"]
 
-Prediction = Literal["eps", "v", "x0", "lcm"]
-"""What a network predicts: the noise, the velocity (Salimans and Ho 2022), the noiseless latent, or as LCM does."""
+Prediction = Literal["eps", "v", "x0", "lcm", "edm", "img_to_img"]
+"""What a network predicts: the noise, the velocity (Salimans and Ho 2022), the noiseless latent, as LCM or EDM does.
+
+`img_to_img` predicts the noiseless latent too, and takes its input as it is instead of scaled.
+"""
 
 EncoderKind = Literal["clip_l", "clip_h", "clip_g"]
 
@@ -124,6 +128,7 @@ class Sampling:
     `levels` are those of the 1,000 discrete timesteps of latent diffusion, or continuous ones between `sigma_min` and
     `sigma_max` (EDM, Karras et al. 2022, with `sigma_data`). `zero_snr` makes the last timestep pure noise (Lin et
     al. 2023, https://arxiv.org/abs/2305.08891). `original_timesteps`: how many timesteps a distilled model (LCM) knows.
+    `latents`: how latents are brought to the model's scale, by its family's factor or as Playground 2.5 does.
     """
 
     prediction: Prediction = "eps"
@@ -133,6 +138,20 @@ class Sampling:
     sigma_min: float = 0.002
     sigma_max: float = 120.0
     sigma_data: float = 1.0
+    latents: Literal["family", "playground_2_5"] = "family"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampler by name, with the options that differ from its defaults."""
+
+    name: str
+    options: tuple[tuple[str, float | str | bool], ...] = ()
+
+    @classmethod
+    def of(cls, name: str, **options: float | str | bool) -> Self:
+        """A sampler with options given by name."""
+        return cls(name, tuple(sorted(options.items())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.models.unet import UNet
-from graphexec.diffusion.sampling.discrete import NoiseLevels
+from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.samplers import Denoiser
 from graphexec.diffusion.types import Conditioning
 
@@ -28,21 +28,25 @@ class Guided:
     """
 
     unet: UNet
-    levels: NoiseLevels
+    levels: ModelSampling
     positive: tuple[Tensor, ...]
     negative: tuple[Tensor, ...]
     cfg: float
 
     def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
         """The estimate of the noiseless latent."""
+        return self.with_uncond(x, sigma)[0]
+
+    def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
+        """The estimate, and that of the negative; without one, the estimate itself."""
         embeddings = (*self.negative, *self.positive)
         noise = torch.cat([self._predict(x, sigma, group) for group in _groups(embeddings)])
         estimates = x - noise.unflatten(0, (len(embeddings), -1)) * sigma
         wanted = estimates[len(self.negative) :].mean(0)
         if not self.negative:
-            return wanted
+            return wanted, wanted
         unwanted = estimates[: len(self.negative)].mean(0)
-        return unwanted + (wanted - unwanted) * self.cfg
+        return unwanted + (wanted - unwanted) * self.cfg, unwanted
 
     def _predict(self, x: Tensor, sigma: float, embeddings: Sequence[Tensor]) -> Tensor:
         """The noise in x under each embedding, in one forward pass: [len(embeddings) * B, C, h, w]."""
@@ -64,12 +68,21 @@ class Inpainting:
 
     def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
         """The estimate of the noiseless latent, `latent` itself outside the mask."""
-        keep = 1 - self.mask
-        x = x * self.mask + (self.latent + self.noise * sigma) * keep
-        return self.inner(x, sigma) * self.mask + self.latent * keep
+        return self._kept(self.inner(self._renoised(x, sigma), sigma))
+
+    def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
+        """The estimate, and that without the prompt, which the mask leaves as it is."""
+        denoised, uncond = self.inner.with_uncond(self._renoised(x, sigma), sigma)
+        return self._kept(denoised), uncond
+
+    def _renoised(self, x: Tensor, sigma: float) -> Tensor:
+        return x * self.mask + (self.latent + self.noise * sigma) * (1 - self.mask)
+
+    def _kept(self, denoised: Tensor) -> Tensor:
+        return denoised * self.mask + self.latent * (1 - self.mask)
 
 
-def guide(unet: UNet, levels: NoiseLevels, positive: Conditioning, negative: Conditioning, cfg: float) -> Guided:
+def guide(unet: UNet, levels: ModelSampling, positive: Conditioning, negative: Conditioning, cfg: float) -> Guided:
     """The guided denoiser of a UNet; at cfg 1 the negative is not computed, since it would not count."""
     unwanted = () if math.isclose(cfg, 1.0) else _embeddings(unet, negative)
     return Guided(unet, levels, _embeddings(unet, positive), unwanted, cfg)

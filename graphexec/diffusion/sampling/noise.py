@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseSource", "initial_noise"]
+__all__ = ["SeededNoise", "initial_noise"]
 
 SEEDS = 1 << 64
 
@@ -22,16 +25,33 @@ def initial_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None =
     return torch.cat([drawn[i] for i in batch_index])
 
 
-class NoiseSource:
-    """Fresh noise for samplers that add some on the way; its first draw equals the initial noise of the seed."""
+@dataclass(frozen=True, slots=True)
+class SeededNoise:
+    """Noise for samplers that add some on the way, in the shape and dtype and on the device of `like`."""
 
-    def __init__(self, like: Tensor, seed: int) -> None:
-        self._like = like
-        self._generator = _generator(seed)
+    like: Tensor
+    seed: int
 
-    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
-        """Noise for the step from `sigma` to `sigma_next`."""
-        return _draw(self._like.shape, self._like.dtype, self._generator).to(self._like.device)
+    def independent(self) -> Callable[[float, float], Tensor]:
+        """Draws of one generator; the first equals the initial noise of the seed."""
+        generator = _generator(self.seed)
+        return lambda sigma, after: _draw(self.like.shape, self.like.dtype, generator).to(self.like.device)
+
+    def brownian(self, sigmas: Sequence[float]) -> Callable[[float, float], Tensor]:
+        """Increments of one Brownian path over the levels above 0, for the batch as a whole."""
+        import torchsde  # pyright: ignore[reportMissingTypeStubs]
+
+        low, high = min(sigma for sigma in sigmas if sigma > 0), max(sigmas)
+        start = torch.zeros(self.like.shape, dtype=self.like.dtype)
+        tree = torchsde.BrownianTree(low, start, high, entropy=self.seed % SEEDS)
+
+        def increment(sigma: float, after: float) -> Tensor:
+            first, last = sorted(min(max(level, low), high) for level in (sigma, after))
+            moved = cast(Tensor, tree(first, last))
+            width = torch.tensor(last) - torch.tensor(first)
+            return (math.copysign(1.0, after - sigma) * moved / width.sqrt()).to(self.like.device)
+
+        return increment
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -12,13 +11,13 @@ from torch.nn import functional as F
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.sampling.discrete import NoiseLevels, sd1_levels
+from graphexec.diffusion.sampling.discrete import ModelSampling, model_sampling
 from graphexec.diffusion.sampling.guidance import Inpainting, guide
 from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
-from graphexec.diffusion.sampling.noise import NoiseSource, initial_noise
-from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Denoiser, Step, Steps
+from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
+from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Conditioning, Latent, Model
+from graphexec.diffusion.types import Conditioning, Latent, Model, Sampler
 
 __all__ = ["LATENT_SCALE", "drive", "run_sampler", "sample"]
 
@@ -48,7 +47,7 @@ def sample(
     `denoise` below 1 keeps part of the latent. `on_step` sees every step and may raise to stop the run. Raises
     `NonFiniteError` naming the step at which a NaN or infinity arose, `LatentError` for latents that do not fit.
     """
-    levels = sd1_levels()
+    levels = model_sampling(model.sampling)
     sigmas = sampling_sigmas(levels, scheduler, steps, denoise)
     if len(sigmas) < 2:
         return latent
@@ -66,7 +65,7 @@ def sample(
 
 def run_sampler(
     denoiser: Denoiser,
-    levels: NoiseLevels,
+    levels: ModelSampling,
     latent: Tensor,
     noise: Tensor,
     sigmas: Sequence[float],
@@ -83,8 +82,8 @@ def run_sampler(
     if mask is not None:
         kept = initial_noise(noise.cpu(), seed + 1).to(noise) if sampler_name == "ddim" else noise
         denoiser = Inpainting(denoiser, latent, mask, kept)
-    x = latent + noise * _first_noise(levels, sigmas[0])
-    steps = SAMPLER_FUNCTIONS[sampler_name](denoiser, x, sigmas, NoiseSource(latent, seed))
+    x = levels.scale_noise(noise, latent, sigmas[0], full=levels.is_full(sigmas[0]))
+    steps = sampler_steps(Sampler(sampler_name), denoiser, x, sigmas, levels, SeededNoise(latent, seed))
     return drive(steps, on_step)
 
 
@@ -114,12 +113,6 @@ def _check_finite(finite: Sequence[Tensor]) -> None:
             f"the model's prediction is not finite from step {int(bad[0]) + 1} on: a damaged file, a LoRA far too"
             " strong, or a weight in a prompt that is no number"
         )
-
-
-def _first_noise(levels: NoiseLevels, sigma: float) -> float:
-    """How much noise the first level takes: at the highest one the latent counts as noise too."""
-    full = sigma > levels.highest or math.isclose(sigma, levels.highest, rel_tol=1e-5)
-    return math.sqrt(1 + sigma**2) if full else sigma
 
 
 def _check_latent(latent: Latent, channels: int) -> None:

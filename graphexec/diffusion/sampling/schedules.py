@@ -5,52 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from graphexec.diffusion.sampling.discrete import NoiseLevels
+from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.names import SchedulerName
 
 __all__ = ["SCHEDULES", "sampling_sigmas"]
 
-Schedule = Callable[[NoiseLevels, int], list[float]]
+Schedule = Callable[[ModelSampling, int], list[float]]
 
 
-def simple(levels: NoiseLevels, steps: int) -> list[float]:
+def simple(levels: ModelSampling, steps: int) -> list[float]:
     """Every n-th level, from the highest."""
     stride = len(levels.sigmas) / steps
     return [float(levels.sigmas[-(1 + int(i * stride))]) for i in range(steps)] + [0.0]
 
 
-def ddim_uniform(levels: NoiseLevels, steps: int) -> list[float]:
+def ddim_uniform(levels: ModelSampling, steps: int) -> list[float]:
     """Every n-th level, from the second lowest up; the number of steps may differ a little from `steps`."""
     stride = max(len(levels.sigmas) // steps, 1)
     chosen = levels.sigmas[1::stride].tolist()
     return [*reversed(chosen), 0.0]
 
 
-def normal(levels: NoiseLevels, steps: int) -> list[float]:
+def normal(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced timesteps, from the last to the first."""
     last = len(levels.sigmas) - 1
     return [levels.sigma(last - last * i / max(steps - 1, 1)) for i in range(steps)] + [0.0]
 
 
-def sgm_uniform(levels: NoiseLevels, steps: int) -> list[float]:
+def sgm_uniform(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced timesteps, the first left out."""
     last = len(levels.sigmas) - 1
     return [levels.sigma(last - last * i / steps) for i in range(steps)] + [0.0]
 
 
-def karras(levels: NoiseLevels, steps: int) -> list[float]:
+def karras(levels: ModelSampling, steps: int) -> list[float]:
     """Karras et al. 2022, equation 5, rho 7 (https://arxiv.org/abs/2206.00364)."""
-    low, high = levels.lowest ** (1 / 7), levels.highest ** (1 / 7)
+    low, high = levels.sigma_min ** (1 / 7), levels.sigma_max ** (1 / 7)
     return [(high + ramp * (low - high)) ** 7 for ramp in _ramp(steps)] + [0.0]
 
 
-def exponential(levels: NoiseLevels, steps: int) -> list[float]:
+def exponential(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced logarithms of sigma."""
-    low, high = math.log(levels.lowest), math.log(levels.highest)
+    low, high = math.log(levels.sigma_min), math.log(levels.sigma_max)
     return [math.exp(high + ramp * (low - high)) for ramp in _ramp(steps)] + [0.0]
 
 
-def beta(levels: NoiseLevels, steps: int) -> list[float]:
+def beta(levels: ModelSampling, steps: int) -> list[float]:
     """Timesteps at quantiles of Beta(0.6, 0.6): denser at both ends (https://arxiv.org/abs/2407.12173)."""
     last = len(levels.sigmas) - 1
     timesteps = [round(_beta_quantile(1 - i / steps, 0.6) * last) for i in range(steps)]
@@ -58,23 +58,23 @@ def beta(levels: NoiseLevels, steps: int) -> list[float]:
     return [float(levels.sigmas[timestep]) for timestep in distinct] + [0.0]
 
 
-def linear_quadratic(levels: NoiseLevels, steps: int) -> list[float]:
+def linear_quadratic(levels: ModelSampling, steps: int) -> list[float]:
     """Over half the steps the noise falls by 2.5 % of the highest level, evenly; then faster and faster, to 0.
 
     The falling is quadratic and continues the even half without a kink (Mochi 1 by Genmo).
     """
     gentle, start = steps // 2, 0.025
     if steps == 1:
-        return [levels.highest, 0.0]
+        return [levels.sigma_max, 0.0]
     slope, rest = start / gentle, steps - gentle
     bend = (1 - start - slope * rest) / rest**2
     done = [slope * i for i in range(gentle)] + [start + slope * i + bend * i * i for i in range(rest)] + [1.0]
-    return [(1 - part) * levels.highest for part in done]
+    return [(1 - part) * levels.sigma_max for part in done]
 
 
-def kl_optimal(levels: NoiseLevels, steps: int) -> list[float]:
+def kl_optimal(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced arctangents of sigma (https://arxiv.org/abs/2404.14507, section 3.1)."""
-    low, high = math.atan(levels.lowest), math.atan(levels.highest)
+    low, high = math.atan(levels.sigma_min), math.atan(levels.sigma_max)
     return [math.tan(high + ramp * (low - high)) for ramp in _ramp(steps)] + [0.0]
 
 
@@ -91,7 +91,7 @@ SCHEDULES: Mapping[SchedulerName, Schedule] = {
 }
 
 
-def sampling_sigmas(levels: NoiseLevels, scheduler: SchedulerName, steps: int, denoise: float = 1.0) -> list[float]:
+def sampling_sigmas(levels: ModelSampling, scheduler: SchedulerName, steps: int, denoise: float = 1.0) -> list[float]:
     """The levels of a run: with `denoise` below 1, the last `steps` of a longer run. Empty where nothing is to do."""
     if denoise <= 0 or steps < 1:
         return []

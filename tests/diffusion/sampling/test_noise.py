@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from graphexec.diffusion.sampling.noise import NoiseSource, initial_noise
+from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 
 RECORDED = load_file(Path(__file__).parents[2] / "data/parity/noise.safetensors")
 
@@ -22,7 +22,7 @@ def test_recorded_noise(key: str) -> None:
 
 
 def test_recorded_draws_on_the_way() -> None:
-    source = NoiseSource(torch.zeros(1, 4, 8, 8), 42)
+    source = SeededNoise(torch.zeros(1, 4, 8, 8), 42).independent()
     for call in (0, 1):
         assert torch.equal(source(2.0, 1.0), RECORDED[f"default_noise_sampler/seed42/call{call}"])
 
@@ -42,5 +42,5 @@ def test_a_seed_beyond_64_bits_wraps() -> None:
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     initial_noise(torch.zeros(1, 4, 2, 2), 1)
-    NoiseSource(torch.zeros(1), 1)(1.0, 0.5)
+    SeededNoise(torch.zeros(1), 1).independent()(1.0, 0.5)
     assert torch.equal(torch.get_rng_state(), before)

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from diffusion.sampling.toys import Fake
 from torch import Tensor
 
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.sampling.discrete import sd1_levels
+from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.guidance import guide
 from graphexec.diffusion.sampling.run import LATENT_SCALE, run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Vae
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
@@ -79,7 +80,7 @@ def test_steps_are_seen_and_may_stop_the_run(runtime: Runtime, recipes: Recipes,
 
 
 def test_guidance_is_the_difference_times_its_strength(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
-    x, levels = torch.randn(1, 4, 4, 4), sd1_levels()
+    x, levels = torch.randn(1, 4, 4, 4), model_sampling(Sampling())
     positive, negative = prompts
     with runtime.unet(recipes[0]) as unet:
         wanted, unwanted = (guide(unet, levels, prompt, negative, 1.0)(x, 2.0) for prompt in prompts)
@@ -93,7 +94,7 @@ def test_guidance_is_the_difference_times_its_strength(runtime: Runtime, recipes
 def test_prompts_of_different_lengths(runtime: Runtime, recipes: Recipes, prompts: Prompts, tokens: int) -> None:
     """Repeating a prompt changes nothing in attention, so any grouping gives the same."""
     repeated = Conditioning((Cond(prompts[1].conds[0].embedding.repeat(1, tokens // 77, 1)),))
-    x, levels = torch.randn(1, 4, 4, 4), sd1_levels()
+    x, levels = torch.randn(1, 4, 4, 4), model_sampling(Sampling())
     with runtime.unet(recipes[0]) as unet:
         expected = guide(unet, levels, *prompts, 5.0)(x, 2.0)
         found = guide(unet, levels, prompts[0], repeated, 5.0)(x, 2.0)
@@ -101,7 +102,7 @@ def test_prompts_of_different_lengths(runtime: Runtime, recipes: Recipes, prompt
 
 
 def test_several_conds_are_averaged(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
-    x, levels = torch.randn(2, 4, 4, 4), sd1_levels()
+    x, levels = torch.randn(2, 4, 4, 4), model_sampling(Sampling())
     both = Conditioning((*prompts[0].conds, *prompts[1].conds))
     with runtime.unet(recipes[0]) as unet:
         parts = [guide(unet, levels, prompt, prompt, 1.0)(x, 2.0) for prompt in prompts]
@@ -110,12 +111,14 @@ def test_several_conds_are_averaged(runtime: Runtime, recipes: Recipes, prompts:
 
 
 def test_a_prediction_that_is_not_finite_names_its_step() -> None:
-    def denoise(x: Tensor, sigma: float, /) -> Tensor:
+    def denoise(x: Tensor, sigma: float) -> Tensor:
         return torch.full_like(x, torch.nan) if sigma < 2 else x
 
     zeros = torch.zeros(1, 4, 2, 2)
     with pytest.raises(NonFiniteError, match="from step 3 on"):
-        run_sampler(denoise, sd1_levels(), zeros, zeros, [5.0, 3.0, 1.0, 0.0], sampler_name="euler", seed=0)
+        run_sampler(
+            Fake(denoise), model_sampling(Sampling()), zeros, zeros, [5.0, 3.0, 1.0, 0.0], sampler_name="euler", seed=0
+        )
 
 
 def test_a_weight_that_is_no_number_is_named_at_the_first_step(runtime: Runtime, recipes: Recipes) -> None:
@@ -138,13 +141,15 @@ def test_batch_indices_must_be_as_many_as_latents(runtime: Runtime, recipes: Rec
 
 
 def test_at_the_highest_level_the_latent_counts_as_noise() -> None:
-    levels, latent, noise = sd1_levels(), torch.ones(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    levels, latent, noise = model_sampling(Sampling()), torch.ones(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
     seen: list[Step] = []
-    for sigma in (levels.highest, levels.highest / 2):
+    for sigma in (levels.sigma_max, levels.sigma_max / 2):
         sigmas = [sigma, 0.0]
-        run_sampler(lambda x, s: x, levels, latent, noise, sigmas, sampler_name="euler", seed=0, on_step=seen.append)
-    torch.testing.assert_close(seen[0].x, latent + noise * (1 + levels.highest**2) ** 0.5)
-    torch.testing.assert_close(seen[1].x, latent + noise * levels.highest / 2)
+        run_sampler(
+            Fake(lambda x, s: x), levels, latent, noise, sigmas, sampler_name="euler", seed=0, on_step=seen.append
+        )
+    torch.testing.assert_close(seen[0].x, latent + noise * (1 + levels.sigma_max**2) ** 0.5)
+    torch.testing.assert_close(seen[1].x, latent + noise * levels.sigma_max / 2)
 
 
 def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:

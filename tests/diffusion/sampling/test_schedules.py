@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graphexec.diffusion.sampling.discrete import sd1_levels
+from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.names import SCHEDULERS, SchedulerName
 from graphexec.diffusion.sampling.schedules import SCHEDULES, sampling_sigmas
+from graphexec.diffusion.types import Sampling
 
-LEVELS = sd1_levels()
+LEVELS = model_sampling(Sampling())
 RECORDED = load_file(Path(__file__).parents[2] / "data/parity/sigmas.safetensors")
 RUNS = [(name, key) for name in SCHEDULERS for key in RECORDED if key.startswith(f"{name}/")]
 
@@ -23,7 +24,7 @@ def test_recorded_levels(scheduler: SchedulerName, run: str) -> None:
     ours = torch.tensor(sampling_sigmas(LEVELS, scheduler, int(steps[5:]), float(denoise[7:])))
     theirs = RECORDED[run]
     if theirs.isnan().any():  # one step of kl_optimal: there 0 / 0, here the highest level
-        theirs = torch.tensor([LEVELS.highest, 0.0])
+        theirs = torch.tensor([LEVELS.sigma_max, 0.0])
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
 
 
@@ -46,7 +47,7 @@ def test_recorded_sigmas_of_timesteps(key: str) -> None:
 def test_levels_fall_to_zero_from_below_the_highest(scheduler: SchedulerName, steps: int) -> None:
     sigmas = sampling_sigmas(LEVELS, scheduler, steps)
     assert sigmas[-1] == 0
-    assert sigmas[0] <= LEVELS.highest * (1 + 1e-6)
+    assert sigmas[0] <= LEVELS.sigma_max * (1 + 1e-6)
     assert all(before > after for before, after in pairwise(sigmas))
 
 
