@@ -7,17 +7,23 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graphexec.diffusion.faults import StaleValue
+from graphexec.diffusion.options import OPTIONS
 from graphexec.diffusion.types import (
     Area,
+    CfgGuider,
     Clip,
     Cond,
     Conditioning,
     Control,
     ControlNet,
+    DualCfgGuider,
+    Guider,
     Inpaint,
     Latent,
     LoraPatch,
     Model,
+    Noise,
+    PerpNegGuider,
     Region,
     Sampler,
     Sampling,
@@ -99,15 +105,20 @@ class RecordCodec:
 
 RECORDS: tuple[type[Any], ...] = (
     Area,
+    CfgGuider,
     Clip,
     Cond,
     Conditioning,
     Control,
     ControlNet,
+    DualCfgGuider,
+    Guider,
     Inpaint,
     Latent,
     LoraPatch,
     Model,
+    Noise,
+    PerpNegGuider,
     Region,
     Sampler,
     Sampling,
@@ -117,4 +128,4 @@ RECORDS: tuple[type[Any], ...] = (
     WeightsFile,
 )
 
-CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in RECORDS))
+CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS)))

@@ -34,12 +34,15 @@ else:
 
 __all__ = [
     "Area",
+    "CfgGuider",
     "Clip",
     "Cond",
     "Conditioning",
     "Control",
     "ControlNet",
+    "DualCfgGuider",
     "Family",
+    "Guider",
     "Image",
     "Inpaint",
     "Latent",
@@ -47,6 +50,8 @@ __all__ = [
     "Mask",
     "Model",
     "ModelOption",
+    "Noise",
+    "PerpNegGuider",
     "Prediction",
     "Region",
     "Sampler",
@@ -317,3 +322,53 @@ class Conditioning:
     """What a model is conditioned on; the predictions of several conds are averaged."""
 
     conds: tuple[Cond, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Where the noise of a run comes from: a seed, or None for no noise at all."""
+
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Guider:
+    """A model led by one conditioning (`BasicGuider`); the other kinds lead it further."""
+
+    model: Model
+    positive: Conditioning
+
+
+@dataclass(frozen=True, slots=True)
+class CfgGuider(Guider):
+    """Classifier-free guidance (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598)."""
+
+    negative: Conditioning
+    cfg: float
+
+
+@dataclass(frozen=True, slots=True)
+class DualCfgGuider(Guider):
+    """Guidance by `positive` above `middle` at `cfg`, and by `middle` above `negative` at `cfg_middle`.
+
+    With `nested`, the second guidance goes from `negative` to the result of the first.
+    """
+
+    middle: Conditioning
+    negative: Conditioning
+    cfg: float
+    cfg_middle: float
+    nested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PerpNegGuider(Guider):
+    """Guidance away from the part of `negative` that is perpendicular to `positive`, both above `empty`.
+
+    Armandpour et al. 2023, https://arxiv.org/abs/2304.04968.
+    """
+
+    negative: Conditioning
+    empty: Conditioning
+    cfg: float
+    neg_scale: float

@@ -58,6 +58,11 @@ def of_sampled(latent_image: Facts) -> Inferred:
     return Inferred((latent_image,))
 
 
+def of_sampled_twice(latent_image: Facts) -> Inferred:
+    """As `of_sampled`, for two outputs."""
+    return Inferred((latent_image, latent_image))
+
+
 def of_decoded(samples: Facts) -> Inferred:
     """Size of the pictures that latents decode to."""
     if "latent" not in samples:

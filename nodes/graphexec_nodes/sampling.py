@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.types import Conditioning, Latent, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Cfg, Progress, Seed, Steps, Unit
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
+
+Toggle = Literal["enable", "disable"]
+Step = Annotated[int, Field(ge=0, le=10_000)]
 
 
 @node("KSampler", category="sampling", infer=facts.of_sampled)
@@ -54,5 +61,60 @@ def denoise_latent(
         sampler_name=sampler_name,
         scheduler=scheduler,
         denoise=denoise,
+        on_step=lambda step: progress(step.i + 1, step.total),
+    )
+
+
+@node("KSamplerAdvanced", category="sampling", display_name="KSampler (Advanced)", infer=facts.of_sampled)
+def denoise_part(
+    model: Model,
+    add_noise: Toggle,
+    noise_seed: Seed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 8.0,
+    *,
+    sampler_name: SamplerName,
+    scheduler: SchedulerName,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Latent,
+    start_at_step: Step = 0,
+    end_at_step: Step = 10_000,
+    return_with_leftover_noise: Literal["disable", "enable"],
+    runtime: Runtime,
+    progress: Progress,
+) -> Latent:
+    """Take some of the steps of a run, so that another sampler can take the rest.
+
+    Args:
+        model: the diffusion model.
+        add_noise: disable it where the latents are noisy already.
+        noise_seed: of the noise; the same seed gives the same picture.
+        steps: of the whole run.
+        cfg: how strongly the prompt leads; 1 ignores the negative one.
+        sampler_name: the sampler.
+        scheduler: how noise levels are spread over the steps.
+        positive: what the picture should show.
+        negative: what it should not.
+        latent_image: what to start from.
+        start_at_step: the first step to take, from 0.
+        end_at_step: the step to stop before.
+        return_with_leftover_noise: disable it to take all noise off in the last step.
+    """
+    from graphexec.diffusion.sampling.run import sample_part
+    from graphexec.diffusion.types import CfgGuider, Noise
+
+    return sample_part(
+        runtime,
+        CfgGuider(model, positive, negative, cfg),
+        latent_image,
+        Noise(noise_seed if add_noise == "enable" else None),
+        seed=noise_seed,
+        steps=steps,
+        sampler_name=sampler_name,
+        scheduler=scheduler,
+        first=start_at_step,
+        last=end_at_step,
+        finish=return_with_leftover_noise == "disable",
         on_step=lambda step: progress(step.i + 1, step.total),
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
-from graphexec.diffusion.models.unet import UNet, timestep_embedding
+from graphexec.diffusion.models.unet import Attention, UNet, timestep_embedding
 from graphexec.diffusion.models.vae import Autoencoder
 
 
@@ -59,6 +59,9 @@ def test_linear_and_convolutional_projections_of_equal_weights_agree() -> None:
     conv, linear = loaded(UNetSize()), loaded(UNetSize(linear=True))
     weights = {name: w.reshape(linear.get_parameter(name).shape) for name, w in conv.state_dict().items()}
     linear.load_state_dict(weights)
+    for module in linear.modules():
+        if isinstance(module, Attention):
+            module.heads = 8  # as in SD 1.x, which projects by convolutions
     x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 77, 32)
     with torch.no_grad():
         torch.testing.assert_close(conv(x, t, context), linear(x, t, context), rtol=1e-4, atol=1e-5)

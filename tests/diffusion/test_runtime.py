@@ -164,13 +164,13 @@ def test_a_lora_for_another_width_is_refused(tmp_path: Path, recipes: Recipes) -
     ("change", "says"),
     [
         ("time_embed.2.bias", "lacks 1 weights.*time_embed"),
-        ("label_emb.0.0.weight", "unexpected 1 weights.*label_emb"),
+        ("stranger.0.weight", "unexpected 1 weights.*stranger"),
         ("out.0.weight", "wrong shape of 1 weights.*out"),
     ],
 )
 def test_weights_that_are_not_those_of_the_network_are_refused(tmp_path: Path, change: str, says: str) -> None:
     tensors = checkpoint_weights()
-    if change in ("label_emb.0.0.weight", "out.0.weight"):
+    if change in ("stranger.0.weight", "out.0.weight"):
         tensors[UNET + change] = torch.zeros(7)
     else:
         del tensors[UNET + change]

@@ -1,4 +1,4 @@
-"""From a UNet to a denoiser: conditioning, classifier-free guidance, inpainting."""
+"""From a model and its conditioning to a denoiser: the kinds of guidance, and inpainting around any of them."""
 
 from __future__ import annotations
 
@@ -6,55 +6,95 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.models.taps import Tap
+from graphexec.diffusion.sampling.conds import prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import ModelSampling
+from graphexec.diffusion.sampling.effects.base import Effect, Evaluate, Guess, Side
+from graphexec.diffusion.sampling.predictor import Asked, Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser
-from graphexec.diffusion.types import Conditioning
+from graphexec.diffusion.types import CfgGuider, Conditioning, DualCfgGuider, Guider, PerpNegGuider
 
-__all__ = ["Guided", "Inpainting", "guide"]
-
-LONGEST_REPEAT = 4
-"""Conds of different lengths share a forward pass if repeating makes none more than so many times longer."""
+__all__ = ["Inpainting", "guide"]
 
 
 @dataclass(frozen=True, slots=True)
 class Guided:
-    """Classifier-free guidance (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
+    """Guidance towards `positive`, which needs no more, or away from `negative` at strength `cfg`."""
 
-    `negative` and `positive` are embeddings [1, T, C] on the UNet's device; no `negative` means no guidance.
-    """
-
-    unet: UNet
-    levels: ModelSampling
-    positive: tuple[Tensor, ...]
-    negative: tuple[Tensor, ...]
+    predictor: Predictor
+    positive: Asked
+    negative: Asked | None
     cfg: float
 
     def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
-        """The estimate of the noiseless latent."""
+        """The guided estimate of the noiseless latent."""
+        needed = not math.isclose(self.cfg, 1.0) or any(e.needs_negative for e in self.predictor.effects)
+        return self._estimate(x, sigma, with_negative=needed)[0]
+
+    def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
+        """The guided estimate, and the negative one, which is computed at any cfg."""
+        return self._estimate(x, sigma, with_negative=True)
+
+    def _estimate(self, x: Tensor, sigma: float, *, with_negative: bool) -> tuple[Tensor, Tensor]:
+        asked = [self.negative] if with_negative and self.negative else []
+        *negative, positive = self.predictor(x, sigma, [*asked, self.positive])
+        again = evaluator(self.predictor, sigma, self.positive, self.negative)
+        guess = Guess(x, sigma, self.cfg, positive, negative[0] if negative else None, again)
+        return combined(self.predictor.effects, guess), negative[0] if negative else positive
+
+
+@dataclass(frozen=True, slots=True)
+class DualGuided:
+    """Guidance by two prompts, see `DualCfgGuider`."""
+
+    predictor: Predictor
+    positive: Asked
+    middle: Asked
+    negative: Asked
+    guider: DualCfgGuider
+
+    def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
+        """The guided estimate of the noiseless latent."""
         return self.with_uncond(x, sigma)[0]
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
-        """The estimate, and that of the negative; without one, the estimate itself."""
-        embeddings = (*self.negative, *self.positive)
-        noise = torch.cat([self._predict(x, sigma, group) for group in _groups(embeddings)])
-        estimates = x - noise.unflatten(0, (len(embeddings), -1)) * sigma
-        wanted = estimates[len(self.negative) :].mean(0)
-        if not self.negative:
-            return wanted, wanted
-        unwanted = estimates[: len(self.negative)].mean(0)
-        return unwanted + (wanted - unwanted) * self.cfg, unwanted
+        """The guided estimate, and the negative one."""
+        negative, middle, positive = self.predictor(x, sigma, [self.negative, self.middle, self.positive])
+        cfg, outer, effects = self.guider.cfg, self.guider.cfg_middle, self.predictor.effects
+        if self.guider.nested:
+            again = evaluator(self.predictor, sigma, self.positive, self.middle)
+            inner = combined(effects, Guess(x, sigma, cfg, positive, middle, again))
+            return negative + (inner - negative) * outer, negative
+        again = evaluator(self.predictor, sigma, self.middle, self.negative)
+        led = combined(effects, Guess(x, sigma, outer, middle, negative, again))
+        return led + (positive - middle) * cfg, negative
 
-    def _predict(self, x: Tensor, sigma: float, embeddings: Sequence[Tensor]) -> Tensor:
-        """The noise in x under each embedding, in one forward pass: [len(embeddings) * B, C, h, w]."""
-        length = math.lcm(*(embedding.shape[1] for embedding in embeddings))
-        context = torch.cat([e.repeat(len(x), length // e.shape[1], 1) for e in embeddings])
-        inputs = (x / math.sqrt(sigma**2 + 1)).repeat(len(embeddings), 1, 1, 1).to(context.dtype)
-        timesteps = torch.full((len(inputs),), self.levels.timestep(sigma), device=x.device)
-        return self.unet(inputs, timesteps, context).to(x.dtype)
+
+@dataclass(frozen=True, slots=True)
+class PerpNegGuided:
+    """Guidance away from what is perpendicular, see `PerpNegGuider`."""
+
+    predictor: Predictor
+    positive: Asked
+    negative: Asked
+    empty: Asked
+    guider: PerpNegGuider
+
+    def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
+        """The guided estimate of the noiseless latent."""
+        return self.with_uncond(x, sigma)[0]
+
+    def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
+        """The guided estimate, and the negative one."""
+        negative, positive, empty = self.predictor(x, sigma, [self.negative, self.positive, self.empty])
+        denoised = perp_neg(positive, negative, empty, self.guider.cfg, self.guider.neg_scale)
+        again = evaluator(self.predictor, sigma, self.positive, self.negative)
+        guess = Guess(x, sigma, self.guider.cfg, positive, negative, again)
+        for effect in self.predictor.effects:
+            denoised = effect.guided(guess, denoised)
+        return denoised, negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +105,97 @@ class Inpainting:
     latent: Tensor
     mask: Tensor
     noise: Tensor
+    levels: ModelSampling
+    effects: Sequence[Effect] = ()
 
     def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
         """The estimate of the noiseless latent, `latent` itself outside the mask."""
-        return self._kept(self.inner(self._renoised(x, sigma), sigma))
+        mask = self._mask(sigma)
+        return self._outside(self.inner(self._seen(x, mask, sigma), sigma), mask)
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
-        """The estimate, and that without the prompt, which the mask leaves as it is."""
-        denoised, uncond = self.inner.with_uncond(self._renoised(x, sigma), sigma)
-        return self._kept(denoised), uncond
+        """The same, and the negative estimate as it is."""
+        mask = self._mask(sigma)
+        denoised, uncond = self.inner.with_uncond(self._seen(x, mask, sigma), sigma)
+        return self._outside(denoised, mask), uncond
 
-    def _renoised(self, x: Tensor, sigma: float) -> Tensor:
-        return x * self.mask + (self.latent + self.noise * sigma) * (1 - self.mask)
+    def _mask(self, sigma: float) -> Tensor:
+        mask = self.mask
+        for effect in self.effects:
+            mask = effect.mask(mask, sigma)
+        return mask
 
-    def _kept(self, denoised: Tensor) -> Tensor:
-        return denoised * self.mask + self.latent * (1 - self.mask)
+    def _seen(self, x: Tensor, mask: Tensor, sigma: float) -> Tensor:
+        return x * mask + self._noised(sigma) * (1 - mask)
 
+    def _noised(self, sigma: float) -> Tensor:
+        return self.levels.scale_noise(self.noise, self.latent, sigma, full=False)
 
-def guide(unet: UNet, levels: ModelSampling, positive: Conditioning, negative: Conditioning, cfg: float) -> Guided:
-    """The guided denoiser of a UNet; at cfg 1 the negative is not computed, since it would not count."""
-    unwanted = () if math.isclose(cfg, 1.0) else _embeddings(unet, negative)
-    return Guided(unet, levels, _embeddings(unet, positive), unwanted, cfg)
-
-
-def _embeddings(unet: UNet, conditioning: Conditioning) -> tuple[Tensor, ...]:
-    like = next(unet.parameters())
-    return tuple(cond.embedding.to(like) for cond in conditioning.conds)
+    def _outside(self, denoised: Tensor, mask: Tensor) -> Tensor:
+        return denoised * mask + self.latent * (1 - mask)
 
 
-def _groups(embeddings: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Embeddings that go together: all of them, unless repeating to a common length costs too much."""
-    lengths = [embedding.shape[1] for embedding in embeddings]
-    if math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths):
-        return [list(embeddings)]
-    return [[embedding] for embedding in embeddings]
+def guide(guider: Guider, predictor: Predictor) -> Denoiser:
+    """The denoiser that a guider asks for."""
+    match guider:
+        case CfgGuider():
+            positive, negative = _asked(predictor, guider.positive, guider.negative)
+            return Guided(predictor, positive, negative, guider.cfg)
+        case DualCfgGuider():
+            positive, middle, negative = _asked(predictor, guider.positive, guider.middle, guider.negative)
+            return DualGuided(predictor, positive, middle, negative, guider)
+        case PerpNegGuider():
+            positive, empty, negative = _asked(predictor, guider.positive, guider.empty, guider.negative)
+            return PerpNegGuided(predictor, positive, negative, empty, guider)
+        case _:
+            return Guided(predictor, _asked(predictor, guider.positive)[0], None, 1.0)
+
+
+def evaluator(predictor: Predictor, sigma: float, positive: Asked, negative: Asked | None) -> Evaluate:
+    """Predicts for one of two sides from other latents; without a negative both are the positive."""
+
+    def evaluate(side: Side, x: Tensor, taps: Sequence[Tap]) -> Tensor:
+        return predictor(x, sigma, [negative if side == "negative" and negative else positive], taps)[0]
+
+    return evaluate
+
+
+def combined(effects: Sequence[Effect], guess: Guess) -> Tensor:
+    """The guided estimate from the two, as the effects have it; the last effect that combines them decides."""
+    for effect in effects:
+        guess = effect.guesses(guess)
+    found = (effect.combine(guess) for effect in reversed(effects))
+    denoised = next((own for own in found if own is not None), None)
+    denoised = classifier_free(guess) if denoised is None else denoised
+    for effect in effects:
+        denoised = effect.guided(guess, denoised)
+    return denoised
+
+
+def classifier_free(guess: Guess) -> Tensor:
+    """Away from the negative estimate by `cfg`."""
+    if guess.negative is None:
+        return guess.positive
+    return guess.negative + (guess.positive - guess.negative) * guess.cfg
+
+
+def perp_neg(positive: Tensor, negative: Tensor, empty: Tensor, cfg: float, scale: float) -> Tensor:
+    """Guidance by what of `negative` is perpendicular to `positive`, both above `empty`."""
+    towards, away = positive - empty, negative - empty
+    perpendicular = away - towards * ((away * towards).sum() / towards.norm() ** 2)
+    return empty + (towards - perpendicular * scale) * cfg
+
+
+def _asked(predictor: Predictor, positive: Conditioning, *others: Conditioning) -> list[Asked]:
+    """Each conditioning, ready to be predicted under: the positive first, the negative last."""
+    lists = [prepare(each, predictor.levels, predictor.around.latent) for each in (positive, *others)]
+    share_areas(lists)
+    for other in lists[1:]:
+        share_controls(lists[0], other)
+    return [Asked(_side(i, len(lists)), predictor.show(conds, negative=i > 0)) for i, conds in enumerate(lists)]
+
+
+def _side(i: int, lists: int) -> Side:
+    if i == 0:
+        return "positive"
+    return "negative" if i == lists - 1 else "other"

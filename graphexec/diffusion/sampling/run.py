@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.latent_format import from_model, to_model
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import ModelSampling, model_sampling
+from graphexec.diffusion.sampling.effects import effects_of
+from graphexec.diffusion.sampling.effects.base import Effect, Setting
 from graphexec.diffusion.sampling.guidance import Inpainting, guide
+from graphexec.diffusion.sampling.inputs import Surroundings
 from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
+from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Conditioning, Latent, Model, Sampler
+from graphexec.diffusion.types import CfgGuider, Conditioning, Guider, Latent, Model, Noise, Sampler
 
-__all__ = ["LATENT_SCALE", "drive", "run_sampler", "sample"]
-
-LATENT_SCALE = 0.18215
-"""Stable Diffusion 1.x works on latents times this, which have about unit variance."""
+__all__ = ["Sampled", "add_noise", "drive", "run_sampler", "sample", "sample_part", "sample_sigmas"]
 
 OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a run gives: its latent, and the noiseless latent as it was estimated at the last step."""
+
+    latent: Latent
+    denoised: Latent
 
 
 def sample(
@@ -47,20 +57,76 @@ def sample(
     `denoise` below 1 keeps part of the latent. `on_step` sees every step and may raise to stop the run. Raises
     `NonFiniteError` naming the step at which a NaN or infinity arose, `LatentError` for latents that do not fit.
     """
-    levels = model_sampling(model.sampling)
-    sigmas = sampling_sigmas(levels, scheduler, steps, denoise)
+    sigmas = sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise)
+    guider, sampler = CfgGuider(model, positive, negative, cfg), Sampler(sampler_name)
+    return sample_sigmas(runtime, guider, sampler, sigmas, latent, Noise(seed), on_step=on_step).latent
+
+
+def sample_part(
+    runtime: Runtime,
+    guider: Guider,
+    latent: Latent,
+    noise: Noise,
+    *,
+    seed: int,
+    steps: int,
+    sampler_name: SamplerName,
+    scheduler: SchedulerName,
+    first: int,
+    last: int,
+    finish: bool,
+    on_step: OnStep | None = None,
+) -> Latent:
+    """Steps `first` up to `last` of a run of `steps`; `finish` takes all noise off in the last of them.
+
+    `seed` is that of noise added on the way, which there may be without any `noise` at the start.
+    """
+    sigmas = sampling_sigmas(model_sampling(guider.model.sampling), scheduler, steps)
+    if last < len(sigmas) - 1:
+        sigmas = [*sigmas[:last], 0.0 if finish else sigmas[last]]
+    sampler = Sampler(sampler_name)
+    return sample_sigmas(runtime, guider, sampler, sigmas[first:], latent, noise, seed=seed, on_step=on_step).latent
+
+
+def sample_sigmas(
+    runtime: Runtime,
+    guider: Guider,
+    sampler: Sampler,
+    sigmas: Sequence[float],
+    latent: Latent,
+    noise: Noise,
+    *,
+    seed: int | None = None,
+    on_step: OnStep | None = None,
+) -> Sampled:
+    """Run a sampler over noise levels; `seed` is that of noise added on the way (None: that of `noise`, or 0).
+
+    Raises like `sample`. With fewer than two levels nothing is done.
+    """
     if len(sigmas) < 2:
-        return latent
+        return Sampled(latent, latent)
+    model, levels = guider.model, model_sampling(guider.model.sampling)
     with runtime.unet(model) as unet, torch.no_grad():
-        _check_latent(latent, unet.layout.in_channels)
-        denoiser = guide(unet, levels, positive, negative, cfg)
-        samples = latent.samples.to(runtime.device, torch.float32) * LATENT_SCALE
-        noise = initial_noise(latent.samples, seed, latent.batch_index).to(samples)
+        latent = _fitting(latent, unet.layout.out_channels)
+        effects = effects_of(model, Setting(levels, sigmas, unet.layout.width))
+        samples = to_model(model, latent.samples.to(runtime.device, torch.float32))
         mask = _fit_mask(latent.noise_mask, samples)
+        predictor = Predictor(runtime, model, levels, Surroundings(model, samples, mask), effects)
+        seen = _LastEstimate(on_step)
         result = run_sampler(
-            denoiser, levels, samples, noise, sigmas, sampler_name=sampler_name, seed=seed, mask=mask, on_step=on_step
+            guide(guider, predictor),
+            levels,
+            samples,
+            start_noise(noise, latent).to(samples),
+            sigmas,
+            sampler=sampler,
+            seed=(noise.seed or 0) if seed is None else seed,
+            mask=mask,
+            effects=effects,
+            on_step=seen,
         )
-        return replace(latent, samples=(result / LATENT_SCALE).to("cpu", latent.samples.dtype))
+        denoised = result if seen.denoised is None else seen.denoised
+        return Sampled(_returned(model, latent, result), _returned(model, latent, denoised))
 
 
 def run_sampler(
@@ -70,9 +136,10 @@ def run_sampler(
     noise: Tensor,
     sigmas: Sequence[float],
     *,
-    sampler_name: SamplerName,
+    sampler: Sampler,
     seed: int,
     mask: Tensor | None = None,
+    effects: Sequence[Effect] = (),
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Run a sampler over `sigmas` from `latent` [B, C, h, w] (scaled) with `noise` on it.
@@ -80,11 +147,29 @@ def run_sampler(
     `mask` is 1 where it may change the latent. Raises `NonFiniteError` like `sample`.
     """
     if mask is not None:
-        kept = initial_noise(noise.cpu(), seed + 1).to(noise) if sampler_name == "ddim" else noise
-        denoiser = Inpainting(denoiser, latent, mask, kept)
+        kept = initial_noise(noise.cpu(), seed + 1).to(noise) if sampler.name == "ddim" else noise
+        denoiser = Inpainting(denoiser, latent, mask, kept, levels, effects)
     x = levels.scale_noise(noise, latent, sigmas[0], full=levels.is_full(sigmas[0]))
-    steps = sampler_steps(Sampler(sampler_name), denoiser, x, sigmas, levels, SeededNoise(latent, seed))
+    steps = sampler_steps(sampler, denoiser, x, sigmas, levels, SeededNoise(latent, seed))
     return drive(steps, on_step)
+
+
+def start_noise(noise: Noise, latent: Latent) -> Tensor:
+    """The noise that a run of these latents starts with."""
+    if noise.seed is None:
+        return torch.zeros_like(latent.samples)
+    return initial_noise(latent.samples, noise.seed, latent.batch_index)
+
+
+def add_noise(model: Model, noise: Noise, sigmas: Sequence[float], latent: Latent) -> Latent:
+    """Latents with as much noise as lies between the first and the last of `sigmas`, at the VAE's scale."""
+    if not sigmas:
+        return latent
+    levels = model_sampling(model.sampling)
+    scale = abs(sigmas[0] - sigmas[-1]) if len(sigmas) > 1 else sigmas[0]
+    samples = to_model(model, latent.samples) if latent.samples.any() else latent.samples
+    noisy = levels.scale_noise(start_noise(noise, latent), samples, scale, full=False)
+    return replace(latent, samples=from_model(model, noisy).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def drive(steps: Steps, on_step: OnStep | None = None) -> Tensor:
@@ -104,6 +189,19 @@ def drive(steps: Steps, on_step: OnStep | None = None) -> Tensor:
             on_step(step)
 
 
+class _LastEstimate:
+    """Remembers the noiseless latent of the last step, and passes the step on."""
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.denoised: Tensor | None = None
+        self._on_step = on_step
+
+    def __call__(self, step: Step) -> None:
+        self.denoised = step.denoised
+        if self._on_step is not None:
+            self._on_step(step)
+
+
 def _check_finite(finite: Sequence[Tensor]) -> None:
     if not finite or (finite[-1].device.type == "cpu" and bool(finite[-1])):
         return
@@ -115,12 +213,20 @@ def _check_finite(finite: Sequence[Tensor]) -> None:
         )
 
 
-def _check_latent(latent: Latent, channels: int) -> None:
+def _returned(model: Model, latent: Latent, result: Tensor) -> Latent:
+    return replace(latent, samples=from_model(model, result).to("cpu", latent.samples.dtype))
+
+
+def _fitting(latent: Latent, channels: int) -> Latent:
+    """The latents; empty ones get the channels that the model works on."""
     shape = tuple(latent.samples.shape)
-    if len(shape) != 4 or shape[1] != channels:
-        raise LatentError(f"the model works on latents [batch, {channels}, height, width], these are {shape}")
     if latent.batch_index is not None and len(latent.batch_index) != shape[0]:
         raise LatentError(f"{shape[0]} latents come with {len(latent.batch_index)} batch indices")
+    if len(shape) == 4 and shape[1] == channels:
+        return latent
+    if len(shape) != 4 or latent.samples.any():
+        raise LatentError(f"the model works on latents [batch, {channels}, height, width], these are {shape}")
+    return replace(latent, samples=torch.zeros(shape[0], channels, *shape[2:], dtype=latent.samples.dtype))
 
 
 def _fit_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:

@@ -12,12 +12,15 @@ from torch import Tensor
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.latent_format import LATENT_SCALES
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.guidance import guide
-from graphexec.diffusion.sampling.run import LATENT_SCALE, run_sampler, sample
+from graphexec.diffusion.sampling.inputs import Surroundings
+from graphexec.diffusion.sampling.predictor import Predictor
+from graphexec.diffusion.sampling.run import run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampling, Vae
+from graphexec.diffusion.types import CfgGuider, Clip, Cond, Conditioning, Latent, Model, Sampler, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
@@ -79,34 +82,38 @@ def test_steps_are_seen_and_may_stop_the_run(runtime: Runtime, recipes: Recipes,
     assert run(runtime, recipes, prompts, empty_latent(32, 32)).isfinite().all()
 
 
+def guided(
+    runtime: Runtime, model: Model, x: Tensor, positive: Conditioning, negative: Conditioning, cfg: float
+) -> Tensor:
+    """The guided estimate from x at sigma 2."""
+    around = Surroundings(model, torch.zeros_like(x), None)
+    predictor = Predictor(runtime, model, model_sampling(model.sampling), around)
+    with torch.no_grad():
+        return guide(CfgGuider(model, positive, negative, cfg), predictor)(x, 2.0)
+
+
 def test_guidance_is_the_difference_times_its_strength(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
-    x, levels = torch.randn(1, 4, 4, 4), model_sampling(Sampling())
-    positive, negative = prompts
-    with runtime.unet(recipes[0]) as unet:
-        wanted, unwanted = (guide(unet, levels, prompt, negative, 1.0)(x, 2.0) for prompt in prompts)
-        guided = guide(unet, levels, positive, negative, 5.0)(x, 2.0)
-        only = guide(unet, levels, positive, negative, 1.0)
-    torch.testing.assert_close(guided, unwanted + 5 * (wanted - unwanted), rtol=1e-3, atol=1e-3)
-    assert only.negative == ()
+    x = torch.randn(1, 4, 4, 4)
+    wanted, unwanted = (guided(runtime, recipes[0], x, prompt, prompts[1], 1.0) for prompt in prompts)
+    found = guided(runtime, recipes[0], x, *prompts, 5.0)
+    torch.testing.assert_close(found, unwanted + 5 * (wanted - unwanted), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("tokens", [77, 154, 7 * 77])
 def test_prompts_of_different_lengths(runtime: Runtime, recipes: Recipes, prompts: Prompts, tokens: int) -> None:
     """Repeating a prompt changes nothing in attention, so any grouping gives the same."""
     repeated = Conditioning((Cond(prompts[1].conds[0].embedding.repeat(1, tokens // 77, 1)),))
-    x, levels = torch.randn(1, 4, 4, 4), model_sampling(Sampling())
-    with runtime.unet(recipes[0]) as unet:
-        expected = guide(unet, levels, *prompts, 5.0)(x, 2.0)
-        found = guide(unet, levels, prompts[0], repeated, 5.0)(x, 2.0)
+    x = torch.randn(1, 4, 4, 4)
+    expected = guided(runtime, recipes[0], x, *prompts, 5.0)
+    found = guided(runtime, recipes[0], x, prompts[0], repeated, 5.0)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_several_conds_are_averaged(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
-    x, levels = torch.randn(2, 4, 4, 4), model_sampling(Sampling())
+    x = torch.randn(2, 4, 4, 4)
     both = Conditioning((*prompts[0].conds, *prompts[1].conds))
-    with runtime.unet(recipes[0]) as unet:
-        parts = [guide(unet, levels, prompt, prompt, 1.0)(x, 2.0) for prompt in prompts]
-        found = guide(unet, levels, both, both, 1.0)(x, 2.0)
+    parts = [guided(runtime, recipes[0], x, prompt, prompt, 1.0) for prompt in prompts]
+    found = guided(runtime, recipes[0], x, both, both, 1.0)
     torch.testing.assert_close(found, (parts[0] + parts[1]) / 2, rtol=1e-3, atol=1e-3)
 
 
@@ -117,7 +124,13 @@ def test_a_prediction_that_is_not_finite_names_its_step() -> None:
     zeros = torch.zeros(1, 4, 2, 2)
     with pytest.raises(NonFiniteError, match="from step 3 on"):
         run_sampler(
-            Fake(denoise), model_sampling(Sampling()), zeros, zeros, [5.0, 3.0, 1.0, 0.0], sampler_name="euler", seed=0
+            Fake(denoise),
+            model_sampling(Sampling()),
+            zeros,
+            zeros,
+            [5.0, 3.0, 1.0, 0.0],
+            sampler=Sampler("euler"),
+            seed=0,
         )
 
 
@@ -127,7 +140,7 @@ def test_a_weight_that_is_no_number_is_named_at_the_first_step(runtime: Runtime,
         run(runtime, recipes, (prompt, prompt), empty_latent(32, 32))
 
 
-@pytest.mark.parametrize("samples", [torch.zeros(1, 16, 4, 4), torch.zeros(4, 4, 4)])
+@pytest.mark.parametrize("samples", [torch.ones(1, 16, 4, 4), torch.zeros(4, 4, 4)])
 def test_latents_of_another_kind_are_refused(
     runtime: Runtime, recipes: Recipes, prompts: Prompts, samples: Tensor
 ) -> None:
@@ -146,7 +159,7 @@ def test_at_the_highest_level_the_latent_counts_as_noise() -> None:
     for sigma in (levels.sigma_max, levels.sigma_max / 2):
         sigmas = [sigma, 0.0]
         run_sampler(
-            Fake(lambda x, s: x), levels, latent, noise, sigmas, sampler_name="euler", seed=0, on_step=seen.append
+            Fake(lambda x, s: x), levels, latent, noise, sigmas, sampler=Sampler("euler"), seed=0, on_step=seen.append
         )
     torch.testing.assert_close(seen[0].x, latent + noise * (1 + levels.sigma_max**2) ** 0.5)
     torch.testing.assert_close(seen[1].x, latent + noise * levels.sigma_max / 2)
@@ -156,5 +169,5 @@ def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prom
     latent = Latent(torch.full((1, 4, 4, 4), 100.0))
     steps: list[Step] = []
     run(runtime, recipes, prompts, latent, denoise=0.3, on_step=steps.append)
-    assert float(steps[0].x.mean()) == pytest.approx(100 * LATENT_SCALE, rel=0.2)
+    assert float(steps[0].x.mean()) == pytest.approx(100 * LATENT_SCALES["sd1"], rel=0.2)
     assert replace(latent) == latent

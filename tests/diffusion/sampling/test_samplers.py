@@ -15,7 +15,7 @@ from graphexec.diffusion.sampling.names import SAMPLERS, SamplerName
 from graphexec.diffusion.sampling.noise import initial_noise
 from graphexec.diffusion.sampling.run import run_sampler
 from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Step
-from graphexec.diffusion.types import Sampling
+from graphexec.diffusion.types import Sampler, Sampling
 
 DATA = Path(__file__).parents[2] / "data/parity"
 TENSORS = load_file(DATA / "toy_samplers.safetensors")
@@ -37,7 +37,7 @@ def test_recorded_runs(sampler: SamplerName, case: str) -> None:
         latent,
         initial_noise(latent, seed),
         recorded["sigmas"],
-        sampler_name=sampler,
+        sampler=Sampler(sampler),
         seed=seed,
         mask=TENSORS["inpaint_mask"] if case == "inpaint" else None,
         on_step=steps.append,
@@ -54,7 +54,7 @@ def test_recorded_runs(sampler: SamplerName, case: str) -> None:
 def test_a_model_that_knows_the_answer_gives_it(sampler: SamplerName) -> None:
     answer, sigmas = torch.randn(1, 4, 2, 2), [10.0, 3.0, 1.0, 0.2, 0.0]
     noise = torch.randn(1, 4, 2, 2)
-    result = run_sampler(Fake(lambda x, sigma: answer), LEVELS, answer, noise, sigmas, sampler_name=sampler, seed=0)
+    result = run_sampler(Fake(lambda x, sigma: answer), LEVELS, answer, noise, sigmas, sampler=Sampler(sampler), seed=0)
     torch.testing.assert_close(result, answer, rtol=1e-4, atol=1e-4)
 
 
@@ -62,7 +62,7 @@ def test_a_model_that_knows_the_answer_gives_it(sampler: SamplerName) -> None:
 def test_steps_count_up_to_their_total(sampler: SamplerName) -> None:
     steps, sigmas = list[Step](), [5.0, 2.0, 1.0, 0.5]
     x, toy = torch.zeros(1, 4, 2, 2), Toy(TENSORS["toy_W"], LEVELS)
-    run_sampler(toy, LEVELS, x, torch.randn_like(x), sigmas, sampler_name=sampler, seed=0, on_step=steps.append)
+    run_sampler(toy, LEVELS, x, torch.randn_like(x), sigmas, sampler=Sampler(sampler), seed=0, on_step=steps.append)
     assert [(step.i, step.total, step.sigma) for step in steps] == [(0, 3, 5.0), (1, 3, 2.0), (2, 3, 1.0)]
 
 

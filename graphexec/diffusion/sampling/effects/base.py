@@ -1,0 +1,80 @@
+"""What an option of a model recipe may do while the model is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from graphexec.diffusion.models.taps import Tap
+from graphexec.diffusion.sampling.discrete import ModelSampling
+
+__all__ = ["Effect", "Evaluate", "Guess", "Predict", "Rows", "Setting", "Side"]
+
+Side = Literal["positive", "negative", "other"]
+Rows = Sequence[Side]
+"""Which side each equal part of a batch belongs to."""
+
+Predict = Callable[[Tensor], Tensor]
+"""The network's output for noisy latents [B, C, h, w]."""
+
+Evaluate = Callable[[Side, Tensor, Sequence[Tap]], Tensor]
+"""The noiseless latent that the model estimates from other latents for one side, with taps of one's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known when a run begins."""
+
+    levels: ModelSampling
+    sigmas: Sequence[float]
+    channels: int
+    """Channels after the UNet's first convolution, by which its levels are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The model's estimates of the noiseless latent from `x` at `sigma`: for the prompt, and for the negative one.
+
+    `negative` is None where guidance needs none (cfg 1).
+    """
+
+    x: Tensor
+    sigma: float
+    cfg: float
+    positive: Tensor
+    negative: Tensor | None
+    evaluate: Evaluate
+
+
+class Effect:
+    """Changes nothing; an option's effect overrides what it is about. It lives as long as one sampling run."""
+
+    needs_negative = False
+    """Whether the negative estimate is needed even where cfg is 1."""
+
+    def tap(self, sigma: float, rows: Rows) -> Tap | None:
+        """A look into a forward pass at `sigma`, whose batch consists of `rows`."""
+        return None
+
+    def around(self, x: Tensor, sigma: float, rows: Rows, predict: Predict) -> Tensor:
+        """The network's output for latents x, by `predict` or without it."""
+        return predict(x)
+
+    def guesses(self, guess: Guess) -> Guess:
+        """The two estimates, before they are combined."""
+        return guess
+
+    def combine(self, guess: Guess) -> Tensor | None:
+        """The guided estimate; None leaves it to classifier-free guidance."""
+        return None
+
+    def guided(self, guess: Guess, denoised: Tensor) -> Tensor:
+        """The estimate after it was combined."""
+        return denoised
+
+    def mask(self, mask: Tensor, sigma: float) -> Tensor:
+        """The mask of what may change, at a noise level."""
+        return mask

@@ -1,0 +1,205 @@
+"""What a model estimates under lists of conds: grouped into as few forward passes as fit, then weighted together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from graphexec.diffusion.models.taps import NO_TAPS, Taps
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.sampling.conds import Box, Prepared
+from graphexec.diffusion.sampling.discrete import ModelSampling
+from graphexec.diffusion.sampling.effects.base import Effect, Predict, Side
+from graphexec.diffusion.sampling.inputs import Surroundings, extra_channels, size_vector
+from graphexec.diffusion.types import Model
+
+__all__ = ["Asked", "Predictor", "Shown"]
+
+LONGEST_REPEAT = 4
+"""Conds of different lengths share a forward pass if repeating makes none more than so many times longer."""
+NOTHING = 1e-37
+"""Keeps places that no cond covers from a division by zero."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A cond with what the UNet is shown of it: `context` [N, T, D], `vector` [N, V], `extra` [B, E, h, w]."""
+
+    prepared: Prepared
+    context: Tensor
+    vector: Tensor | None
+    extra: Tensor | None
+
+    def rows(self, batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Its context, vector and extra channels for a batch, inside its box."""
+        box = self.prepared.box
+        extra = box.cut(self.extra) if box and self.extra is not None else self.extra
+        return _to_batch(self.context, batch), None if self.vector is None else _to_batch(self.vector, batch), extra
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A list of conds to predict under, and the side it belongs to."""
+
+    side: Side
+    conds: Sequence[Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cond of one list, in one forward pass."""
+
+    of: int
+    side: Side
+    shown: Shown
+    weight: Tensor | None
+
+    def joins(self, group: Sequence[Job]) -> bool:
+        """Whether it fits into a forward pass with others."""
+        first, own = group[0].shown, self.shown
+        lengths = [own.context.shape[1], *(job.shown.context.shape[1] for job in group)]
+        return (
+            _size(own.prepared) == _size(first.prepared)
+            and own.prepared.controls == first.prepared.controls
+            and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
+        )
+
+
+@dataclass(slots=True)
+class Predictor:
+    """A model on the way through one sampling run."""
+
+    runtime: Runtime
+    model: Model
+    levels: ModelSampling
+    around: Surroundings
+    effects: Sequence[Effect] = ()
+    channels: tuple[int, bool] = field(init=False)
+    """How many channels the UNet takes, and whether it takes a vector."""
+
+    def __post_init__(self) -> None:
+        with self.runtime.unet(self.model) as unet:
+            self.channels = unet.layout.in_channels, unet.layout.vector_width is not None
+
+    def show(self, conds: Sequence[Prepared], *, negative: bool = False) -> list[Shown]:
+        """Conds with what the UNet is shown of each, on its device."""
+        return [self._shown(prepared, negative) for prepared in conds]
+
+    def __call__(self, x: Tensor, sigma: float, asked: Sequence[Asked], taps: Taps = NO_TAPS) -> list[Tensor]:
+        """The noiseless latents [B, C, h, w] estimated from `x` at `sigma`, under each list of conds."""
+        jobs = [job for of, each in enumerate(asked) for job in _jobs(of, each, x, sigma)]
+        found: list[list[tuple[Job, Tensor]]] = [[] for _ in asked]
+        for group in _groups(jobs):
+            for job, estimate in zip(group, self._run(group, x, sigma, taps), strict=True):
+                found[job.of].append((job, estimate))
+        return [_together(x, parts) for parts in found]
+
+    def _shown(self, prepared: Prepared, negative: bool) -> Shown:
+        cond, latent, (channels, vector) = prepared.cond, self.around.latent, self.channels
+        dtype = self.runtime.unet_dtype
+        missing = channels - latent.shape[1]
+        return Shown(
+            prepared,
+            cond.embedding.to(latent.device, dtype),
+            size_vector(cond, self.model.family, latent, negative=negative).to(dtype) if vector else None,
+            extra_channels(cond, missing, self.around) if missing else None,
+        )
+
+    def _run(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
+        """The estimate for each job of a group; where memory is short, one after the other."""
+        try:
+            return self._forward(group, x, sigma, taps)
+        except torch.OutOfMemoryError:
+            if len(group) == 1:
+                raise
+        return [estimate for job in group for estimate in self._forward([job], x, sigma, taps)]
+
+    def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
+        parts = torch.cat([_inside(x, job.shown.prepared.box) for job in group])
+        context, vector, extra = _stacked([job.shown for job in group], len(x))
+        sides: list[Side] = [job.side for job in group]
+        timesteps = torch.full((len(parts),), float(self.levels.timestep(sigma)), device=x.device)
+        taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(sigma, sides)) is not None)]
+
+        def network(noisy: Tensor) -> Tensor:
+            scaled = self.levels.scale_input(noisy, sigma)
+            inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
+            with self.runtime.unet(self.model) as unet:
+                return unet(inputs.to(context.dtype), timesteps, context, vector, None, taps).to(noisy.dtype)
+
+        predict: Predict = network
+        for effect in reversed(self.effects):
+            predict = partial(effect.around, sigma=sigma, rows=sides, predict=predict)
+        return self.levels.denoised(predict(parts), sigma, parts).unflatten(0, (len(group), -1)).unbind()
+
+
+def _jobs(of: int, asked: Asked, x: Tensor, sigma: float) -> list[Job]:
+    """The conds of a list that take part; default conds fill what the others leave free."""
+    active = [shown for shown in asked.conds if shown.prepared.active(sigma)]
+    jobs = [Job(of, asked.side, shown, shown.prepared.weight) for shown in active if not shown.prepared.cond.default]
+    defaults = [shown for shown in active if shown.prepared.cond.default]
+    if not (jobs and defaults):
+        return [*jobs, *(Job(of, asked.side, shown, shown.prepared.weight) for shown in defaults)]
+    left = _left(x, jobs)
+    return [*jobs, *(Job(of, asked.side, shown, _inside(left, shown.prepared.box)) for shown in defaults)]
+
+
+def _left(x: Tensor, jobs: Sequence[Job]) -> Tensor:
+    """The weight [B, 1, h, w] that jobs leave free."""
+    left = torch.ones_like(x[:, :1])
+    for job in jobs:
+        _inside(left, job.shown.prepared.box).sub_(1.0 if job.weight is None else job.weight)
+    return left.clamp(min=0)
+
+
+def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs by forward pass, in order."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        fitting = next((group for group in groups if job.joins(group)), None)
+        if fitting is None:
+            groups.append([job])
+        else:
+            fitting.append(job)
+    return groups
+
+
+def _size(prepared: Prepared) -> tuple[int, int] | None:
+    return None if prepared.box is None else (prepared.box.height, prepared.box.width)
+
+
+def _stacked(shown: Sequence[Shown], batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    rows = [each.rows(batch) for each in shown]
+    length = math.lcm(*(context.shape[1] for context, _, _ in rows))
+    contexts = torch.cat([context.repeat(1, length // context.shape[1], 1) for context, _, _ in rows])
+    vectors = [vector for _, vector, _ in rows if vector is not None]
+    extras = [extra for _, _, extra in rows if extra is not None]
+    return contexts, torch.cat(vectors) if vectors else None, torch.cat(extras) if extras else None
+
+
+def _to_batch(rows: Tensor, batch: int) -> Tensor:
+    """Repeated or cut to a batch."""
+    return rows if len(rows) == batch else rows.repeat(-(-batch // len(rows)), *[1] * (rows.ndim - 1))[:batch]
+
+
+def _together(x: Tensor, parts: Sequence[tuple[Job, Tensor]]) -> Tensor:
+    """The weighted mean of estimates, each inside its box; 0 where there are none."""
+    if parts and all(job.weight is None and job.shown.prepared.box is None for job, _ in parts):
+        estimates = [estimate for _, estimate in parts]
+        return estimates[0] if len(estimates) == 1 else torch.stack(estimates).mean(0)
+    total, weights = torch.zeros_like(x), torch.full_like(x, NOTHING)
+    for job, estimate in parts:
+        box = job.shown.prepared.box
+        _inside(total, box).add_(estimate if job.weight is None else estimate * job.weight)
+        _inside(weights, box).add_(1.0 if job.weight is None else job.weight)
+    return total / weights
+
+
+def _inside(x: Tensor, box: Box | None) -> Tensor:
+    """A view of x inside a box."""
+    return x if box is None else box.cut(x)
