@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -73,4 +74,14 @@ def preview_any(source: Any) -> Artifacts:
     Args:
         source: the value.
     """
-    return Artifacts(text=(source if isinstance(source, str) else repr(source),))
+    return Artifacts(text=(_shown(source),))
+
+
+def _shown(value: Any) -> str:
+    """A text as it is, numbers as Python writes them, what JSON can say as JSON, anything else by its name."""
+    if value is None or isinstance(value, str | int | float):
+        return str(value)
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
