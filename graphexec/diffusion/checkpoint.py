@@ -1,14 +1,17 @@
-"""Files of weights opened as recipes: what a checkpoint holds, told by the names and shapes in its header.
+"""Checkpoints opened as recipes: what a file holds, told by the names and shapes in its header.
 
-No weight is read here, and torch is not imported.
+No weight is read here but one small bias of SD 2.x models, and torch is not imported.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphexec.diffusion.families import FAMILIES, SIZE_WIDTH
+from graphexec.diffusion.listing import Listing, list_file
 from graphexec.diffusion.models.layout import (
     ClipLayout,
     UNetLayout,
@@ -17,80 +20,113 @@ from graphexec.diffusion.models.layout import (
     unet_layout,
     vae_layout,
 )
-from graphexec.diffusion.types import Clip, Family, Model, TextEncoder, Vae, WeightsFile
-from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shapes, in_file, read_header, strip_prefix
-
-__all__ = ["CheckpointLayout", "checkpoint_facts", "open_checkpoint", "open_vae", "read_layout"]
-
-UNET = "model.diffusion_model."
-TEXT = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")
-VAE = ("first_stage_model.", "")
-
-UNET_MARK = "input_blocks.0.0.weight"
-TEXT_MARK = "embeddings.token_embedding.weight"
-VAE_MARK = "decoder.conv_in.weight"
-
-SD1 = "a Stable Diffusion 1.x checkpoint"
-
-OTHERS = (
-    ("conditioner.embedders.", "an SDXL checkpoint"),
-    ("cond_stage_model.model.", "an SD 2.x checkpoint"),
-    ("control_model.", "a ControlNet"),
-    ("lora_unet_", "a LoRA"),
-    ("lora_te", "a LoRA"),
-    ("double_blocks.", "a Flux model"),
-    ("down_blocks.", "a model in the layout of diffusers"),
-    ("decoder.up_blocks.", "an autoencoder in the layout of diffusers"),
+from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
+from graphexec.diffusion.prediction import sampling_of
+from graphexec.diffusion.recognise import find_prefix
+from graphexec.diffusion.types import (
+    Clip,
+    EncoderKind,
+    Family,
+    Model,
+    Sampling,
+    TextEncoder,
+    Vae,
+    WeightsFile,
 )
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shape, Shapes, in_file, strip_prefix
+
+__all__ = [
+    "CheckpointLayout",
+    "EncoderPlace",
+    "checkpoint_facts",
+    "family_of",
+    "open_checkpoint",
+    "open_vae",
+    "read_layout",
+    "read_unet",
+]
+
+UNET_PREFIX = "model.diffusion_model."
+UNET = ((UNET_PREFIX, "input_blocks.0.0.weight"),)
+VAE = (("first_stage_model.", "decoder.conv_in.weight"),)
+VAE_ALONE = (*VAE, ("", "decoder.conv_in.weight"))
+
+HF_MARK, OPENCLIP_MARK = "embeddings.token_embedding.weight", "token_embedding.weight"
+ENCODERS: Mapping[Family, tuple[tuple[tuple[str, str], ...], ...]] = {
+    "sdxl": (
+        (("conditioner.embedders.0.transformer.text_model.", HF_MARK),),
+        (("conditioner.embedders.1.model.", OPENCLIP_MARK),),
+    ),
+    "sdxl_refiner": ((("conditioner.embedders.0.model.", OPENCLIP_MARK),),),
+    "sd2": ((("cond_stage_model.model.", OPENCLIP_MARK),),),
+    "sd1": ((("cond_stage_model.transformer.text_model.", HF_MARK), ("cond_stage_model.transformer.", HF_MARK)),),
+}
+"""Prefixes of each family's text encoders, with names that tell them; the first family whose last is there counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPlace:
+    """One text encoder of a checkpoint: what it is, and the prefix of its weights' names."""
+
+    kind: EncoderKind
+    prefix: str
+    layout: ClipLayout
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLayout:
-    """The three networks of a checkpoint: their layouts, and the prefixes of their weights' names."""
+    """The networks of a checkpoint: their layouts, and the prefixes of their weights' names."""
 
     family: Family
+    sampling: Sampling
     unet: UNetLayout
-    text: ClipLayout
+    encoders: tuple[EncoderPlace, ...]
     vae: VaeLayout
     unet_prefix: str
-    text_prefix: str
     vae_prefix: str
     parameters: int
 
+    @property
+    def text_width(self) -> int:
+        """Channels of the text embedding that the encoders give together."""
+        return sum(encoder.layout.width for encoder in self.encoders)
+
 
 def open_checkpoint(path: Path) -> tuple[Model, Clip, Vae]:
-    """The model, text encoder and autoencoder of a single-file checkpoint.
+    """The model, text encoders and autoencoder of a single-file checkpoint.
 
     Raises `ModelFileError` if the file is damaged, not a checkpoint, or of a layout that is not known.
     """
     file = WeightsFile.of(path)
     layout = read_layout(path)
+    encoders = tuple(TextEncoder(encoder.kind, file, encoder.prefix) for encoder in layout.encoders)
     return (
-        Model(file, layout.family, layout.unet_prefix),
-        Clip((TextEncoder("clip_l", file, layout.text_prefix),), layout.family),
+        Model(file, layout.family, layout.unet_prefix, sampling=layout.sampling),
+        Clip(encoders, layout.family),
         Vae(file, layout.vae_prefix),
     )
 
 
 def open_vae(path: Path) -> Vae:
-    """The autoencoder of a file of its own, or of a checkpoint."""
+    """The autoencoder of a file of its own (named as in latent diffusion or in diffusers), or of a checkpoint."""
     file = WeightsFile.of(path)
-    shapes = read_header(path).shapes
+    shapes = list_file(path).shapes
     with in_file(path):
-        prefix = _prefix(shapes, VAE, VAE_MARK, "an autoencoder")
-        vae_layout(strip_prefix(shapes, prefix))
+        prefix = find_prefix(shapes, VAE_ALONE, "an autoencoder")
+        vae_layout(_named(shapes, prefix, vae_parts))
     return Vae(file, prefix)
 
 
 def checkpoint_facts(path: Path) -> dict[str, int | str | None]:
-    """What is known of a checkpoint without reading a weight; `bytes` is the size of its weights in float32."""
+    """What is known of a checkpoint without loading it; `bytes` is the size of its weights in float32."""
     layout = read_layout(path)
     return {
         "family": layout.family,
+        "prediction": layout.sampling.prediction,
         "bytes": 4 * layout.parameters,
         "context_width": layout.unet.context_width,
-        "text_width": layout.text.width,
+        "text_width": layout.text_width,
         "latent_channels": layout.vae.latent_channels,
         "downscale": layout.vae.downscale,
     }
@@ -98,37 +134,69 @@ def checkpoint_facts(path: Path) -> dict[str, int | str | None]:
 
 def read_layout(path: Path) -> CheckpointLayout:
     """The layout of the checkpoint at `path`; `ModelFileError` says which names were looked for."""
-    shapes = read_header(path).shapes
+    listing = list_file(path)
     with in_file(path):
-        unet = _prefix(shapes, (UNET,), UNET_MARK, SD1)
-        text = _prefix(shapes, TEXT, TEXT_MARK, SD1)
-        vae = _prefix(shapes, VAE[:1], VAE_MARK, SD1)
-        layout = CheckpointLayout(
-            family="sd1",
-            unet=unet_layout(strip_prefix(shapes, unet)),
-            text=clip_layout(strip_prefix(shapes, text)),
-            vae=vae_layout(strip_prefix(shapes, vae)),
-            unet_prefix=unet,
-            text_prefix=text,
-            vae_prefix=vae,
-            parameters=_parameters(shapes, (unet, text, vae)),
-        )
-        _check_fit(layout)
+        return _layout(listing)
+
+
+def read_unet(listing: Listing, prefix: str, family: Family | None = None) -> tuple[Family, UNetLayout, Sampling]:
+    """The UNet below a prefix: its family (told by its shape unless it is known), its layout, what it predicts."""
+    stored = strip_prefix(listing.shapes, prefix)
+    parts = unet_parts(stored)
+    unet = unet_layout(named_shapes(stored, parts))
+    family = family or family_of(unet)
+    return family, unet, sampling_of(listing, family, unet, parts, prefix)
+
+
+def family_of(unet: UNetLayout) -> Family:
+    """The family of a UNet that comes without text encoders."""
+    if unet.vector_width is None:
+        linear = any(layer.linear for layer in unet.attention_layers)
+        return "sd2" if linear else "sd1"
+    pooled = unet.vector_width - SIZE_WIDTH * FAMILIES["sdxl_refiner"].size_numbers
+    return "sdxl_refiner" if pooled == unet.context_width else "sdxl"
+
+
+def _layout(listing: Listing) -> CheckpointLayout:
+    shapes = listing.shapes
+    prefix = find_prefix(shapes, UNET, "a Stable Diffusion checkpoint")
+    family = _family(shapes)
+    family, unet, sampling = read_unet(listing, prefix, family)
+    title = f"a checkpoint of {FAMILIES[family].title}"
+    vae = find_prefix(shapes, VAE, title)
+    encoders = tuple(
+        _encoder(shapes, kind, find_prefix(shapes, places, title))
+        for kind, places in zip(FAMILIES[family].encoders, ENCODERS[family], strict=True)
+    )
+    layout = CheckpointLayout(
+        family=family,
+        sampling=sampling,
+        unet=unet,
+        encoders=encoders,
+        vae=vae_layout(_named(shapes, vae, vae_parts)),
+        unet_prefix=prefix,
+        vae_prefix=vae,
+        parameters=_parameters(shapes, (prefix, vae, *(encoder.prefix for encoder in encoders))),
+    )
+    _check_fit(layout)
     return layout
 
 
-def _prefix(shapes: Shapes, prefixes: tuple[str, ...], mark: str, kind: str) -> str:
-    for prefix in prefixes:
-        if prefix + mark in shapes:
-            return prefix
-    looked_for = " or ".join(repr(prefix + mark) for prefix in prefixes)
-    other = next((what for start, what in OTHERS if any(name.startswith(start) for name in shapes)), None)
-    looks = f"it looks like {other}" if other else f"its names begin with {_sample(shapes)}"
-    raise ModelFileError(f"this is not {kind}: there is no {looked_for} in it; {looks}")
+def _family(shapes: Shapes) -> Family | None:
+    """The family that the text encoders are of, if there is one whose last encoder is in the file."""
+    for family, encoders in ENCODERS.items():
+        if any(prefix + mark in shapes for prefix, mark in encoders[-1]):
+            return family
+    return None
 
 
-def _sample(shapes: Shapes) -> str:
-    return ", ".join(repr(name) for name in list(shapes)[:3]) or "nothing: the file is empty"
+def _encoder(shapes: Shapes, kind: EncoderKind, prefix: str) -> EncoderPlace:
+    return EncoderPlace(kind, prefix, clip_layout(_named(shapes, prefix, text_parts)))
+
+
+def _named(shapes: Shapes, prefix: str, parts: Callable[[Shapes], Parts]) -> dict[str, Shape]:
+    stored = strip_prefix(shapes, prefix)
+    return named_shapes(stored, parts(stored))
 
 
 def _parameters(shapes: Shapes, prefixes: tuple[str, ...]) -> int:
@@ -136,15 +204,26 @@ def _parameters(shapes: Shapes, prefixes: tuple[str, ...]) -> int:
 
 
 def _check_fit(layout: CheckpointLayout) -> None:
-    """What the three networks hand each other must fit."""
+    """What the networks hand each other must fit."""
     unet, latent = layout.unet, layout.vae.latent_channels
-    if unet.in_channels != latent or unet.out_channels != latent:
-        what = "an inpainting or editing model" if unet.in_channels > latent else "of another kind"
+    if unet.out_channels != latent or unet.in_channels not in (latent, 2 * latent, 2 * latent + 1):
         raise ModelFileError(
-            f"the model takes {unet.in_channels} channels and gives {unet.out_channels}, its latents have"
-            f" {latent}: it is {what}, which cannot be run yet"
+            f"the model takes {unet.in_channels} channels and gives {unet.out_channels}, its latents have {latent}:"
+            f" it is neither a plain, an inpainting ({2 * latent + 1} channels) nor an editing model ({2 * latent})"
         )
-    if unet.context_width not in (None, layout.text.width):
+    if unet.context_width not in (None, layout.text_width):
         raise ModelFileError(
-            f"the model expects text embeddings {unet.context_width} wide, the text encoder gives {layout.text.width}"
+            f"the model expects text embeddings {unet.context_width} wide, the text encoders give {layout.text_width}"
+        )
+    _check_vector(layout.family, unet, layout.encoders[-1].layout.width)
+
+
+def _check_vector(family: Family, unet: UNetLayout, pooled: int) -> None:
+    """SDXL is told the pooled prompt and some sizes; the other families nothing."""
+    numbers = FAMILIES[family].size_numbers
+    expected = SIZE_WIDTH * numbers + pooled if numbers else None
+    if unet.vector_width != expected:
+        raise ModelFileError(
+            f"the model is told {unet.vector_width or 0} numbers beside the prompt, where {FAMILIES[family].title}"
+            f" is told {expected or 0}: it is another kind of model, which cannot be run"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.types import Clip, Model, TextEncoder, WeightsFile
 from graphexec.lora.coverage import Coverage, lora_coverage
-from graphexec.lora.header import in_file, read_header, strip_prefix
+from graphexec.lora.header import in_file, read_header
 
 __all__ = ["Loaded", "load_lora"]
 
@@ -30,26 +31,14 @@ def load_lora(
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
     text = clip.encoders[0] if clip else None
-    coverage = _coverage(_place(model), _place(text), WeightsFile.of(path))
+    coverage = _coverage(model and replace(model, patches=(), options=()), text, WeightsFile.of(path))
     return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
-
-
-Place = tuple[WeightsFile, str]
-"""A file and the prefix of a network's weights in it."""
 
 
 @lru_cache(
     maxsize=64
 )  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
-def _coverage(model: Place | None, clip: Place | None, lora: WeightsFile) -> Coverage:
-    unet, text, header = _shapes(model), _shapes(clip), read_header(lora.path)
+def _coverage(model: Model | None, text: TextEncoder | None, lora: WeightsFile) -> Coverage:
+    header = read_header(lora.path)
     with in_file(lora.path):
-        return lora_coverage(unet, text, header)
-
-
-def _place(recipe: Model | TextEncoder | None) -> Place | None:
-    return None if recipe is None else (recipe.file, recipe.prefix)
-
-
-def _shapes(place: Place | None) -> dict[str, tuple[int, ...]] | None:
-    return None if place is None else strip_prefix(read_header(place[0].path).shapes, place[1])
+        return lora_coverage(model and network_shapes(model), text and network_shapes(text), header)

@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 
+from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, Weights, load_network
 from graphexec.diffusion.models.clip import ClipText
-from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
 from graphexec.diffusion.tokenizer import ClipTokenizer
 from graphexec.diffusion.types import LoraPatch, Model, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shapes, read_header, strip_prefix
-from graphexec.lora.keys import text_aliases, unet_aliases
 
 __all__ = ["Runtime", "network_bytes"]
 
-IGNORED = ("embeddings.position_ids", "logit_scale", "text_projection", "loss.", "model_ema.")
-"""Tensors below a network's prefix that are no part of it."""
-
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a network's pristine weights are; the file is mapped, not read."""
-
-    file: WeightsFile
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[NetworkT]):
-    """A kind of network: how it is built from its weights' shapes, and what LoRA files call its weights."""
-
-    build: Callable[[Shapes], NetworkT]
-    aliases: Callable[[Shapes], Mapping[str, str]]
 
 
 @dataclass
@@ -57,15 +33,13 @@ class Resident(Generic[NetworkT]):
     """A network on the device, and the LoRAs now in its weights."""
 
     network: NetworkT
-    weights: safe_open
-    source: Source
-    shapes: Shapes
+    weights: Weights
     aliases: Mapping[str, str]
     applied: dict[str, tuple[Delta, ...]] = field(default_factory=dict[str, tuple[Delta, ...]])
 
     def switch(self, patches: Sequence[LoraPatch]) -> None:
         """Make the weights those of the base with `patches`, touching only the layers in which they differ."""
-        wanted = deltas_by_weight(patches, self.aliases, self.shapes)
+        wanted = deltas_by_weight(patches, self.aliases, self.weights.shapes)
         changed = [name for name in self.applied.keys() | wanted.keys() if self.applied.get(name) != wanted.get(name)]
         read = LoraReader()
         for name in sorted(changed):
@@ -73,7 +47,7 @@ class Resident(Generic[NetworkT]):
 
     def _set(self, name: str, deltas: tuple[Delta, ...], read: LoraReader) -> None:
         parameter = self.network.get_parameter(name)
-        base = self.weights.get_tensor(self.source.prefix + name).to(parameter.device).view(parameter.shape)
+        base = self.weights.tensor(name).to(parameter.device).contiguous().view(parameter.shape)
         weight = patched_weight(base, deltas, read) if deltas else base
         parameter.data = weight.to(parameter.dtype)
         if deltas:
@@ -140,9 +114,10 @@ class Runtime:
         _check_current(source.file)
         resident = self._resident.pop((kind, source), None)
         if resident is None:
-            shapes = strip_prefix(read_header(source.file.path).shapes, source.prefix)
-            self._make_room(dtype.itemsize * sum(map(math.prod, shapes.values())))
-            resident = _open(kind, source, shapes, self.device, dtype)
+            weights = Weights(source, kind.parts)
+            self._make_room(dtype.itemsize * weights.parameters)
+            network = load_network(kind, weights, self.device, dtype)
+            resident = Resident(network, weights, kind.aliases(weights.shapes))
         self._resident[kind, source] = resident
         return resident
 
@@ -176,54 +151,3 @@ def _check_current(file: WeightsFile) -> None:
         raise ModelFileError(
             f"{file.path}: the file was changed or removed after it was opened; run the workflow again"
         )
-
-
-def _open(
-    kind: Kind[NetworkT], source: Source, shapes: Shapes, device: torch.device, dtype: torch.dtype
-) -> Resident[NetworkT]:
-    """Build a network without weights, then give it those of the file, in `dtype` on `device`."""
-    with torch.device("meta"):
-        network = kind.build(shapes)
-    expected = network.state_dict()
-    _check_names(source.file.path, expected, shapes)
-    weights = safe_open(source.file.path, framework="pt")
-    state = {
-        name: weights.get_tensor(source.prefix + name).view(empty.shape).to(device, dtype)
-        for name, empty in expected.items()
-    }
-    network.load_state_dict(state, assign=True)
-    network.requires_grad_(False).eval()
-    return Resident(network, weights, source, shapes, kind.aliases(shapes))
-
-
-def _check_names(path: Path, expected: Mapping[str, Tensor], shapes: Shapes) -> None:
-    missing = [name for name in expected if name not in shapes]
-    strange = [name for name in shapes if name not in expected and not name.startswith(IGNORED)]
-    unfit = [
-        name for name, empty in expected.items() if name in shapes and torch.Size(shapes[name]).numel() != empty.numel()
-    ]
-    for names, fault in ((missing, "lacks"), (strange, "has unexpected"), (unfit, "has the wrong shape of")):
-        if names:
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {listed}")
-
-
-def _build_unet(shapes: Shapes) -> UNet:
-    return UNet(unet_layout(shapes))
-
-
-def _build_clip(shapes: Shapes) -> ClipText:
-    return ClipText(clip_layout(shapes))
-
-
-def _build_vae(shapes: Shapes) -> Autoencoder:
-    return Autoencoder(vae_layout(shapes))
-
-
-def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
-    return {}
-
-
-UNET = Kind(_build_unet, unet_aliases)
-TEXT = Kind(_build_clip, text_aliases)
-VAE = Kind(_build_vae, _no_aliases)

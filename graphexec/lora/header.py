@@ -15,7 +15,17 @@ from typing import Any, BinaryIO, cast
 
 from graphexec.errors import ModelFileError
 
-__all__ = ["Header", "Shape", "Shapes", "TensorInfo", "in_file", "parse_header", "read_header", "strip_prefix"]
+__all__ = [
+    "Header",
+    "Shape",
+    "Shapes",
+    "TensorInfo",
+    "data_start",
+    "in_file",
+    "parse_header",
+    "read_header",
+    "strip_prefix",
+]
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -75,6 +85,12 @@ def read_header(path: Path) -> Header:
                 return parse_header(size, _header_bytes(size, file))
         except OSError as error:
             raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+
+
+def data_start(file: BinaryIO) -> int:
+    """Where the tensors' bytes begin in a file whose header has been read without a fault."""
+    file.seek(0)
+    return 8 + int.from_bytes(file.read(8), "little")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Small seeded checkpoints and LoRAs in the layout of Stable Diffusion 1.x, at any width.
+"""Small seeded checkpoints and LoRAs in the layouts of the Stable Diffusion families, at any width.
 
 Names are laid out here from the description of the format, not by the code under test.
 """
@@ -32,7 +32,36 @@ class UNetSize:
     depth: int = 1
     linear: bool = False
     channels: int = 4
+    latent: int = 4
+    vector: int | None = None
 
+
+@dataclass(frozen=True)
+class TextSize:
+    """A text encoder of a checkpoint; `openclip` names and joins its weights as OpenCLIP does."""
+
+    prefix: str
+    width: int = 32
+    openclip: bool = False
+
+
+SIZES: Mapping[str, UNetSize] = {
+    "sd1": UNetSize(),
+    "sd2": UNetSize(context=64, linear=True),
+    "sdxl": UNetSize(context=96, linear=True, depth=2, vector=6 * 256 + 64),
+    "sdxl_refiner": UNetSize(context=64, linear=True, vector=5 * 256 + 64),
+}
+"""The smallest UNet of each family."""
+
+TEXTS: Mapping[str, tuple[TextSize, ...]] = {
+    "sd1": (TextSize(TEXT),),
+    "sd2": (TextSize("cond_stage_model.model.", 64, openclip=True),),
+    "sdxl": (
+        TextSize("conditioner.embedders.0.transformer.text_model."),
+        TextSize("conditioner.embedders.1.model.", 64, openclip=True),
+    ),
+    "sdxl_refiner": (TextSize("conditioner.embedders.0.model.", 64, openclip=True),),
+}
 
 SD15 = UNetSize(320, (1, 2, 4, 4), 2, (True, True, True, False), 768)
 
@@ -48,18 +77,21 @@ class Weight:
 
 
 def unet_weights(size: UNetSize) -> Iterator[Weight]:
-    """All weights of a UNet, norms without a diffusers name among them."""
+    """All weights of a UNet."""
     width, emb, deepest = size.width, size.width * 4, size.width * size.mult[-1]
     yield Weight("time_embed.0", "time_embedding.linear_1", (emb, width))
     yield Weight("time_embed.2", "time_embedding.linear_2", (emb, emb))
+    if size.vector is not None:
+        yield Weight("label_emb.0.0", "add_embedding.linear_1", (emb, size.vector))
+        yield Weight("label_emb.0.2", "add_embedding.linear_2", (emb, emb))
     skips: list[int] = []
     yield from _input_blocks(size, skips)
     yield from _res("middle_block.0", "mid_block.resnets.0", deepest, deepest, emb)
     yield from _attention("middle_block.1", "mid_block.attentions.0", deepest, size)
     yield from _res("middle_block.2", "mid_block.resnets.1", deepest, deepest, emb)
     yield from _output_blocks(size, skips)
-    yield Weight("out.0", "", (width * size.mult[0],))
-    yield Weight("out.2", "conv_out", (size.channels, width * size.mult[0], 3, 3))
+    yield Weight("out.0", "conv_norm_out", (width * size.mult[0],))
+    yield Weight("out.2", "conv_out", (size.latent, width * size.mult[0], 3, 3))
 
 
 def _input_blocks(size: UNetSize, skips: list[int]) -> Iterator[Weight]:
@@ -98,10 +130,10 @@ def _output_blocks(size: UNetSize, skips: list[int]) -> Iterator[Weight]:
 
 
 def _res(ldm: str, diffusers: str, in_: int, out: int, emb: int) -> Iterator[Weight]:
-    yield Weight(f"{ldm}.in_layers.0", "", (in_,))
+    yield Weight(f"{ldm}.in_layers.0", f"{diffusers}.norm1", (in_,))
     yield Weight(f"{ldm}.in_layers.2", f"{diffusers}.conv1", (out, in_, 3, 3))
     yield Weight(f"{ldm}.emb_layers.1", f"{diffusers}.time_emb_proj", (out, emb))
-    yield Weight(f"{ldm}.out_layers.0", "", (out,))
+    yield Weight(f"{ldm}.out_layers.0", f"{diffusers}.norm2", (out,))
     yield Weight(f"{ldm}.out_layers.3", f"{diffusers}.conv2", (out, out, 3, 3))
     if in_ != out:
         yield Weight(f"{ldm}.skip_connection", f"{diffusers}.conv_shortcut", (out, in_, 1, 1))
@@ -109,7 +141,7 @@ def _res(ldm: str, diffusers: str, in_: int, out: int, emb: int) -> Iterator[Wei
 
 def _attention(ldm: str, diffusers: str, width: int, size: UNetSize) -> Iterator[Weight]:
     proj = (width, width) if size.linear else (width, width, 1, 1)
-    yield Weight(f"{ldm}.norm", "", (width,))
+    yield Weight(f"{ldm}.norm", f"{diffusers}.norm", (width,))
     for name in ("proj_in", "proj_out"):
         yield Weight(f"{ldm}.{name}", f"{diffusers}.{name}", proj)
     for i in range(size.depth):
@@ -121,12 +153,18 @@ def _attention(ldm: str, diffusers: str, width: int, size: UNetSize) -> Iterator
         for part, shape in (("ff.net.0.proj", (8 * width, width)), ("ff.net.2", (width, 4 * width))):
             yield Weight(f"{ldm}.{inner}.{part}", f"{diffusers}.{inner}.{part}", shape)
         for norm in ("norm1", "norm2", "norm3"):
-            yield Weight(f"{ldm}.{inner}.{norm}", "", (width,))
+            yield Weight(f"{ldm}.{inner}.{norm}", f"{diffusers}.{inner}.{norm}", (width,))
 
 
 def unet_shapes(size: UNetSize) -> dict[str, Shape]:
     """Names without prefix."""
     return dict(_named(unet_weights(size)))
+
+
+def diffusers_unet(size: UNetSize) -> dict[str, str]:
+    """From the name of each weight in diffusers to its name in latent diffusion."""
+    pairs = [(w, leaf) for w in unet_weights(size) for leaf in ("weight", "bias") if leaf == "weight" or w.bias]
+    return {f"{weight.diffusers}.{leaf}": f"{weight.ldm}.{leaf}" for weight, leaf in pairs}
 
 
 def _named(weights: Iterator[Weight]) -> Iterator[tuple[str, Shape]]:
@@ -154,6 +192,19 @@ def text_shapes(width: int = 32, layers: int = 2) -> dict[str, Shape]:
     tables = {"token": (49408, width), "position": (77, width)}
     embeddings = {f"embeddings.{name}_embedding.weight": shape for name, shape in tables.items()}
     return embeddings | dict(_named(text_weights(width, layers)))
+
+
+def openclip_shapes(width: int = 64, layers: int = 2) -> dict[str, Shape]:
+    """Names without prefix."""
+    shapes: dict[str, Shape] = {"positional_embedding": (77, width), "token_embedding.weight": (49408, width)}
+    for i in range(layers):
+        at = f"transformer.resblocks.{i}"
+        shapes |= {f"{at}.attn.in_proj_weight": (3 * width, width), f"{at}.attn.in_proj_bias": (3 * width,)}
+        linears = {"attn.out_proj": (width, width), "mlp.c_fc": (4 * width, width), "mlp.c_proj": (width, 4 * width)}
+        shapes |= dict(_named(Weight(f"{at}.{name}", "", shape) for name, shape in linears.items()))
+        shapes |= dict(_named(Weight(f"{at}.{name}", "", (width,)) for name in ("ln_1", "ln_2")))
+    shapes |= dict(_named(iter([Weight("ln_final", "", (width,))])))
+    return shapes | {"text_projection": (width, width), "logit_scale": ()}
 
 
 def vae_shapes(width: int = 32, mult: tuple[int, ...] = (1, 1, 1, 2), blocks: int = 1) -> dict[str, Shape]:
@@ -209,7 +260,7 @@ def random_weights(shapes: Mapping[str, Shape], seed: int, dtype: torch.dtype = 
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, Tensor] = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) < 2:
             found[name] = torch.full(shape, 0.0 if name.endswith("bias") else 1.0, dtype=dtype)
         else:
             scale = 1.0 if "embedding" in name else math.prod(shape[1:]) ** -0.5
@@ -217,16 +268,26 @@ def random_weights(shapes: Mapping[str, Shape], seed: int, dtype: torch.dtype = 
     return found
 
 
-def checkpoint_weights(seed: int = 0, size: UNetSize | None = None, layers: int = 2) -> dict[str, Tensor]:
+def checkpoint_weights(
+    seed: int = 0, size: UNetSize | None = None, layers: int = 2, family: str = "sd1"
+) -> dict[str, Tensor]:
     """A whole checkpoint."""
-    size = size or UNetSize()
-    parts = ((UNET, unet_shapes(size)), (TEXT, text_shapes(size.context, layers)), (VAE, vae_shapes()))
+    size = size or SIZES[family]
+    parts = [(UNET, unet_shapes(size)), *_text_parts(family, size, layers), (VAE, vae_shapes())]
     return random_weights({prefix + name: shape for prefix, part in parts for name, shape in part.items()}, seed)
 
 
-def write_checkpoint(path: Path, seed: int = 0, size: UNetSize | None = None, layers: int = 2) -> Path:
+def _text_parts(family: str, size: UNetSize, layers: int) -> Iterator[tuple[str, dict[str, Shape]]]:
+    for text in TEXTS[family]:
+        width = size.context if family == "sd1" else text.width
+        yield text.prefix, (openclip_shapes if text.openclip else text_shapes)(width, layers)
+
+
+def write_checkpoint(
+    path: Path, seed: int = 0, size: UNetSize | None = None, layers: int = 2, family: str = "sd1"
+) -> Path:
     """Write a checkpoint of a few megabytes."""
-    save_file(checkpoint_weights(seed, size, layers), path)
+    save_file(checkpoint_weights(seed, size, layers, family), path)
     return path
 
 

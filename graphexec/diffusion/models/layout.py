@@ -94,10 +94,15 @@ class UNetLayout:
     output_blocks: tuple[tuple[Layer, ...], ...]
 
     @property
+    def attention_layers(self) -> list[AttentionLayer]:
+        """The stacks of transformer blocks, in the order in which they run."""
+        blocks = (*self.input_blocks, self.middle_block, *self.output_blocks)
+        return [layer for block in blocks for layer in block if isinstance(layer, AttentionLayer)]
+
+    @property
     def context_width(self) -> int | None:
         """Channels of the text embedding that the model attends to; None without attention."""
-        layers = [layer for block in (*self.input_blocks, self.middle_block) for layer in block]
-        return next((layer.context for layer in layers if isinstance(layer, AttentionLayer)), None)
+        return next((layer.context for layer in self.attention_layers), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +154,15 @@ class VaeLayout:
 
 def unet_layout(shapes: Shapes) -> UNetLayout:
     """The layout of the UNet with these weights; `ModelFileError` names a weight that is missing."""
-    first, last = _need(shapes, "input_blocks.0.0.weight"), _need(shapes, "out.2.weight")
+    first, last = _need(shapes, "input_blocks.0.0.weight", 4), _need(shapes, "out.2.weight", 4)
     time = _need(shapes, "time_embed.0.weight")
+    labelled = "label_emb.0.0.weight" in shapes
     return UNetLayout(
         in_channels=first[1],
         out_channels=last[0],
         width=time[1],
         time_width=time[0],
-        vector_width=label[1] if (label := shapes.get("label_emb.0.0.weight")) else None,
+        vector_width=_need(shapes, "label_emb.0.0.weight")[1] if labelled else None,
         input_blocks=_blocks(shapes, "input_blocks"),
         middle_block=_layers(shapes, "middle_block"),
         output_blocks=_blocks(shapes, "output_blocks"),
@@ -178,18 +184,21 @@ def clip_layout(shapes: Shapes) -> ClipLayout:
 
 def vae_layout(shapes: Shapes) -> VaeLayout:
     """The layout of the autoencoder with these weights; `ModelFileError` names a weight that is missing."""
-    moments = _need(shapes, "quant_conv.weight")
+    moments = _need(shapes, "quant_conv.weight", 4)
     return VaeLayout(
         encoder=_vae_side(shapes, "encoder", "down", "downsample"),
         decoder=_vae_side(shapes, "decoder", "up", "upsample"),
-        latent_channels=_need(shapes, "post_quant_conv.weight")[1],
+        latent_channels=_need(shapes, "post_quant_conv.weight", 4)[1],
         moments=moments[0],
     )
 
 
-def _need(shapes: Shapes, name: str) -> Shape:
+def _need(shapes: Shapes, name: str, dims: int = 2) -> Shape:
+    """The shape of a weight that has at least `dims` dimensions; `ModelFileError` otherwise."""
     if name not in shapes:
         raise ModelFileError(f"the weight {name!r} is missing")
+    if len(shapes[name]) < dims:
+        raise ModelFileError(f"the weight {name!r} has the shape {shapes[name]}, where {dims} dimensions are expected")
     return shapes[name]
 
 
@@ -209,33 +218,38 @@ def _layers(shapes: Shapes, at: str) -> tuple[Layer, ...]:
 
 def _layer(shapes: Shapes, at: str) -> Layer | None:
     """What sits at one place, told by the weights that are there."""
-    if (conv := shapes.get(f"{at}.in_layers.2.weight")) is not None:
+    if f"{at}.in_layers.2.weight" in shapes:
+        conv = _need(shapes, f"{at}.in_layers.2.weight", 4)
         return ResLayer(conv[1], conv[0], f"{at}.skip_connection.weight" in shapes)
-    if (proj := shapes.get(f"{at}.proj_in.weight")) is not None:
+    if f"{at}.proj_in.weight" in shapes:
+        proj = _need(shapes, f"{at}.proj_in.weight")
         context = _need(shapes, f"{at}.transformer_blocks.0.attn2.to_k.weight")[1]
         depth = _count(shapes, at + ".transformer_blocks.{}.attn2.to_k.weight")
         return AttentionLayer(proj[1], proj[0], context, depth, linear=len(proj) == 2)
-    if (conv := shapes.get(f"{at}.op.weight")) is not None:
-        return DownLayer(conv[0])
-    if (conv := shapes.get(f"{at}.conv.weight")) is not None:
-        return UpLayer(conv[0])
-    conv = shapes.get(f"{at}.weight")
-    return None if conv is None else ConvLayer(conv[1], conv[0])
+    if f"{at}.op.weight" in shapes:
+        return DownLayer(_need(shapes, f"{at}.op.weight", 4)[0])
+    if f"{at}.conv.weight" in shapes:
+        return UpLayer(_need(shapes, f"{at}.conv.weight", 4)[0])
+    if f"{at}.weight" not in shapes:
+        return None
+    conv = _need(shapes, f"{at}.weight", 4)
+    return ConvLayer(conv[1], conv[0])
 
 
 def _vae_side(shapes: Shapes, side: str, levels: str, resample: str) -> VaeSide:
-    first, last = _need(shapes, f"{side}.conv_in.weight"), _need(shapes, f"{side}.conv_out.weight")
+    first, last = _need(shapes, f"{side}.conv_in.weight", 4), _need(shapes, f"{side}.conv_out.weight", 4)
     found = _count(shapes, f"{side}.{levels}.{{}}.block.0.conv1.weight")
     return VaeSide(
         in_channels=first[1],
         out_channels=last[0],
         first=first[0],
         last=last[1],
-        mid=_need(shapes, f"{side}.mid.block_1.conv1.weight")[0],
+        mid=_need(shapes, f"{side}.mid.block_1.conv1.weight", 4)[0],
         levels=tuple(_vae_level(shapes, f"{side}.{levels}.{i}", resample) for i in range(found)),
     )
 
 
 def _vae_level(shapes: Shapes, at: str, resample: str) -> VaeLevel:
-    convs = [shapes[f"{at}.block.{j}.conv1.weight"] for j in range(_count(shapes, at + ".block.{}.conv1.weight"))]
+    found = _count(shapes, at + ".block.{}.conv1.weight")
+    convs = [_need(shapes, f"{at}.block.{j}.conv1.weight", 4) for j in range(found)]
     return VaeLevel(tuple((conv[1], conv[0]) for conv in convs), f"{at}.{resample}.conv.weight" in shapes)

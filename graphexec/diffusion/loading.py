@@ -1,0 +1,126 @@
+"""How a network comes from a file of weights: built without memory, given the file's tensors, under its own names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
+from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
+from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.stored import MappedFile
+from graphexec.diffusion.types import WeightsFile
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shapes, strip_prefix
+from graphexec.lora.keys import text_aliases, unet_aliases
+
+__all__ = ["TEXT", "UNET", "VAE", "Kind", "Source", "Weights", "load_network"]
+
+IGNORED = (
+    *("embeddings.position_ids", "logit_scale", "text_projection", "vision_model.", "visual_projection."),
+    *("loss.", "model_ema.", "v_pred", "ztsnr", "edm_vpred."),
+)
+"""Tensors beside a network's that are no part of it."""
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network's pristine weights are; the file is mapped, not read."""
+
+    file: WeightsFile
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[NetworkT]):
+    """A kind of network: what files call its weights, how it is built from their shapes, what LoRAs call them."""
+
+    parts: Callable[[Shapes], Parts]
+    build: Callable[[Shapes], NetworkT]
+    aliases: Callable[[Shapes], Mapping[str, str]]
+
+
+class Weights:
+    """The pristine weights of a network, by the network's names, in the dtype of their file."""
+
+    def __init__(self, source: Source, parts: Callable[[Shapes], Parts]) -> None:
+        self.source = source
+        self._file = MappedFile(source.file.path)
+        stored = strip_prefix(self._file.shapes, source.prefix)
+        self._parts = parts(stored)
+        self.shapes: Shapes = named_shapes(stored, self._parts)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are in all."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    def tensor(self, name: str) -> Tensor:
+        """A weight as the file has it, not to be changed; it may lie in the mapped file."""
+        part = self._parts[name]
+        whole = self._file.tensor(self.source.prefix + part.name)
+        if part.third is not None:
+            rows = len(whole) // 3
+            return whole[part.third * rows : (part.third + 1) * rows]
+        return whole.t() if part.transposed else whole
+
+    def loaded(self, name: str, like: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """A weight in the shape of `like`, on a device in a dtype; in the file's own memory where that will do."""
+        tensor = self.tensor(name)
+        loaded = tensor.to(device, dtype).contiguous().view(like.shape)
+        if loaded.data_ptr() != tensor.data_ptr():
+            self._file.forget(self.source.prefix + self._parts[name].name)
+        return loaded
+
+
+def load_network(kind: Kind[NetworkT], weights: Weights, device: torch.device, dtype: torch.dtype) -> NetworkT:
+    """Build a network without weights, then give it those of the file, in `dtype` on `device`."""
+    with torch.device("meta"):
+        network = kind.build(weights.shapes)
+    expected = network.state_dict()
+    _check_names(weights, expected)
+    state = {name: weights.loaded(name, empty, device, dtype) for name, empty in expected.items()}
+    network.load_state_dict(state, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _check_names(weights: Weights, expected: Mapping[str, Tensor]) -> None:
+    shapes = weights.shapes
+    missing = [name for name in expected if name not in shapes]
+    strange = [name for name in shapes if name not in expected and not name.startswith(IGNORED)]
+    unfit = [name for name, empty in expected.items() if name in shapes and math.prod(shapes[name]) != empty.numel()]
+    for names, fault in ((missing, "lacks"), (strange, "has unexpected"), (unfit, "has the wrong shape of")):
+        if names:
+            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            path = weights.source.file.path
+            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {listed}")
+
+
+def _build_unet(shapes: Shapes) -> UNet:
+    return UNet(unet_layout(shapes))
+
+
+def _build_clip(shapes: Shapes) -> ClipText:
+    return ClipText(clip_layout(shapes))
+
+
+def _build_vae(shapes: Shapes) -> Autoencoder:
+    return Autoencoder(vae_layout(shapes))
+
+
+def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
+    return {}
+
+
+UNET = Kind(unet_parts, _build_unet, unet_aliases)
+TEXT = Kind(text_parts, _build_clip, text_aliases)
+VAE = Kind(vae_parts, _build_vae, _no_aliases)

@@ -1,0 +1,74 @@
+"""Files of weights opened for reading: their tensors by name, mapped rather than read."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shapes, TensorInfo, data_start, read_header
+
+__all__ = ["DTYPES", "MappedFile"]
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""What safetensors calls torch's dtypes."""
+
+
+class MappedFile:
+    """The tensors of a safetensors file, mapped: the system reads a page of it when that is first looked at."""
+
+    def __init__(self, path: Path) -> None:
+        header = read_header(path)
+        self.path = path
+        self.shapes: Shapes = header.shapes
+        self._infos = header.tensors
+        try:
+            with path.open("rb") as file:
+                self._start = data_start(file)
+                # A private mapping: torch wants memory that it could write to, and the file stays as it is.
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, ValueError) as error:
+            raise ModelFileError(f"{path}: the file cannot be mapped ({error})") from error
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor that lies in the file itself, not to be changed."""
+        info = self._infos[name]
+        if info.dtype not in DTYPES:
+            raise ModelFileError(f"{self.path}: {name!r} is stored as {info.dtype}, which cannot be read")
+        dtype = DTYPES[info.dtype]
+        if info.start == info.end:
+            return torch.empty(info.shape, dtype=dtype)
+        flat = torch.frombuffer(
+            self._map, dtype=dtype, offset=self._start + info.start, count=(info.end - info.start) // dtype.itemsize
+        )
+        return flat.view(info.shape)
+
+    def forget(self, name: str) -> None:
+        """Give back the memory of a tensor's pages, which are read again if it is needed again."""
+        info = self._infos[name]
+        if hasattr(mmap, "MADV_DONTNEED") and info.end > info.start:
+            start, length = _pages(self._start, info)
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
+
+
+def _pages(data: int, info: TensorInfo) -> tuple[int, int]:
+    """The pages that a tensor lies on, as start and length in bytes."""
+    start = (data + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
+    return start, data + info.end - start
