@@ -2,36 +2,175 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.embeddings import find_word, read_embedding
+from graphexec.diffusion.models.clip import ClipText, Encoded
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.text import CHUNK, Token, tokenize_prompt
-from graphexec.diffusion.tokenizer import END, START
-from graphexec.diffusion.types import Clip, Cond, Conditioning
+from graphexec.diffusion.text import CHUNK, PADDING, Token, chunk_tokens, tokenize_prompt
+from graphexec.diffusion.tokenizer import END, ClipTokenizer
+from graphexec.diffusion.types import Clip, Cond, Conditioning, EncoderKind, Family, SizeHint, TextEncoder
+from graphexec.diffusion.weighting import Chunks, weigh
+from graphexec.errors import ModelFileError
 
-__all__ = ["encode_prompt"]
+__all__ = ["Prompt", "Tokenized", "encode_prompt", "read_prompt"]
 
-EMPTY = [START, *[END] * (CHUNK - 1)]
+Prompt = str | Mapping[EncoderKind, str]
+"""A text for all encoders, or one for each."""
+
+Warn = Callable[[str], object]
+"""Told of what does not stop the work."""
 
 
-def encode_prompt(runtime: Runtime, clip: Clip, text: str) -> Conditioning:
-    """Encode a prompt: one cond [1, 77 * chunks, C], its pooled output that of the first chunk.
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Which layer's output a family's UNet attends to, counted from the end, and whether it is normed."""
 
-    A weight w moves a token's embedding z to `(z - z_empty) * w + z_empty`, where `z_empty` is that of no text.
+    default: int
+    normed: bool
+
+
+LAYERS: Mapping[Family, Layer] = {
+    "sd1": Layer(-1, normed=True),
+    "sd2": Layer(-2, normed=True),
+    "sdxl": Layer(-2, normed=False),
+    "sdxl_refiner": Layer(-2, normed=False),
+}
+
+
+def encode_prompt(
+    runtime: Runtime,
+    clip: Clip,
+    prompt: Prompt,
+    *,
+    embeddings: Mapping[str, Path] | None = None,
+    size: SizeHint | None = None,
+    warn: Warn = lambda message: None,
+) -> Conditioning:
+    """Encode a prompt: one cond [1, 77 * chunks, C], its pooled output that of the last encoder's first chunk.
+
+    Args:
+        runtime: holds the networks.
+        clip: the encoders; their embeddings are joined along the channels, the shorter one filled up with no text.
+        prompt: one text, or one for each kind of encoder.
+        embeddings: what files of embeddings there are, by the names that prompts know them by.
+        size: what SDXL is told of the picture's size.
+        warn: told of embeddings that are missing or do not fit.
+
+    Raises `ModelFileError` if an encoder has no text or an embedding cannot be read.
     """
-    chunks = tokenize_prompt(text, runtime.tokenizer)
-    with runtime.text_encoder(clip.encoders[0], clip.patches) as encoder, torch.no_grad():
-        device = encoder.final_layer_norm.weight.device
-        ids = torch.tensor([[token.id for token in chunk] for chunk in chunks] + [EMPTY], device=device)
-        encoded = encoder(ids, END, -1 if clip.last_layer is None else clip.last_layer)
-        embedding = _weighted(encoded.hidden[:-1], encoded.hidden[-1:], _weights(chunks).to(device))
-        return Conditioning((Cond(embedding.flatten(0, 1)[None].cpu(), encoded.pooled[:1].cpu()),))
+    sides = [
+        read_prompt(_text_for(encoder, prompt), encoder.kind, runtime.tokenizer, embeddings or {}, warn)
+        for encoder in clip.encoders
+    ]
+    length = max(len(side.chunks) for side in sides)
+    encoded = [
+        _encode(runtime, clip, encoder, side.filled(length), warn)
+        for encoder, side in zip(clip.encoders, sides, strict=True)
+    ]
+    embedding = torch.cat([one.hidden for one in encoded], dim=-1)
+    return Conditioning((Cond(embedding.flatten(0, 1)[None].cpu(), encoded[-1].pooled.cpu(), size=size),))
 
 
-def _weights(chunks: list[list[Token]]) -> Tensor:
-    return torch.tensor([[token.weight for token in chunk] for chunk in chunks], dtype=torch.float32)[..., None]
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """A prompt as an encoder of a kind takes it, and how wide the vectors of its embeddings are, by their names."""
+
+    kind: EncoderKind
+    chunks: list[list[Token]]
+    widths: Mapping[str, int]
+
+    def filled(self, length: int) -> Tokenized:
+        """The same with chunks of no text, so that there are `length`."""
+        missing = length - len(self.chunks)
+        return replace(self, chunks=[*self.chunks, *chunk_tokens((), PADDING[self.kind]) * missing])
+
+    def fitting(self, width: int, warn: Warn) -> list[list[Token]]:
+        """The chunks without vectors that are not `width` wide; what follows them moves up, with its weight.
+
+        ComfyUI moves the tokens up and leaves the weights where they were.
+        """
+        for name, own in self.widths.items():
+            if own != width:
+                warn(f"embedding {name!r} is {own} wide, but {self.kind} takes {width}; it is left out there")
+        pad = Token(PADDING[self.kind], 1.0)
+        kept = [[token for token in chunk if _width(token) in (None, width)] for chunk in self.chunks]
+        return [[*chunk, *[pad] * (CHUNK - len(chunk))] for chunk in kept]
 
 
-def _weighted(z: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
-    return torch.where(weights == 1.0, z, (z - empty) * weights + empty)
+def read_prompt(
+    prompt: str, kind: EncoderKind, tokenizer: ClipTokenizer, embeddings: Mapping[str, Path], warn: Warn
+) -> Tokenized:
+    """A prompt as tokens, with the vectors of the embeddings that it names; `warn` is told of missing ones."""
+    widths: dict[str, int] = {}
+
+    def embed(word: str) -> tuple[Sequence[Tensor], str]:
+        name, behind = find_word(word, embeddings)
+        if name is None:
+            warn(f"there is no file {word!r} in embeddings; the text goes without it")
+            return (), behind
+        vectors = read_embedding(embeddings[name], kind)
+        widths[name] = vectors.shape[-1]
+        return vectors.unbind(), behind
+
+    return Tokenized(kind, tokenize_prompt(prompt, tokenizer, embed, PADDING[kind]), widths)
+
+
+def _encode(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Tokenized, warn: Warn) -> Encoded:
+    """The weighted embedding [B, T, C] of all chunks, and the pooled output [1, C] of the first."""
+    output = LAYERS[clip.family]
+    layer = output.default if clip.last_layer is None else clip.last_layer
+    with runtime.text_encoder(encoder, clip.patches) as network, torch.no_grad():
+        if -layer > network.layout.layers:
+            warn(f"{encoder.kind} has {network.layout.layers} layers; its last one is taken, not number {layer}")
+
+        def encode(chunks: Chunks, keep: Tensor | None = None) -> Encoded:
+            return network(_vectors(network, chunks), _ends(network, chunks), layer, normed=output.normed, keep=keep)
+
+        chunks = side.fitting(network.layout.width, warn)
+        plain = encode(chunks)
+        empty = chunk_tokens((), PADDING[encoder.kind])
+        hidden = weigh(clip.weighting, chunks, plain.hidden, empty, lambda some, keep: encode(some, keep).hidden)
+        return Encoded(hidden, plain.pooled[:1])
+
+
+def _text_for(encoder: TextEncoder, prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    if encoder.kind not in prompt:
+        raise ModelFileError(
+            f"{encoder.file.path}: this is the text encoder {encoder.kind}, for which there is no text, only for"
+            f" {' and '.join(prompt)}; use CLIPTextEncode"
+        )
+    return prompt[encoder.kind]
+
+
+def _width(token: Token) -> int | None:
+    """How wide the vector is that a token brings along."""
+    return None if isinstance(token.value, int) else token.value.shape[-1]
+
+
+def _vectors(network: ClipText, chunks: Chunks) -> Tensor:
+    """The tokens' vectors [B, T, C]."""
+    table = network.embeddings.token_embedding
+    ids = [[token.value if isinstance(token.value, int) else 0 for token in chunk] for chunk in chunks]
+    vectors = table(torch.tensor(ids, device=table.weight.device))
+    for row, chunk in zip(vectors, chunks, strict=True):
+        for i, token in enumerate(chunk):
+            if not isinstance(token.value, int):
+                row[i] = token.value
+    return vectors
+
+
+def _ends(network: ClipText, chunks: Chunks) -> Tensor:
+    """Where each chunk's first end token is, [B]."""
+    places = [
+        next(i for i, token in enumerate(chunk) if isinstance(token.value, int) and token.value == END)
+        for chunk in chunks
+    ]
+    return torch.tensor(places, device=network.final_layer_norm.weight.device)

@@ -41,6 +41,7 @@ __all__ = [
     "Control",
     "ControlNet",
     "DualCfgGuider",
+    "EncoderKind",
     "Family",
     "Guider",
     "Image",
@@ -60,6 +61,7 @@ __all__ = [
     "SizeHint",
     "TextEncoder",
     "Vae",
+    "Weighting",
     "WeightsFile",
 ]
 
@@ -72,6 +74,9 @@ Prediction = Literal["eps", "v", "x0", "lcm", "edm", "img_to_img"]
 """
 
 EncoderKind = Literal["clip_l", "clip_h", "clip_g"]
+
+Weighting = Literal["comfy", "a1111", "compel"]
+"""How the weights of a prompt's pieces change its embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,7 @@ class Clip:
     family: Family
     patches: tuple[LoraPatch, ...] = ()
     last_layer: int | None = None
+    weighting: Weighting = "comfy"
 
     def patched(self, path: Path, strength: float) -> Clip:
         """These encoders with one more LoRA, whose file is not read yet; strength 0 gives the encoders themselves."""

@@ -74,37 +74,6 @@ def test_the_timestep_embedding() -> None:
     assert timestep_embedding(torch.tensor([3]), 5).shape == (1, 5)
 
 
-def test_text_attends_to_what_came_before_only() -> None:
-    encoder = ClipText(clip_layout(text_shapes()))
-    encoder.load_state_dict(random_weights(text_shapes(), 0, torch.float32))
-    tokens = torch.arange(77)[None]
-    with torch.no_grad():
-        one, other = encoder(tokens, 76), encoder(torch.cat([tokens[:, :40], tokens[:, 40:] + 100], 1), 176)
-    assert torch.equal(one.hidden[:, :40], other.hidden[:, :40])
-    assert not torch.equal(one.hidden[:, 40:], other.hidden[:, 40:])
-
-
-def test_layers_count_from_the_end_and_beyond_the_first_means_the_last() -> None:
-    encoder = ClipText(clip_layout(text_shapes()))
-    encoder.load_state_dict(random_weights(text_shapes(), 0, torch.float32))
-    tokens = torch.arange(77)[None]
-    with torch.no_grad():
-        last, before, first, beyond = (encoder(tokens, 76, layer) for layer in (-1, -2, -2, -9))
-        hidden = encoder.encoder.layers[0](encoder.embeddings(tokens))
-        assert torch.equal(before.hidden, encoder.final_layer_norm(hidden))
-    assert torch.equal(first.hidden, before.hidden)
-    assert torch.equal(beyond.hidden, last.hidden)
-    assert torch.equal(before.pooled, last.pooled)
-
-
-def test_pooled_is_the_first_end_token() -> None:
-    encoder = ClipText(clip_layout(text_shapes()))
-    encoder.load_state_dict(random_weights(text_shapes(), 0, torch.float32))
-    with torch.no_grad():
-        encoded = encoder(torch.tensor([[1, 2, 9, 3, 9]]), 9)
-    torch.testing.assert_close(encoded.pooled, encoded.hidden[:, 2])
-
-
 def test_the_autoencoder_keeps_its_scale() -> None:
     vae = Autoencoder(vae_layout(vae_shapes()))
     vae.load_state_dict(random_weights(vae_shapes(), 0, torch.float32))

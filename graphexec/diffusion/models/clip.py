@@ -15,7 +15,7 @@ __all__ = ["ClipText", "Encoded"]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """`hidden` [B, T, C] of the layer asked for, normed; `pooled` [B, C] of the last layer at the first end token."""
+    """`hidden` [B, T, C] of the layer asked for; `pooled` [B, P] of the last layer at the end token, projected."""
 
     hidden: Tensor
     pooled: Tensor
@@ -30,22 +30,24 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, layout: ClipLayout) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.quick = layout.quick_gelu
+        self.fc1 = nn.Linear(layout.width, layout.hidden)
+        self.fc2 = nn.Linear(layout.hidden, layout.width)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.fc1(x)
-        return self.fc2(h * torch.sigmoid(1.702 * h))
+        return self.fc2(h * torch.sigmoid(1.702 * h) if self.quick else F.gelu(h))
 
 
 class EncoderLayer(nn.Module):
@@ -53,11 +55,11 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = SelfAttention(layout.width, layout.heads)
         self.layer_norm1 = nn.LayerNorm(layout.width)
-        self.mlp = Mlp(layout.width, layout.hidden)
+        self.mlp = Mlp(layout)
         self.layer_norm2 = nn.LayerNorm(layout.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x), mask)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -68,8 +70,8 @@ class Embeddings(nn.Module):
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(layout.vocabulary, layout.width))
         self.position_embedding = nn.Embedding.from_pretrained(torch.empty(layout.positions, layout.width))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors + self.position_embedding.weight[: vectors.shape[1]]
 
 
 class Encoder(nn.Module):
@@ -79,7 +81,7 @@ class Encoder(nn.Module):
 
 
 class ClipText(nn.Module):
-    """Encodes tokens [B, T]; `last_layer` counts from the end, and one beyond the first layer means the last."""
+    """Encodes the vectors of tokens [B, T, C], which `embeddings.token_embedding` gives."""
 
     def __init__(self, layout: ClipLayout) -> None:
         super().__init__()
@@ -87,13 +89,36 @@ class ClipText(nn.Module):
         self.embeddings = Embeddings(layout)
         self.encoder = Encoder(layout)
         self.final_layer_norm = nn.LayerNorm(layout.width)
+        if layout.projection is not None:
+            self.text_projection = nn.Linear(layout.width, layout.projection, bias=False)
 
-    def forward(self, tokens: Tensor, end: int, last_layer: int = -1) -> Encoded:
-        wanted = len(self.encoder.layers) + last_layer if -len(self.encoder.layers) <= last_layer else -1
-        x = hidden = self.embeddings(tokens)
-        for i, layer in enumerate(self.encoder.layers):
-            x = layer(x)
-            hidden = x if wanted in (i, -1) else hidden
-        at = (tokens == end).int().argmax(dim=-1)
-        pooled = self.final_layer_norm(x[torch.arange(len(x), device=x.device), at])
-        return Encoded(self.final_layer_norm(hidden), pooled)
+    def forward(
+        self, vectors: Tensor, ends: Tensor, layer: int = -1, *, normed: bool = True, keep: Tensor | None = None
+    ) -> Encoded:
+        """Encode.
+
+        Args:
+            vectors: float32 [B, T, C].
+            ends: the place of each row's end token, where the pooled output is taken; int64 [B].
+            layer: whose output is wanted, from the end; one before the first means the last, which is always normed.
+            normed: whether that output goes through the final norm.
+            keep: tokens that the others may attend to, bool [B, T]; all if not given.
+        """
+        count = len(self.encoder.layers)
+        wanted = count + layer + self.layout.left_off
+        known = 0 <= wanted < count
+        mask = None if keep is None else _causal(keep)
+        x = hidden = self.embeddings(vectors)
+        for i, block in enumerate(self.encoder.layers):
+            x = block(x, mask)
+            hidden = x if i == wanted or not known else hidden
+        pooled = self.final_layer_norm(x[torch.arange(len(x), device=x.device), ends])
+        if self.layout.projection is not None:
+            pooled = self.text_projection(pooled)
+        return Encoded(self.final_layer_norm(hidden) if normed or not known else hidden, pooled)
+
+
+def _causal(keep: Tensor) -> Tensor:
+    """What each token may attend to: kept ones up to itself; bool [B, 1, T, T]."""
+    length = keep.shape[1]
+    return keep[:, None, None, :] & torch.ones(length, length, dtype=torch.bool, device=keep.device).tril()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count, takewhile
 
+from graphexec.diffusion.types import EncoderKind
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shape, Shapes
 
@@ -27,6 +28,8 @@ __all__ = [
     "unet_layout",
     "vae_layout",
 ]
+
+H_LAYERS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class UNetLayout:
 
 @dataclass(frozen=True, slots=True)
 class ClipLayout:
-    """CLIP's text encoder (Radford et al. 2021); heads are 64 wide."""
+    """A text encoder of CLIP (Radford et al. 2021) or OpenCLIP; heads are 64 wide."""
 
     vocabulary: int
     positions: int
@@ -115,6 +118,12 @@ class ClipLayout:
     hidden: int
     layers: int
     heads: int
+    quick_gelu: bool = True
+    """Whether GELU is approximated by x * sigmoid(1.702 x), as OpenAI's CLIP does and OpenCLIP does not."""
+    projection: int | None = None
+    """Channels that the pooled output is projected to; None where the file has no projection."""
+    left_off: int = 0
+    """How many of the last layers the file does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +178,22 @@ def unet_layout(shapes: Shapes) -> UNetLayout:
     )
 
 
-def clip_layout(shapes: Shapes) -> ClipLayout:
+def clip_layout(shapes: Shapes, kind: EncoderKind = "clip_l") -> ClipLayout:
     """The layout of the text encoder with these weights; `ModelFileError` names a weight that is missing."""
     vocabulary, width = _need(shapes, "embeddings.token_embedding.weight")
+    layers = _count(shapes, "encoder.layers.{}.mlp.fc1.weight")
+    projection = shapes.get("text_projection.weight")
     return ClipLayout(
         vocabulary=vocabulary,
         positions=_need(shapes, "embeddings.position_embedding.weight")[0],
         width=width,
         hidden=_need(shapes, "encoder.layers.0.mlp.fc1.weight")[0],
-        layers=_count(shapes, "encoder.layers.{}.mlp.fc1.weight"),
+        layers=layers,
         heads=max(1, width // 64),
+        quick_gelu=kind == "clip_l",
+        projection=None if projection is None else projection[0],
+        # SD 2.x uses the last but one of 24 layers, and its diffusers files leave the last one off.
+        left_off=1 if kind == "clip_h" and layers == H_LAYERS - 1 else 0,
     )
 
 
