@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -14,13 +14,15 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from graphexec.diffusion.controlfiles import read_control
+from graphexec.diffusion.controlload import Steering, load_control
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, Weights, load_network
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
 from graphexec.diffusion.tokenizer import ClipTokenizer
-from graphexec.diffusion.types import LoraPatch, Model, TextEncoder, Vae, WeightsFile
+from graphexec.diffusion.types import ControlNet, LoraPatch, Model, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 
 __all__ = ["Runtime", "network_bytes"]
@@ -56,6 +58,13 @@ class Resident(Generic[NetworkT]):
             self.applied.pop(name, None)
 
 
+@dataclass
+class Held:
+    """A network on the device that is not switched from one recipe to the next."""
+
+    network: Steering
+
+
 class Runtime:
     """Networks on one device, made from recipes. Safe to share between threads: one at a time uses a network.
 
@@ -67,7 +76,7 @@ class Runtime:
         self.device = torch.device(_pick(device))
         self.budget = _memory(self.device) if budget is None else budget
         self._lock = threading.RLock()
-        self._resident: dict[tuple[Kind[Any], Source], Resident[Any]] = {}
+        self._resident: dict[Hashable, Resident[Any] | Held] = {}
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
@@ -101,6 +110,15 @@ class Runtime:
         with self._lock:
             yield self._load(VAE, Source(vae.file, vae.prefix), torch.float32).network
 
+    @contextmanager
+    def controlnet(self, net: ControlNet, model: Model) -> Generator[Steering]:
+        """The network of a recipe, for the length of the block, to steer `model`.
+
+        A difference without a base of its own is added to the weights of `model`, whose UNet this may switch.
+        """
+        with self._lock:
+            yield self._load_control(net, net.base or model).network
+
     def clear(self) -> None:
         """Drop every network."""
         with self._lock:
@@ -110,10 +128,22 @@ class Runtime:
         """Bytes of the weights held now."""
         return sum(network_bytes(resident.network) for resident in self._resident.values())
 
+    def _load_control(self, net: ControlNet, base: Model) -> Held:
+        _check_current(net.file)
+        file = read_control(net.file)
+        key = (net.file, (base.file, base.prefix, base.patches) if file.needs_base else None)
+        held = self._resident.pop(key, None)
+        if not isinstance(held, Held):
+            self._make_room(self.unet_dtype.itemsize * file.parameters)
+            with self.unet(base) if file.needs_base else nullcontext() as unet:
+                held = Held(load_control(net.file, unet, self.device, self.unet_dtype))
+        self._resident[key] = held
+        return held
+
     def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype) -> Resident[NetworkT]:
         _check_current(source.file)
         resident = self._resident.pop((kind, source), None)
-        if resident is None:
+        if not isinstance(resident, Resident):
             weights = Weights(source, kind.parts)
             self._make_room(dtype.itemsize * weights.parameters)
             network = load_network(kind, weights, self.device, dtype)

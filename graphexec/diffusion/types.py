@@ -239,9 +239,9 @@ class ControlNet:
     base: Model | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Control:
-    """A ControlNet in use: `hint` is pictures [B, H, W, C] in 0..1, of any size.
+    """A ControlNet in use: `hint` is pictures [B, H, W, C] in 0..1, of any size. It equals itself alone.
 
     It steers at `strength` between the fractions `start` and `end` of the sampling range. `vae` encodes the hint where
     the network wants latents. `mask` [B, H, W]: what an inpainting ControlNet is shown besides the hint.

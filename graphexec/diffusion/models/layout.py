@@ -5,7 +5,7 @@ Nothing here is assumed of a particular model: every level, block and projection
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
 from graphexec.diffusion.types import EncoderKind
@@ -25,6 +25,7 @@ __all__ = [
     "VaeLevel",
     "VaeSide",
     "clip_layout",
+    "encoder_layout",
     "unet_layout",
     "vae_layout",
 ]
@@ -163,18 +164,23 @@ class VaeLayout:
 
 def unet_layout(shapes: Shapes) -> UNetLayout:
     """The layout of the UNet with these weights; `ModelFileError` names a weight that is missing."""
-    first, last = _need(shapes, "input_blocks.0.0.weight", 4), _need(shapes, "out.2.weight", 4)
-    time = _need(shapes, "time_embed.0.weight")
+    last = _need(shapes, "out.2.weight", 4)
+    return replace(encoder_layout(shapes), out_channels=last[0], output_blocks=_blocks(shapes, "output_blocks"))
+
+
+def encoder_layout(shapes: Shapes) -> UNetLayout:
+    """The layout of a UNet down to its middle, as ControlNets copy it: no output blocks, 0 channels out."""
+    first, time = _need(shapes, "input_blocks.0.0.weight", 4), _need(shapes, "time_embed.0.weight")
     labelled = "label_emb.0.0.weight" in shapes
     return UNetLayout(
         in_channels=first[1],
-        out_channels=last[0],
+        out_channels=0,
         width=time[1],
         time_width=time[0],
         vector_width=_need(shapes, "label_emb.0.0.weight")[1] if labelled else None,
         input_blocks=_blocks(shapes, "input_blocks"),
         middle_block=_layers(shapes, "middle_block"),
-        output_blocks=_blocks(shapes, "output_blocks"),
+        output_blocks=(),
     )
 
 

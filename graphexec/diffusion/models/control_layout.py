@@ -1,0 +1,112 @@
+"""The shapes of networks that steer a UNet, read from the names and shapes of their weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count, takewhile
+
+from graphexec.diffusion.models.layout import UNetLayout, encoder_layout
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shape, Shapes
+
+__all__ = ["AdapterLayout", "ControlNetLayout", "UnionLayout", "adapter_layout", "controlnet_layout"]
+
+DOWNSCALE = 8
+XL_DOWNSCALE = 16
+LEVELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UnionLayout:
+    """What tells a union ControlNet (xinsir's ControlNet++) which of its `types` of control a picture is."""
+
+    types: int
+    width: int
+    layers: int
+    embedding: int
+    """Channels of the sinusoidal embedding of each type's flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNetLayout:
+    """A copy of a UNet's encoder; convolutions, as (in, out) channels, that bring a picture to the latents' size."""
+
+    encoder: UNetLayout
+    hint: tuple[tuple[int, int], ...]
+    outputs: tuple[int, ...]
+    """Channels of what goes to each skip connection."""
+    middle: int
+    union: UnionLayout | None
+
+    @property
+    def hint_channels(self) -> int:
+        """Channels of the picture."""
+        return self.hint[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterLayout:
+    """A T2I-Adapter: its weights' shapes by module; `xl` those for SDXL, which start at a 16th of the picture's size.
+
+    Each level is `per_level` residual blocks, or, in the light form, one extractor of residual blocks between two
+    1x1 convolutions.
+    """
+
+    shapes: Shapes
+    channels: int
+    xl: bool
+    light: bool
+    per_level: int
+
+    @property
+    def downscale(self) -> int:
+        """Pixels a side that its first layer takes together."""
+        return XL_DOWNSCALE if self.xl else DOWNSCALE
+
+
+def controlnet_layout(shapes: Shapes, encoder: UNetLayout | None = None) -> ControlNetLayout:
+    """The layout of a ControlNet; `encoder` is that of the UNet it copies where the file does not hold it whole.
+
+    Raises `ModelFileError` naming a weight that is missing.
+    """
+    return ControlNetLayout(
+        encoder=encoder or encoder_layout(shapes),
+        hint=tuple((conv[1], conv[0]) for conv in _numbered(shapes, "input_hint_block.{}.weight", step=2)),
+        outputs=tuple(conv[0] for conv in _numbered(shapes, "zero_convs.{}.0.weight")),
+        middle=_need(shapes, "middle_block_out.0.weight")[0],
+        union=_union(shapes) if "task_embedding" in shapes else None,
+    )
+
+
+def adapter_layout(shapes: Shapes) -> AdapterLayout:
+    """The layout of a T2I-Adapter; `ModelFileError` names a weight that is missing."""
+    light = "body.0.out_conv.weight" in shapes
+    first = _need(shapes, "body.0.in_conv.weight" if light else "conv_in.weight")[1]
+    # One or three channels, 8 or 16 pixels a side taken together: all four numbers differ.
+    xl = not light and first in (XL_DOWNSCALE**2, 3 * XL_DOWNSCALE**2)
+    blocks = len(_numbered(shapes, "body.{}.out_conv.weight" if light else "body.{}.block1.weight"))
+    downscale = XL_DOWNSCALE if xl else DOWNSCALE
+    return AdapterLayout(shapes, first // downscale**2, xl, light, blocks // LEVELS)
+
+
+def _union(shapes: Shapes) -> UnionLayout:
+    types, width = shapes["task_embedding"]
+    return UnionLayout(
+        types=types,
+        width=width,
+        layers=len(_numbered(shapes, "transformer_layes.{}.attn.in_proj_weight")),
+        embedding=_need(shapes, "control_add_embedding.linear_1.weight")[1] // types,
+    )
+
+
+def _numbered(shapes: Shapes, pattern: str, step: int = 1) -> tuple[Shape, ...]:
+    """The shapes of the weights called `pattern` with 0, step, 2 step …; there is at least one."""
+    names = takewhile(lambda name: name in shapes, (pattern.format(i) for i in count(0, step)))
+    found = tuple(shapes[name] for name in names)
+    return found or (_need(shapes, pattern.format(0)),)
+
+
+def _need(shapes: Shapes, name: str) -> Shape:
+    if name not in shapes:
+        raise ModelFileError(f"the weight {name!r} is missing")
+    return shapes[name]
