@@ -9,10 +9,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graphexec.diffusion.controlload import Steering
 from graphexec.diffusion.faults import LatentError
+from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.models.adapter import Adapter
 from graphexec.diffusion.models.controlnet import ControlNetwork
 from graphexec.diffusion.models.taps import Residuals
@@ -20,7 +20,7 @@ from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import Control, Model
 from graphexec.errors import ModelFileError
 
-__all__ = ["ControlRunner", "Levels", "fit_hint"]
+__all__ = ["ControlRunner", "Levels"]
 
 PIXELS = 8
 """Pixels a side of one latent cell."""
@@ -33,7 +33,7 @@ class Levels(Protocol):
     """The noise levels of a model."""
 
     def percent_to_sigma(self, percent: float, /) -> float:
-        """The level at a fraction of the sampling range."""
+        """The level at a fraction of the sampling range: 0 lies above all levels, 1 is none."""
         ...
 
     def scale_input(self, x: Tensor, sigma: float, /) -> Tensor:
@@ -106,8 +106,7 @@ class ControlRunner:
         return total
 
     def _active(self, control: Control, sigma: float) -> bool:
-        highest = self.levels.percent_to_sigma(control.start) if control.start > 0 else math.inf
-        lowest = self.levels.percent_to_sigma(control.end) if control.end < 1 else 0.0
+        highest, lowest = self.levels.percent_to_sigma(control.start), self.levels.percent_to_sigma(control.end)
         return control.strength != 0 and lowest <= sigma <= highest
 
     def _residuals(self, control: Control, shown: Shown) -> Residuals:
@@ -122,15 +121,6 @@ class ControlRunner:
                     self._embedded[key] = _embedded(network, control, shown)
                 found = _steered(network, self._embedded[key], control, shown, self.levels)
             return _mapped(found, lambda maps: maps * control.strength)
-
-
-def fit_hint(pictures: Tensor, height: int, width: int) -> Tensor:
-    """Pictures [B, C, H, W] at another size: the middle of them in the wanted ratio, by the nearest pixel."""
-    rows, columns = pictures.shape[-2:]
-    left = round((columns - rows * width / height) / 2) if columns * height > rows * width else 0
-    top = round((rows - columns * height / width) / 2) if columns * height < rows * width else 0
-    middle = pictures[..., top : rows - top, left : columns - left]
-    return F.interpolate(middle, size=(height, width), mode="nearest-exact")
 
 
 def _adapted(network: Adapter, control: Control, model: Model, shown: Shown) -> Residuals:
@@ -156,7 +146,9 @@ def _embedded(network: ControlNetwork, control: Control, shown: Shown) -> Tensor
 def _hint(network: Steering, channels: int, control: Control, batch: int, size: tuple[int, int]) -> Tensor:
     """The pictures of a batch, at a size, in the network's channels: alpha is dropped, grey is a mean."""
     like = next(network.parameters())
-    pictures = fit_hint(control.hint[:batch].movedim(-1, 1).to(like.device, torch.float32), *size)
+    height, width = size
+    pictures = control.hint[:batch].movedim(-1, 1).to(like.device, torch.float32)
+    pictures = upscale(pictures, width, height, "nearest-exact", "center")
     if channels == 1:
         pictures = pictures.mean(1, keepdim=True)
     if pictures.shape[1] < channels:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.layout import UNetLayout
+from graphexec.diffusion.models.names import unet_parts
 from graphexec.diffusion.types import ControlNet, Model, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, in_file, read_header
@@ -88,6 +89,8 @@ def read_control(file: WeightsFile) -> ControlFile:
         if "lora_controlnet" in stored:
             del stored["lora_controlnet"]
             return _file("control_lora", prefix, stored, shapes)
+        if "controlnet_cond_embedding.conv_in.weight" in stored:
+            return _file("controlnet", prefix, dict(_diffusers_names(shapes)), shapes)
         if "zero_convs.0.0.weight" in stored:
             difference = "difference" in shapes
             stored.pop("difference", None)
@@ -130,6 +133,24 @@ def _check_layout(file: ControlFile) -> None:
 
 ANY_ENCODER = UNetLayout(0, 0, 0, 0, None, (), (), ())
 """A control-LoRA's encoder is that of the UNet it will steer."""
+
+_HINT = re.compile(r"controlnet_cond_embedding\.(?:(conv_in)|blocks\.(\d+)|(conv_out))\.(weight|bias)")
+_OUTPUT = re.compile(r"controlnet_(?:down_blocks\.(\d+)|(mid_block))\.(weight|bias)")
+
+
+def _diffusers_names(shapes: Shapes) -> Iterator[tuple[str, str]]:
+    """A ControlNet's own names where diffusers wrote it; what a union ControlNet has besides is named alike."""
+    blocks = sum(1 for name in shapes if (match := _HINT.fullmatch(name)) and match[2] and match[4] == "weight")
+    for name, part in unet_parts(shapes).items():
+        if match := _HINT.fullmatch(name):
+            number = 0 if match[1] else 1 + (blocks if match[3] else int(match[2]))
+            yield f"input_hint_block.{2 * number}.{match[4]}", part.name
+        elif match := _OUTPUT.fullmatch(name):
+            at = "middle_block_out" if match[2] else f"zero_convs.{match[1]}"
+            yield f"{at}.0.{match[3]}", part.name
+        else:
+            yield name, part.name
+
 
 _RESNET = re.compile(r"body\.(\d+)\.resnets\.(\d+)\.(.+)")
 _IN_CONV = re.compile(r"body\.(\d+)\.in_conv\.(.+)")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from graphexec.diffusion.controlfiles import ControlFile, read_control
@@ -14,6 +13,7 @@ from graphexec.diffusion.models.adapter import Adapter
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.controlnet import ControlNetwork
 from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.stored import MappedFile
 from graphexec.diffusion.types import WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import in_file
@@ -35,14 +35,15 @@ def load_control(path: WeightsFile, base: UNet | None, device: torch.device, dty
         network = _build(file, base)
     expected = network.state_dict()
     pristine = base.state_dict() if base is not None and file.needs_base else {}
-    with in_file(path.path), safe_open(path.path, framework="pt", device=str(device)) as stored:
+    stored = MappedFile(path.path)
+    with in_file(path.path):
         _check_names(file, expected, pristine)
 
         def read(name: str) -> Tensor:
-            return stored.get_tensor(file.names[name])
+            return stored.tensor(file.names[name]).to(device)
 
         state = {
-            name: _weight(name, file, read, pristine.get(name)).to(device, dtype).view(empty.shape)
+            name: _shaped(name, _weight(name, file, read, pristine.get(name)), empty).to(device, dtype)
             for name, empty in expected.items()
         }
     network.load_state_dict(state, assign=True)
@@ -68,6 +69,14 @@ def _weight(name: str, file: ControlFile, read: Read, pristine: Tensor | None) -
             " they are of different families"
         )
     return pristine.float() + delta.to(pristine.device, torch.float32).view(pristine.shape)
+
+
+def _shaped(name: str, weight: Tensor, empty: Tensor) -> Tensor:
+    if weight.numel() != empty.numel():
+        raise ModelFileError(
+            f"the weight {name!r} has the shape {tuple(weight.shape)}, where {tuple(empty.shape)} is expected"
+        )
+    return weight.view(empty.shape)
 
 
 def _product(name: str, file: ControlFile, read: Read, pristine: Tensor) -> Tensor:

@@ -97,3 +97,25 @@ def of_lora_on_model(model: Facts, lora_name: Path) -> Inferred:
 
 def _coverage_note(message: str) -> Note:
     return Note(message, input="lora_name", severity="warning", code="lora_partly_used")
+
+
+def of_controlnet(control_net_name: Path) -> Inferred:
+    """A file that steers nothing only warns, as one that is no checkpoint does."""
+    from graphexec.diffusion.controlfiles import open_controlnet
+
+    try:
+        net = open_controlnet(control_net_name)
+    except ModelFileError as error:
+        note = Note(str(error), "control_net_name", "warning", "invalid_model_file", "it will fail to run")
+        return Inferred(notes=(note,))
+    return Inferred(({"recipe": net},))
+
+
+def of_diff_controlnet(model: Facts, control_net_name: Path) -> Inferred:
+    """As `of_controlnet`; a difference to another family of models is an error."""
+    from graphexec.diffusion.controlfiles import open_controlnet
+
+    alone = of_controlnet(control_net_name)
+    if alone.notes or "recipe" not in model:
+        return alone
+    return Inferred(({"recipe": open_controlnet(control_net_name, model["recipe"])},))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count, takewhile
 
-from graphexec.diffusion.models.layout import UNetLayout, encoder_layout
-from graphexec.errors import ModelFileError
+from graphexec.diffusion.models.layout import UNetLayout, encoder_layout, need
 from graphexec.lora.header import Shape, Shapes
 
 __all__ = ["AdapterLayout", "ControlNetLayout", "UnionLayout", "adapter_layout", "controlnet_layout"]
@@ -67,13 +66,13 @@ class AdapterLayout:
 def controlnet_layout(shapes: Shapes, encoder: UNetLayout | None = None) -> ControlNetLayout:
     """The layout of a ControlNet; `encoder` is that of the UNet it copies where the file does not hold it whole.
 
-    Raises `ModelFileError` naming a weight that is missing.
+    Raises `ModelFileError` naming a weight that is missing or of a strange shape.
     """
     return ControlNetLayout(
         encoder=encoder or encoder_layout(shapes),
         hint=tuple((conv[1], conv[0]) for conv in _numbered(shapes, "input_hint_block.{}.weight", step=2)),
         outputs=tuple(conv[0] for conv in _numbered(shapes, "zero_convs.{}.0.weight")),
-        middle=_need(shapes, "middle_block_out.0.weight")[0],
+        middle=need(shapes, "middle_block_out.0.weight", 4)[0],
         union=_union(shapes) if "task_embedding" in shapes else None,
     )
 
@@ -81,7 +80,7 @@ def controlnet_layout(shapes: Shapes, encoder: UNetLayout | None = None) -> Cont
 def adapter_layout(shapes: Shapes) -> AdapterLayout:
     """The layout of a T2I-Adapter; `ModelFileError` names a weight that is missing."""
     light = "body.0.out_conv.weight" in shapes
-    first = _need(shapes, "body.0.in_conv.weight" if light else "conv_in.weight")[1]
+    first = need(shapes, "body.0.in_conv.weight" if light else "conv_in.weight", 4)[1]
     # One or three channels, 8 or 16 pixels a side taken together: all four numbers differ.
     xl = not light and first in (XL_DOWNSCALE**2, 3 * XL_DOWNSCALE**2)
     blocks = len(_numbered(shapes, "body.{}.out_conv.weight" if light else "body.{}.block1.weight"))
@@ -90,23 +89,16 @@ def adapter_layout(shapes: Shapes) -> AdapterLayout:
 
 
 def _union(shapes: Shapes) -> UnionLayout:
-    types, width = shapes["task_embedding"]
+    types, width = need(shapes, "task_embedding")[:2]
     return UnionLayout(
         types=types,
         width=width,
-        layers=len(_numbered(shapes, "transformer_layes.{}.attn.in_proj_weight")),
-        embedding=_need(shapes, "control_add_embedding.linear_1.weight")[1] // types,
+        layers=len(_numbered(shapes, "transformer_layes.{}.attn.in_proj_weight", dims=2)),
+        embedding=need(shapes, "control_add_embedding.linear_1.weight")[1] // types,
     )
 
 
-def _numbered(shapes: Shapes, pattern: str, step: int = 1) -> tuple[Shape, ...]:
+def _numbered(shapes: Shapes, pattern: str, step: int = 1, dims: int = 4) -> tuple[Shape, ...]:
     """The shapes of the weights called `pattern` with 0, step, 2 step …; there is at least one."""
     names = takewhile(lambda name: name in shapes, (pattern.format(i) for i in count(0, step)))
-    found = tuple(shapes[name] for name in names)
-    return found or (_need(shapes, pattern.format(0)),)
-
-
-def _need(shapes: Shapes, name: str) -> Shape:
-    if name not in shapes:
-        raise ModelFileError(f"the weight {name!r} is missing")
-    return shapes[name]
+    return tuple(need(shapes, name, dims) for name in names) or (need(shapes, pattern.format(0)),)

@@ -26,6 +26,7 @@ __all__ = [
     "VaeSide",
     "clip_layout",
     "encoder_layout",
+    "need",
     "unet_layout",
     "vae_layout",
 ]
@@ -164,20 +165,20 @@ class VaeLayout:
 
 def unet_layout(shapes: Shapes) -> UNetLayout:
     """The layout of the UNet with these weights; `ModelFileError` names a weight that is missing."""
-    last = _need(shapes, "out.2.weight", 4)
+    last = need(shapes, "out.2.weight", 4)
     return replace(encoder_layout(shapes), out_channels=last[0], output_blocks=_blocks(shapes, "output_blocks"))
 
 
 def encoder_layout(shapes: Shapes) -> UNetLayout:
     """The layout of a UNet down to its middle, as ControlNets copy it: no output blocks, 0 channels out."""
-    first, time = _need(shapes, "input_blocks.0.0.weight", 4), _need(shapes, "time_embed.0.weight")
+    first, time = need(shapes, "input_blocks.0.0.weight", 4), need(shapes, "time_embed.0.weight")
     labelled = "label_emb.0.0.weight" in shapes
     return UNetLayout(
         in_channels=first[1],
         out_channels=0,
         width=time[1],
         time_width=time[0],
-        vector_width=_need(shapes, "label_emb.0.0.weight")[1] if labelled else None,
+        vector_width=need(shapes, "label_emb.0.0.weight")[1] if labelled else None,
         input_blocks=_blocks(shapes, "input_blocks"),
         middle_block=_layers(shapes, "middle_block"),
         output_blocks=(),
@@ -186,14 +187,14 @@ def encoder_layout(shapes: Shapes) -> UNetLayout:
 
 def clip_layout(shapes: Shapes, kind: EncoderKind = "clip_l") -> ClipLayout:
     """The layout of the text encoder with these weights; `ModelFileError` names a weight that is missing."""
-    vocabulary, width = _need(shapes, "embeddings.token_embedding.weight")
+    vocabulary, width = need(shapes, "embeddings.token_embedding.weight")
     layers = _count(shapes, "encoder.layers.{}.mlp.fc1.weight")
     projection = shapes.get("text_projection.weight")
     return ClipLayout(
         vocabulary=vocabulary,
-        positions=_need(shapes, "embeddings.position_embedding.weight")[0],
+        positions=need(shapes, "embeddings.position_embedding.weight")[0],
         width=width,
-        hidden=_need(shapes, "encoder.layers.0.mlp.fc1.weight")[0],
+        hidden=need(shapes, "encoder.layers.0.mlp.fc1.weight")[0],
         layers=layers,
         heads=max(1, width // 64),
         quick_gelu=kind == "clip_l",
@@ -205,16 +206,16 @@ def clip_layout(shapes: Shapes, kind: EncoderKind = "clip_l") -> ClipLayout:
 
 def vae_layout(shapes: Shapes) -> VaeLayout:
     """The layout of the autoencoder with these weights; `ModelFileError` names a weight that is missing."""
-    moments = _need(shapes, "quant_conv.weight", 4)
+    moments = need(shapes, "quant_conv.weight", 4)
     return VaeLayout(
         encoder=_vae_side(shapes, "encoder", "down", "downsample"),
         decoder=_vae_side(shapes, "decoder", "up", "upsample"),
-        latent_channels=_need(shapes, "post_quant_conv.weight", 4)[1],
+        latent_channels=need(shapes, "post_quant_conv.weight", 4)[1],
         moments=moments[0],
     )
 
 
-def _need(shapes: Shapes, name: str, dims: int = 2) -> Shape:
+def need(shapes: Shapes, name: str, dims: int = 2) -> Shape:
     """The shape of a weight that has at least `dims` dimensions; `ModelFileError` otherwise."""
     if name not in shapes:
         raise ModelFileError(f"the weight {name!r} is missing")
@@ -240,37 +241,37 @@ def _layers(shapes: Shapes, at: str) -> tuple[Layer, ...]:
 def _layer(shapes: Shapes, at: str) -> Layer | None:
     """What sits at one place, told by the weights that are there."""
     if f"{at}.in_layers.2.weight" in shapes:
-        conv = _need(shapes, f"{at}.in_layers.2.weight", 4)
+        conv = need(shapes, f"{at}.in_layers.2.weight", 4)
         return ResLayer(conv[1], conv[0], f"{at}.skip_connection.weight" in shapes)
     if f"{at}.proj_in.weight" in shapes:
-        proj = _need(shapes, f"{at}.proj_in.weight")
-        context = _need(shapes, f"{at}.transformer_blocks.0.attn2.to_k.weight")[1]
+        proj = need(shapes, f"{at}.proj_in.weight")
+        context = need(shapes, f"{at}.transformer_blocks.0.attn2.to_k.weight")[1]
         depth = _count(shapes, at + ".transformer_blocks.{}.attn2.to_k.weight")
         return AttentionLayer(proj[1], proj[0], context, depth, linear=len(proj) == 2)
     if f"{at}.op.weight" in shapes:
-        return DownLayer(_need(shapes, f"{at}.op.weight", 4)[0])
+        return DownLayer(need(shapes, f"{at}.op.weight", 4)[0])
     if f"{at}.conv.weight" in shapes:
-        return UpLayer(_need(shapes, f"{at}.conv.weight", 4)[0])
+        return UpLayer(need(shapes, f"{at}.conv.weight", 4)[0])
     if f"{at}.weight" not in shapes:
         return None
-    conv = _need(shapes, f"{at}.weight", 4)
+    conv = need(shapes, f"{at}.weight", 4)
     return ConvLayer(conv[1], conv[0])
 
 
 def _vae_side(shapes: Shapes, side: str, levels: str, resample: str) -> VaeSide:
-    first, last = _need(shapes, f"{side}.conv_in.weight", 4), _need(shapes, f"{side}.conv_out.weight", 4)
+    first, last = need(shapes, f"{side}.conv_in.weight", 4), need(shapes, f"{side}.conv_out.weight", 4)
     found = _count(shapes, f"{side}.{levels}.{{}}.block.0.conv1.weight")
     return VaeSide(
         in_channels=first[1],
         out_channels=last[0],
         first=first[0],
         last=last[1],
-        mid=_need(shapes, f"{side}.mid.block_1.conv1.weight", 4)[0],
+        mid=need(shapes, f"{side}.mid.block_1.conv1.weight", 4)[0],
         levels=tuple(_vae_level(shapes, f"{side}.{levels}.{i}", resample) for i in range(found)),
     )
 
 
 def _vae_level(shapes: Shapes, at: str, resample: str) -> VaeLevel:
     found = _count(shapes, at + ".block.{}.conv1.weight")
-    convs = [_need(shapes, f"{at}.block.{j}.conv1.weight", 4) for j in range(found)]
+    convs = [need(shapes, f"{at}.block.{j}.conv1.weight", 4) for j in range(found)]
     return VaeLevel(tuple((conv[1], conv[0]) for conv in convs), f"{at}.{resample}.conv.weight" in shapes)

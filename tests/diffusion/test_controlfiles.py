@@ -1,0 +1,105 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from diffusion.tiny import UNetSize
+from diffusion.tiny_control import (
+    adapter_weights,
+    control_lora,
+    controlnet_weights,
+    diffusers_adapter,
+    light_adapter_weights,
+    prefixed,
+)
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graphexec.diffusion.controlfiles import open_controlnet, read_control
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.types import Clip, Model, Vae, WeightsFile
+from graphexec.errors import ModelFileError
+
+Recipes = tuple[Model, Clip, Vae]
+SIZE = UNetSize()
+
+
+def loaded(path: Path, weights: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
+    save_file(dict(weights), path)
+    with Runtime("cpu").controlnet(open_controlnet(path), model) as network:
+        return dict(network.state_dict())
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_with_and_without_prefix(tmp_path: Path, recipes: Recipes) -> None:
+    weights = controlnet_weights(SIZE)
+    assert same(loaded(tmp_path / "a", weights, recipes[0]), weights)
+    assert same(loaded(tmp_path / "b", prefixed(weights), recipes[0]), weights)
+    assert open_controlnet(tmp_path / "b").prefix == "control_model."
+
+
+@pytest.mark.parametrize(
+    ("adapter", "light"),
+    [(adapter_weights(), False), (adapter_weights(xl=True, channels=1), False), (light_adapter_weights(), True)],
+)
+def test_adapters_of_either_library(tmp_path: Path, recipes: Recipes, adapter: dict[str, Tensor], light: bool) -> None:
+    renamed = diffusers_adapter(adapter, light=light)
+    assert not renamed.keys() & adapter.keys()
+    assert same(loaded(tmp_path / "a", adapter, recipes[0]), adapter)
+    assert same(loaded(tmp_path / "b", renamed, recipes[0]), adapter)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind", "needs_base"),
+    [
+        (controlnet_weights(SIZE), "controlnet", False),
+        (prefixed(controlnet_weights(SIZE)) | {"difference": torch.zeros(0)}, "controlnet", True),
+        (control_lora(SIZE), "control_lora", True),
+        (adapter_weights(), "adapter", False),
+        (light_adapter_weights(), "adapter", False),
+    ],
+)
+def test_kinds(tmp_path: Path, weights: dict[str, Tensor], kind: str, needs_base: bool) -> None:
+    save_file(weights, tmp_path / "x")
+    found = read_control(WeightsFile.of(tmp_path / "x"))
+    assert (found.kind, found.needs_base) == (kind, needs_base)
+
+
+def test_only_a_difference_remembers_the_model(tmp_path: Path, recipes: Recipes) -> None:
+    save_file(prefixed(controlnet_weights(SIZE)) | {"difference": torch.zeros(0)}, tmp_path / "diff")
+    save_file(controlnet_weights(SIZE), tmp_path / "whole")
+    assert open_controlnet(tmp_path / "diff", recipes[0]).base == recipes[0]
+    assert open_controlnet(tmp_path / "whole", recipes[0]).base is None
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lllite_unet_input_blocks_1.down.0.weight", "ControlLLLite"),
+        ("base_model.model.zero_convs.0.weight", "PEFT"),
+        ("style_embedding", "StyleModelLoader"),
+        ("double_blocks.0.img_attn.qkv.weight", "Flux"),
+        ("transformer_blocks.0.attn.to_q.weight", "Stable Diffusion 3"),
+        ("lora_unet_x.lora_up.weight", "a LoRA"),
+        ("model.diffusion_model.out.2.weight", "a checkpoint"),
+        ("whatever", "names begin with 'whatever'"),
+    ],
+)
+def test_what_steers_nothing_is_named(tmp_path: Path, name: str, says: str) -> None:
+    save_file({name: torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelFileError, match=rf"x\.safetensors.*zero_convs\.0\.0\.weight.*{says}"):
+        open_controlnet(tmp_path / "x.safetensors")
+
+
+def test_a_damaged_layout_is_found_when_it_is_opened(tmp_path: Path) -> None:
+    weights = controlnet_weights(SIZE)
+    del weights["middle_block_out.0.weight"]
+    save_file(weights, tmp_path / "x")
+    with pytest.raises(ModelFileError, match=r"middle_block_out\.0\.weight"):
+        open_controlnet(tmp_path / "x")
