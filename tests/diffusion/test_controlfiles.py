@@ -12,8 +12,10 @@ from diffusion.tiny_control import (
     control_lora,
     controlnet_weights,
     diffusers_adapter,
+    diffusers_controlnet,
     light_adapter_weights,
     prefixed,
+    union_weights,
 )
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,6 +27,7 @@ from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
 SIZE = UNetSize()
+XL = UNetSize(32, (1, 2, 4), 2, (False, True, True), depth=2, linear=True)
 
 
 def loaded(path: Path, weights: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
@@ -42,6 +45,15 @@ def test_with_and_without_prefix(tmp_path: Path, recipes: Recipes) -> None:
     assert same(loaded(tmp_path / "a", weights, recipes[0]), weights)
     assert same(loaded(tmp_path / "b", prefixed(weights), recipes[0]), weights)
     assert open_controlnet(tmp_path / "b").prefix == "control_model."
+
+
+@pytest.mark.parametrize("size", [SIZE, XL])
+def test_controlnets_of_either_library(tmp_path: Path, recipes: Recipes, size: UNetSize) -> None:
+    weights = controlnet_weights(size, vector=48) | union_weights(size)
+    renamed = diffusers_controlnet(weights, size)
+    assert (renamed.keys() & weights.keys()) == union_weights(size).keys()
+    assert same(loaded(tmp_path / "a", weights, recipes[0]), weights)
+    assert same(loaded(tmp_path / "b", renamed, recipes[0]), weights)
 
 
 @pytest.mark.parametrize(

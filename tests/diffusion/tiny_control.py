@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from diffusion.tiny import Shape, UNetSize, random_weights, unet_shapes
+from diffusion.tiny import Shape, UNetSize, diffusers_unet, random_weights, unet_shapes
 from torch import Tensor
 
 HINT = ((3, 16), (16, 16), (16, 32), (32, 32), (32, 96), (96, 96), (96, 256))
@@ -47,6 +47,20 @@ def skip_widths(size: UNetSize) -> list[int]:
 def controlnet_weights(size: UNetSize, seed: int = 5, vector: int | None = None) -> dict[str, Tensor]:
     """A ControlNet without prefix; its "zero" convolutions are not zero."""
     return random_weights(encoder_shapes(size, vector) | own_shapes(size), seed, torch.float32)
+
+
+def diffusers_controlnet(weights: Mapping[str, Tensor], size: UNetSize) -> dict[str, Tensor]:
+    """The same ControlNet as diffusers names it."""
+    names = {ldm: diffusers for diffusers, ldm in diffusers_unet(size).items()}
+    for leaf in ("weight", "bias"):
+        names |= {f"zero_convs.{i}.0.{leaf}": f"controlnet_down_blocks.{i}.{leaf}" for i in range(20)}
+        names |= {f"label_emb.0.{i}.{leaf}": f"add_embedding.linear_{1 + i // 2}.{leaf}" for i in (0, 2)}
+        hint = ["conv_in", *(f"blocks.{i}" for i in range(6)), "conv_out"]
+        names |= {
+            f"input_hint_block.{2 * i}.{leaf}": f"controlnet_cond_embedding.{at}.{leaf}" for i, at in enumerate(hint)
+        }
+        names[f"middle_block_out.0.{leaf}"] = f"controlnet_mid_block.{leaf}"
+    return {names.get(name, name): tensor for name, tensor in weights.items()}
 
 
 def union_weights(size: UNetSize, seed: int = 6) -> dict[str, Tensor]:
