@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from graphexec.diffusion.models.taps import Tap
 from graphexec.diffusion.sampling.conds import prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import ModelSampling
-from graphexec.diffusion.sampling.effects.base import Effect, Evaluate, Guess, Side
+from graphexec.diffusion.sampling.effects.base import Effect, Evaluate, Guess, Predict, Side
 from graphexec.diffusion.sampling.predictor import Asked, Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser
 from graphexec.diffusion.types import CfgGuider, Conditioning, DualCfgGuider, Guider, PerpNegGuider
@@ -98,6 +99,28 @@ class PerpNegGuided:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """A denoiser whose steps the effects of options may change or leave out."""
+
+    inner: Denoiser
+    effects: Sequence[Effect]
+
+    def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
+        """The guided estimate of the noiseless latent."""
+        denoise: Predict = partial(self._inner, sigma)
+        for effect in reversed(self.effects):
+            denoise = partial(effect.denoise, sigma=sigma, predict=denoise)
+        return denoise(x)
+
+    def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
+        """Always computed: what is kept of earlier steps has no negative."""
+        return self.inner.with_uncond(x, sigma)
+
+    def _inner(self, sigma: float, x: Tensor) -> Tensor:
+        return self.inner(x, sigma)
+
+
+@dataclass(frozen=True, slots=True)
 class Inpainting:
     """Keeps what a mask leaves out: it sees `latent` noised to each step's level, and comes back as it was."""
 
@@ -137,6 +160,11 @@ class Inpainting:
 
 def guide(guider: Guider, predictor: Predictor) -> Denoiser:
     """The denoiser that a guider asks for."""
+    guided = _guided(guider, predictor)
+    return Affected(guided, predictor.effects) if predictor.effects else guided
+
+
+def _guided(guider: Guider, predictor: Predictor) -> Denoiser:
     match guider:
         case CfgGuider():
             positive, negative = _asked(predictor, guider.positive, guider.negative)

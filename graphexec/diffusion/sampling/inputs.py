@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graphexec.diffusion.faults import LatentError
+from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latent_format import to_model
 from graphexec.diffusion.models.unet import timestep_embedding
 from graphexec.diffusion.types import Cond, Family, Model, SizeHint
@@ -86,15 +86,8 @@ def _sizes(size: SizeHint | None, family: Family, like: Tensor, *, negative: boo
 
 def _fit(picture: Tensor, like: Tensor) -> Tensor:
     """At the latents' size and batch: the middle of it where the sides are of another ratio."""
-    picture = picture.to(like)
     rows, columns = like.shape[-2:]
+    picture = picture.to(like)
     if picture.shape[-2:] != like.shape[-2:]:
-        picture = F.interpolate(_centre(picture, columns / rows), size=(rows, columns), mode="bilinear")
+        picture = upscale(picture, columns, rows, "bilinear", "center")
     return picture.repeat(-(-len(like) // len(picture)), 1, 1, 1)[: len(like)]
-
-
-def _centre(picture: Tensor, ratio: float) -> Tensor:
-    rows, columns = picture.shape[-2:]
-    left = round((columns - columns * (ratio / (columns / rows))) / 2) if columns / rows > ratio else 0
-    top = round((rows - rows * (columns / rows / ratio)) / 2) if columns / rows < ratio else 0
-    return picture[..., top : rows - top, left : columns - left]

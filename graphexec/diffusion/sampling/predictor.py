@@ -10,13 +10,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.control import ControlRunner
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, Prepared
 from graphexec.diffusion.sampling.discrete import ModelSampling
-from graphexec.diffusion.sampling.effects.base import Effect, Predict, Side
+from graphexec.diffusion.sampling.effects.base import Effect, Pass, Predict, Side
 from graphexec.diffusion.sampling.inputs import Surroundings, extra_channels, size_vector
-from graphexec.diffusion.types import Model
+from graphexec.diffusion.types import Control, Model
 
 __all__ = ["Asked", "Predictor", "Shown"]
 
@@ -34,6 +35,7 @@ class Shown:
     context: Tensor
     vector: Tensor | None
     extra: Tensor | None
+    controls: tuple[Control, ...]
 
     def rows(self, batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Its context, vector and extra channels for a batch, inside its box."""
@@ -65,7 +67,7 @@ class Job:
         lengths = [own.context.shape[1], *(job.shown.context.shape[1] for job in group)]
         return (
             _size(own.prepared) == _size(first.prepared)
-            and own.prepared.controls == first.prepared.controls
+            and [*map(id, own.controls)] == [*map(id, first.controls)]
             and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
         )
 
@@ -81,8 +83,11 @@ class Predictor:
     effects: Sequence[Effect] = ()
     channels: tuple[int, bool] = field(init=False)
     """How many channels the UNet takes, and whether it takes a vector."""
+    steer: ControlRunner = field(init=False)
+    _known: list[Control] = field(default_factory=list[Control], init=False)
 
     def __post_init__(self) -> None:
+        self.steer = ControlRunner(self.runtime, self.model, self.levels)
         with self.runtime.unet(self.model) as unet:
             self.channels = unet.layout.in_channels, unet.layout.vector_width is not None
 
@@ -108,7 +113,15 @@ class Predictor:
             cond.embedding.to(latent.device, dtype),
             size_vector(cond, self.model.family, latent, negative=negative).to(dtype) if vector else None,
             extra_channels(cond, missing, self.around) if missing else None,
+            tuple(map(self._one_of, prepared.controls)),
         )
+
+    def _one_of(self, control: Control) -> Control:
+        """The same object for equal controls, so that conds which share one share a forward pass."""
+        known = next((known for known in self._known if _alike(known, control)), None)
+        if known is None:
+            self._known.append(control)
+        return known or control
 
     def _run(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         """The estimate for each job of a group; where memory is short, one after the other."""
@@ -122,20 +135,33 @@ class Predictor:
     def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         parts = torch.cat([_inside(x, job.shown.prepared.box) for job in group])
         context, vector, extra = _stacked([job.shown for job in group], len(x))
-        sides: list[Side] = [job.side for job in group]
         timesteps = torch.full((len(parts),), float(self.levels.timestep(sigma)), device=x.device)
-        taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(sigma, sides)) is not None)]
+        forward = Pass(sigma, [job.side for job in group], tuple(id(job.shown) for job in group))
+        taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(forward)) is not None)]
 
-        def network(noisy: Tensor) -> Tensor:
-            scaled = self.levels.scale_input(noisy, sigma)
+        def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
+            controls = group[0].shown.controls
+            residuals = self.steer(controls, parts, sigma, timesteps, context, vector, len(group)) if controls else None
             with self.runtime.unet(self.model) as unet:
-                return unet(inputs.to(context.dtype), timesteps, context, vector, None, taps).to(noisy.dtype)
+                return unet(inputs.to(context.dtype), timesteps, context, vector, residuals, taps).to(scaled.dtype)
 
         predict: Predict = network
         for effect in reversed(self.effects):
-            predict = partial(effect.around, sigma=sigma, rows=sides, predict=predict)
-        return self.levels.denoised(predict(parts), sigma, parts).unflatten(0, (len(group), -1)).unbind()
+            predict = partial(effect.network, forward=forward, predict=predict)
+        output = predict(self.levels.scale_input(parts, sigma))
+        return self.levels.denoised(output, sigma, parts).unflatten(0, (len(group), -1)).unbind()
+
+
+def _alike(one: Control, other: Control) -> bool:
+    if one is other:
+        return True
+    plain = all(getattr(one, name) == getattr(other, name) for name in ("net", "strength", "start", "end", "vae"))
+    return plain and torch.equal(one.hint, other.hint) and _equal(one.mask, other.mask)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _jobs(of: int, asked: Asked, x: Tensor, sigma: float) -> list[Job]:

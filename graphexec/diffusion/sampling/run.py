@@ -106,9 +106,10 @@ def sample_sigmas(
     if len(sigmas) < 2:
         return Sampled(latent, latent)
     model, levels = guider.model, model_sampling(guider.model.sampling)
+    seed = (noise.seed or 0) if seed is None else seed
     with runtime.unet(model) as unet, torch.no_grad():
         latent = _fitting(latent, unet.layout.out_channels)
-        effects = effects_of(model, Setting(levels, sigmas, unet.layout.width))
+        effects = effects_of(model, Setting(levels, sigmas, unet.layout.width, seed))
         samples = to_model(model, latent.samples.to(runtime.device, torch.float32))
         mask = _fit_mask(latent.noise_mask, samples)
         predictor = Predictor(runtime, model, levels, Surroundings(model, samples, mask), effects)
@@ -120,7 +121,7 @@ def sample_sigmas(
             start_noise(noise, latent).to(samples),
             sigmas,
             sampler=sampler,
-            seed=(noise.seed or 0) if seed is None else seed,
+            seed=seed,
             mask=mask,
             effects=effects,
             on_step=seen,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusion.sampling.guiding import guided
 from diffusion.sampling.toys import Fake
 from torch import Tensor
 
@@ -15,12 +16,9 @@ from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.latent_format import LATENT_SCALES
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
-from graphexec.diffusion.sampling.guidance import guide
-from graphexec.diffusion.sampling.inputs import Surroundings
-from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.run import run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
-from graphexec.diffusion.types import CfgGuider, Clip, Cond, Conditioning, Latent, Model, Sampler, Sampling, Vae
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampler, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
@@ -80,16 +78,6 @@ def test_steps_are_seen_and_may_stop_the_run(runtime: Runtime, recipes: Recipes,
         run(runtime, recipes, prompts, empty_latent(32, 32), on_step=stop)
     assert seen == [0, 1]
     assert run(runtime, recipes, prompts, empty_latent(32, 32)).isfinite().all()
-
-
-def guided(
-    runtime: Runtime, model: Model, x: Tensor, positive: Conditioning, negative: Conditioning, cfg: float
-) -> Tensor:
-    """The guided estimate from x at sigma 2."""
-    around = Surroundings(model, torch.zeros_like(x), None)
-    predictor = Predictor(runtime, model, model_sampling(model.sampling), around)
-    with torch.no_grad():
-        return guide(CfgGuider(model, positive, negative, cfg), predictor)(x, 2.0)
 
 
 def test_guidance_is_the_difference_times_its_strength(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:

@@ -5,16 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphexec.diffusion.options import DifferentialDiffusion, RescaleCfg
-from graphexec.diffusion.sampling.effects import guidance, inpainting
+from graphexec.diffusion import options
+from graphexec.diffusion.sampling.effects import (
+    freeu,
+    guidance,
+    inpainting,
+    perturbed,
+    reuse,
+    shrinking,
+    tokens,
+)
 from graphexec.diffusion.sampling.effects.base import Effect, Setting
 from graphexec.diffusion.types import Model, ModelOption
 
 __all__ = ["EFFECTS", "effects_of"]
 
 EFFECTS: Mapping[type[ModelOption], Callable[[Any, Setting], Effect]] = {
-    DifferentialDiffusion: inpainting.Differential,
-    RescaleCfg: guidance.Rescale,
+    options.AdaptiveProjection: guidance.Projection,
+    options.CfgNorm: guidance.Norm,
+    options.CfgZeroStar: guidance.ZeroStar,
+    options.DeepShrink: shrinking.Shrunk,
+    options.DifferentialDiffusion: inpainting.Differential,
+    options.EasyCache: reuse.EasyReuse,
+    options.EpsilonScaling: guidance.ScaledNoise,
+    options.FreSca: guidance.Frequencies,
+    options.FreeU: freeu.Backbone,
+    options.HyperTile: tokens.Tiled,
+    options.LazyCache: reuse.LazyReuse,
+    options.Mahiro: guidance.Likeness,
+    options.PerturbedAttention: perturbed.Perturbed,
+    options.RescaleCfg: guidance.Rescale,
+    options.SelfAttention: perturbed.Blurred,
+    options.TangentialDamping: guidance.Damping,
+    options.TokenMerging: tokens.Merged,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,14 +11,12 @@ from torch import Tensor
 from graphexec.diffusion.models.taps import Tap
 from graphexec.diffusion.sampling.discrete import ModelSampling
 
-__all__ = ["Effect", "Evaluate", "Guess", "Predict", "Rows", "Setting", "Side"]
+__all__ = ["Effect", "Evaluate", "Guess", "Pass", "Predict", "Setting", "Side"]
 
 Side = Literal["positive", "negative", "other"]
-Rows = Sequence[Side]
-"""Which side each equal part of a batch belongs to."""
 
 Predict = Callable[[Tensor], Tensor]
-"""The network's output for noisy latents [B, C, h, w]."""
+"""From latents [B, C, h, w] to what is made of them."""
 
 Evaluate = Callable[[Side, Tensor, Sequence[Tap]], Tensor]
 """The noiseless latent that the model estimates from other latents for one side, with taps of one's own."""
@@ -26,12 +24,21 @@ Evaluate = Callable[[Side, Tensor, Sequence[Tap]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known when a run begins."""
+    """What is known when a run begins; `channels` are those after the UNet's first convolution."""
 
     levels: ModelSampling
     sigmas: Sequence[float]
     channels: int
-    """Channels after the UNet's first convolution, by which its levels are told."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A forward pass: the noise level, which side each equal part of its batch belongs to, and which conds they are."""
+
+    sigma: float
+    rows: Sequence[Side]
+    conds: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,12 @@ class Effect:
     needs_negative = False
     """Whether the negative estimate is needed even where cfg is 1."""
 
-    def tap(self, sigma: float, rows: Rows) -> Tap | None:
-        """A look into a forward pass at `sigma`, whose batch consists of `rows`."""
+    def tap(self, forward: Pass) -> Tap | None:
+        """A look into a forward pass."""
         return None
 
-    def around(self, x: Tensor, sigma: float, rows: Rows, predict: Predict) -> Tensor:
-        """The network's output for latents x, by `predict` or without it."""
+    def network(self, x: Tensor, forward: Pass, predict: Predict) -> Tensor:
+        """The network's output for its scaled input x, by `predict` or without it."""
         return predict(x)
 
     def guesses(self, guess: Guess) -> Guess:
@@ -74,6 +81,10 @@ class Effect:
     def guided(self, guess: Guess, denoised: Tensor) -> Tensor:
         """The estimate after it was combined."""
         return denoised
+
+    def denoise(self, x: Tensor, sigma: float, predict: Predict) -> Tensor:
+        """The guided estimate from x, by `predict` or without it."""
+        return predict(x)
 
     def mask(self, mask: Tensor, sigma: float) -> Tensor:
         """The mask of what may change, at a noise level."""
