@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.embeddings import find_word, read_embedding
+from graphexec.diffusion.hooks import clip_segments, hook_warnings
 from graphexec.diffusion.models.clip import ClipText, Encoded
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.text import CHUNK, PADDING, Token, chunk_tokens, tokenize_prompt
@@ -62,19 +63,24 @@ def encode_prompt(
         size: what SDXL is told of the picture's size.
         warn: told of embeddings that are missing or do not fit.
 
-    Raises `ModelFileError` if an encoder has no text or an embedding cannot be read.
+    Scheduled hooks of the encoders give a cond for each of their strengths. Raises `ModelFileError` if an encoder has
+    no text or an embedding cannot be read.
     """
     sides = [
         read_prompt(_text_for(encoder, prompt), encoder.kind, runtime.tokenizer, embeddings or {}, warn)
         for encoder in clip.encoders
     ]
     length = max(len(side.chunks) for side in sides)
-    encoded = [
-        _encode(runtime, clip, encoder, side.filled(length), warn)
-        for encoder, side in zip(clip.encoders, sides, strict=True)
-    ]
-    embedding = torch.cat([one.hidden for one in encoded], dim=-1)
-    return Conditioning((Cond(embedding.flatten(0, 1)[None].cpu(), encoded[-1].pooled.cpu(), size=size),))
+    filled = [side.filled(length) for side in sides]
+    for warning in hook_warnings(clip.hooks.hooks if clip.hooks else (), None, replace(clip, hooks=None)):
+        warn(warning)
+    hooks = clip.hooks if clip.led_by_hooks else None
+    return Conditioning(
+        tuple(
+            replace(_encode(runtime, part.clip, filled, warn), size=size, hooks=hooks, span=(part.start, part.end))
+            for part in clip_segments(clip)
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,16 @@ def read_prompt(
     return Tokenized(kind, tokenize_prompt(prompt, tokenizer, embed, PADDING[kind]), widths)
 
 
-def _encode(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Tokenized, warn: Warn) -> Encoded:
+def _encode(runtime: Runtime, clip: Clip, sides: Sequence[Tokenized], warn: Warn) -> Cond:
+    """The cond of a prompt's sides, one for each encoder, all of as many chunks."""
+    encoded = [
+        _encode_side(runtime, clip, encoder, side, warn) for encoder, side in zip(clip.encoders, sides, strict=True)
+    ]
+    embedding = torch.cat([one.hidden for one in encoded], dim=-1)
+    return Cond(embedding.flatten(0, 1)[None].cpu(), encoded[-1].pooled.cpu())
+
+
+def _encode_side(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Tokenized, warn: Warn) -> Encoded:
     """The weighted embedding [B, T, C] of all chunks, and the pooled output [1, C] of the first."""
     output = LAYERS[clip.family]
     layer = output.default if clip.last_layer is None else clip.last_layer

@@ -6,6 +6,7 @@ marker classes at run time, so that a signature that names them can be read with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -44,8 +45,12 @@ __all__ = [
     "EncoderKind",
     "Family",
     "Guider",
+    "Hook",
+    "HookKeyframes",
+    "Hooks",
     "Image",
     "Inpaint",
+    "Keyframe",
     "Latent",
     "LoraPatch",
     "Mask",
@@ -60,6 +65,7 @@ __all__ = [
     "Sigmas",
     "SizeHint",
     "TextEncoder",
+    "TimestepsRange",
     "Vae",
     "Weighting",
     "WeightsFile",
@@ -129,6 +135,55 @@ class LoraPatch:
     def of(cls, path: Path, strength: float) -> Self:
         """The file as it is now; `ModelFileError` if there is none."""
         return cls(WeightsFile.of(path), strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """From the fraction `start` of the sampling range on, hooks count times `strength`."""
+
+    start: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class HookKeyframes:
+    """Strengths over the sampling range, each until the next begins; the first also counts before its start."""
+
+    frames: tuple[Keyframe, ...] = ()
+
+    def joined(self, others: Iterable[Keyframe]) -> HookKeyframes:
+        """These and others, in the order of their starts; of equal starts the later given counts."""
+        by_start = {frame.start: frame for frame in (*self.frames, *others)}
+        return HookKeyframes(tuple(by_start[start] for start in sorted(by_start)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A LoRA whose strengths follow keyframes."""
+
+    file: WeightsFile
+    strength_model: float
+    strength_clip: float
+    keyframes: HookKeyframes = HookKeyframes()
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Hooks that go together."""
+
+    hooks: tuple[Hook, ...] = ()
+
+    def joined(self, other: Hooks | None) -> Hooks:
+        """These and others."""
+        return self if other is None else Hooks((*self.hooks, *other.hooks))
+
+
+@dataclass(frozen=True, slots=True)
+class TimestepsRange:
+    """Fractions of the sampling range."""
+
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +258,8 @@ class Clip:
     """Recipe of a family's text encoders, in the order in which their embeddings are joined.
 
     `last_layer` -1 takes the last layer's output, -2 the one before ("CLIP skip 2"); None what the family was trained
-    with (-1 for SD 1.x, -2 for SD 2.x and SDXL).
+    with (-1 for SD 1.x, -2 for SD 2.x and SDXL). `hooks` change the encoders too: by their strength at the start, or
+    `scheduled`, once for each strength. With `led_by_hooks` they also change the model where it follows these prompts.
     """
 
     encoders: tuple[TextEncoder, ...]
@@ -211,6 +267,9 @@ class Clip:
     patches: tuple[LoraPatch, ...] = ()
     last_layer: int | None = None
     weighting: Weighting = "comfy"
+    hooks: Hooks | None = None
+    scheduled: bool = False
+    led_by_hooks: bool = True
 
     def patched(self, path: Path, strength: float) -> Clip:
         """These encoders with one more LoRA, whose file is not read yet; strength 0 gives the encoders themselves."""
@@ -306,7 +365,8 @@ class Cond:
     """One encoded prompt: `embedding` [1, T, C]; `pooled` [1, C]; and where, when and how strongly it counts.
 
     `start` and `end` are fractions of the sampling range in which it takes part. `default`: it fills what the other
-    conds' masks and areas leave free.
+    conds' masks and areas leave free. `hooks` change the model for this cond alone. `span`: the fractions, the end not
+    included, for which a scheduled text encoder made this embedding.
     """
 
     embedding: Tensor
@@ -321,6 +381,8 @@ class Cond:
     control_uncond: bool = False
     inpaint: Inpaint | None = None
     default: bool = False
+    hooks: Hooks | None = None
+    span: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

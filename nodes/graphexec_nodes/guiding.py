@@ -19,7 +19,7 @@ from graphexec.diffusion.types import (
     Sigmas,
 )
 from graphexec.node.decorator import node
-from graphexec.node.fields import Cfg, Progress, Seed, Widget
+from graphexec.node.fields import Cfg, Progress, Seed, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
@@ -149,6 +149,7 @@ def denoise_over(
     latent_image: Latent,
     runtime: Runtime,
     progress: Progress,
+    warn: Warn,
 ) -> Sampled:
     """Denoise latents over given noise levels.
 
@@ -174,6 +175,7 @@ def denoise_over(
         Noise(noise_seed if add_noise else None),
         seed=noise_seed,
         on_step=lambda step: progress(step.i + 1, step.total),
+        warn=warn,
     )
     return Sampled(found.latent, found.denoised)
 
@@ -188,6 +190,7 @@ def denoise_by_parts(
     *,
     runtime: Runtime,
     progress: Progress,
+    warn: Warn,
 ) -> Sampled:
     """Denoise latents over given noise levels, led by a guider.
 
@@ -208,5 +211,6 @@ def denoise_by_parts(
         latent_image,
         noise,
         on_step=lambda step: progress(step.i + 1, step.total),
+        warn=warn,
     )
     return Sampled(found.latent, found.denoised)

@@ -9,7 +9,7 @@ from pydantic import Field
 from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.types import Conditioning, Latent, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Cfg, Progress, Seed, Steps, Unit
+from graphexec.node.fields import Cfg, Progress, Seed, Steps, Unit, Warn
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
@@ -32,6 +32,7 @@ def denoise_latent(
     denoise: Unit = 1.0,
     runtime: Runtime,
     progress: Progress,
+    warn: Warn,
 ) -> Latent:
     """Denoise latents with a model, led towards one conditioning and away from another.
 
@@ -62,6 +63,7 @@ def denoise_latent(
         scheduler=scheduler,
         denoise=denoise,
         on_step=lambda step: progress(step.i + 1, step.total),
+        warn=warn,
     )
 
 
@@ -83,6 +85,7 @@ def denoise_part(
     return_with_leftover_noise: Literal["disable", "enable"],
     runtime: Runtime,
     progress: Progress,
+    warn: Warn,
 ) -> Latent:
     """Take some of the steps of a run, so that another sampler can take the rest.
 
@@ -117,4 +120,5 @@ def denoise_part(
         last=end_at_step,
         finish=return_with_leftover_noise == "disable",
         on_step=lambda step: progress(step.i + 1, step.total),
+        warn=warn,
     )

@@ -48,7 +48,8 @@ class Box:
 class Prepared:
     """A cond for latents of one size: it counts by `weight` ([B or 1, 1, h, w]; None: 1) inside `box` (None: all).
 
-    It takes part from the noise level `highest` down to `lowest`.
+    It takes part from the noise level `highest` down to `lowest`, and in the `span` of levels its text was encoded for,
+    whose end is not included.
     """
 
     cond: Cond
@@ -56,11 +57,12 @@ class Prepared:
     weight: Tensor | None
     highest: float
     lowest: float
+    span: tuple[float, float]
     controls: tuple[Control, ...]
 
     def active(self, sigma: float) -> bool:
         """Whether it takes part at a noise level."""
-        return self.lowest <= sigma <= self.highest
+        return self.lowest <= sigma <= self.highest and self.span[1] < sigma <= self.span[0]
 
 
 def prepare(conditioning: Conditioning, levels: ModelSampling, like: Tensor) -> list[Prepared]:
@@ -105,6 +107,7 @@ def _prepared(cond: Cond, levels: ModelSampling, like: Tensor) -> Prepared:
         weight=_weight(cond, box, mask, like),
         highest=levels.percent_to_sigma(cond.start),
         lowest=levels.percent_to_sigma(cond.end),
+        span=(levels.percent_to_sigma(cond.span[0]), levels.percent_to_sigma(cond.span[1])),
         controls=cond.controls,
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from graphexec.diffusion.control import ControlRunner
+from graphexec.diffusion.hooks import hooked_model
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, Prepared
@@ -60,13 +61,15 @@ class Job:
     side: Side
     shown: Shown
     weight: Tensor | None
+    model: Model
 
     def joins(self, group: Sequence[Job]) -> bool:
         """Whether it fits into a forward pass with others."""
         first, own = group[0].shown, self.shown
         lengths = [own.context.shape[1], *(job.shown.context.shape[1] for job in group)]
         return (
-            _size(own.prepared) == _size(first.prepared)
+            self.model == group[0].model
+            and _size(own.prepared) == _size(first.prepared)
             and [*map(id, own.controls)] == [*map(id, first.controls)]
             and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
         )
@@ -97,7 +100,7 @@ class Predictor:
 
     def __call__(self, x: Tensor, sigma: float, asked: Sequence[Asked], taps: Taps = NO_TAPS) -> list[Tensor]:
         """The noiseless latents [B, C, h, w] estimated from `x` at `sigma`, under each list of conds."""
-        jobs = [job for of, each in enumerate(asked) for job in _jobs(of, each, x, sigma)]
+        jobs = [job for of, each in enumerate(asked) for job in self._jobs(of, each, x, sigma)]
         found: list[list[tuple[Job, Tensor]]] = [[] for _ in asked]
         for group in _groups(jobs):
             for job, estimate in zip(group, self._run(group, x, sigma, taps), strict=True):
@@ -123,6 +126,23 @@ class Predictor:
             self._known.append(control)
         return known or control
 
+    def _jobs(self, of: int, asked: Asked, x: Tensor, sigma: float) -> list[Job]:
+        """The conds of a list that take part; default conds fill what the others leave free."""
+        active = [
+            Job(of, asked.side, shown, shown.prepared.weight, self._model(shown, sigma))
+            for shown in asked.conds
+            if shown.prepared.active(sigma)
+        ]
+        jobs = [job for job in active if not job.shown.prepared.cond.default]
+        defaults = [job for job in active if job.shown.prepared.cond.default]
+        if not (jobs and defaults):
+            return active
+        left = _left(x, jobs)
+        return [*jobs, *(replace(job, weight=_inside(left, job.shown.prepared.box)) for job in defaults)]
+
+    def _model(self, shown: Shown, sigma: float) -> Model:
+        return hooked_model(self.model, shown.prepared.cond.hooks, sigma, self.levels)
+
     def _run(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         """The estimate for each job of a group; where memory is short, one after the other."""
         try:
@@ -143,7 +163,7 @@ class Predictor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
             controls = group[0].shown.controls
             residuals = self.steer(controls, parts, sigma, timesteps, context, vector, len(group)) if controls else None
-            with self.runtime.unet(self.model) as unet:
+            with self.runtime.unet(group[0].model) as unet:
                 return unet(inputs.to(context.dtype), timesteps, context, vector, residuals, taps).to(scaled.dtype)
 
         predict: Predict = network
@@ -162,17 +182,6 @@ def _alike(one: Control, other: Control) -> bool:
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
-
-
-def _jobs(of: int, asked: Asked, x: Tensor, sigma: float) -> list[Job]:
-    """The conds of a list that take part; default conds fill what the others leave free."""
-    active = [shown for shown in asked.conds if shown.prepared.active(sigma)]
-    jobs = [Job(of, asked.side, shown, shown.prepared.weight) for shown in active if not shown.prepared.cond.default]
-    defaults = [shown for shown in active if shown.prepared.cond.default]
-    if not (jobs and defaults):
-        return [*jobs, *(Job(of, asked.side, shown, shown.prepared.weight) for shown in defaults)]
-    left = _left(x, jobs)
-    return [*jobs, *(Job(of, asked.side, shown, _inside(left, shown.prepared.box)) for shown in defaults)]
 
 
 def _left(x: Tensor, jobs: Sequence[Job]) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.hooks import hook_warnings
 from graphexec.diffusion.latent_format import from_model, to_model
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import ModelSampling, model_sampling
@@ -22,11 +23,16 @@ from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import CfgGuider, Conditioning, Guider, Latent, Model, Noise, Sampler
+from graphexec.diffusion.types import CfgGuider, Conditioning, Guider, Hook, Latent, Model, Noise, Sampler
 
 __all__ = ["Sampled", "add_noise", "drive", "run_sampler", "sample", "sample_part", "sample_sigmas"]
 
 OnStep = Callable[[Step], None]
+Warn = Callable[[str], object]
+"""Told of what does not stop the run."""
+
+
+def _unheard(message: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ def sample(
     scheduler: SchedulerName,
     denoise: float = 1.0,
     on_step: OnStep | None = None,
+    warn: Warn = _unheard,
 ) -> Latent:
     """Noise `latent` and denoise it again, guided by the conditioning; the result lies on the CPU.
 
@@ -59,7 +66,7 @@ def sample(
     """
     sigmas = sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise)
     guider, sampler = CfgGuider(model, positive, negative, cfg), Sampler(sampler_name)
-    return sample_sigmas(runtime, guider, sampler, sigmas, latent, Noise(seed), on_step=on_step).latent
+    return sample_sigmas(runtime, guider, sampler, sigmas, latent, Noise(seed), on_step=on_step, warn=warn).latent
 
 
 def sample_part(
@@ -76,6 +83,7 @@ def sample_part(
     last: int,
     finish: bool,
     on_step: OnStep | None = None,
+    warn: Warn = _unheard,
 ) -> Latent:
     """Steps `first` up to `last` of a run of `steps`; `finish` takes all noise off in the last of them.
 
@@ -85,7 +93,9 @@ def sample_part(
     if last < len(sigmas) - 1:
         sigmas = [*sigmas[:last], 0.0 if finish else sigmas[last]]
     sampler = Sampler(sampler_name)
-    return sample_sigmas(runtime, guider, sampler, sigmas[first:], latent, noise, seed=seed, on_step=on_step).latent
+    return sample_sigmas(
+        runtime, guider, sampler, sigmas[first:], latent, noise, seed=seed, on_step=on_step, warn=warn
+    ).latent
 
 
 def sample_sigmas(
@@ -98,6 +108,7 @@ def sample_sigmas(
     *,
     seed: int | None = None,
     on_step: OnStep | None = None,
+    warn: Warn = _unheard,
 ) -> Sampled:
     """Run a sampler over noise levels; `seed` is that of noise added on the way (None: that of `noise`, or 0).
 
@@ -107,6 +118,8 @@ def sample_sigmas(
         return Sampled(latent, latent)
     model, levels = guider.model, model_sampling(guider.model.sampling)
     seed = (noise.seed or 0) if seed is None else seed
+    for warning in hook_warnings(_hooks(guider), model, None):
+        warn(warning)
     with runtime.unet(model) as unet, torch.no_grad():
         latent = _fitting(latent, unet.layout.out_channels)
         effects = effects_of(model, Setting(levels, sigmas, unet.layout.width, seed))
@@ -212,6 +225,13 @@ def _check_finite(finite: Sequence[Tensor]) -> None:
             f"the model's prediction is not finite from step {int(bad[0]) + 1} on: a damaged file, a LoRA far too"
             " strong, or a weight in a prompt that is no number"
         )
+
+
+def _hooks(guider: Guider) -> list[Hook]:
+    """The hooks of all conds that lead a model."""
+    parts = [getattr(guider, field.name) for field in fields(guider)]
+    conds = [cond for part in parts if isinstance(part, Conditioning) for cond in part.conds]
+    return [hook for cond in conds if cond.hooks for hook in cond.hooks.hooks]
 
 
 def _returned(model: Model, latent: Latent, result: Tensor) -> Latent:

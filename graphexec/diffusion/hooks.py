@@ -1,0 +1,127 @@
+"""LoRAs whose strength changes while sampling goes on. One rule serves the model and its text encoders.
+
+A keyframe counts from its start until the next one's, that end not included; the first counts before its start too.
+(ComfyUI counts keyframes that begin inside one step a step each, and its text encoders before the first one as 1.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from graphexec.diffusion.loras import load_lora
+from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, Model
+
+__all__ = ["Ease", "Segment", "clip_segments", "eased", "hook_warnings", "hooked_model", "spread"]
+
+Ease = Literal["linear", "ease_in", "ease_out", "ease_in_out"]
+
+
+class Levels(Protocol):
+    """The noise levels of a model."""
+
+    def percent_to_sigma(self, percent: float, /) -> float:
+        """The level at a fraction of the sampling range: 0 lies above all levels, 1 is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the sampling range, its end not included, and the text encoders there."""
+
+    start: float
+    end: float
+    clip: Clip
+
+
+def hooked_model(model: Model, hooks: Hooks | None, sigma: float, levels: Levels) -> Model:
+    """The model as hooks change it at a noise level."""
+    if hooks is None:
+        return model
+    patches = [
+        LoraPatch(hook.file, strength)
+        for hook in hooks.hooks
+        if (strength := hook.strength_model * _at_sigma(hook.keyframes, sigma, levels)) != 0
+    ]
+    return replace(model, patches=(*model.patches, *patches)) if patches else model
+
+
+def clip_segments(clip: Clip) -> list[Segment]:
+    """The text encoders for each part of the sampling range in which their hooks' strengths stay the same."""
+    if clip.hooks is None:
+        return [Segment(0.0, 1.0, clip)]
+    starts = {0.0, *(frame.start for hook in clip.hooks.hooks for frame in hook.keyframes.frames)}
+    edges = sorted(start for start in starts if start < 1) if clip.scheduled else [0.0]
+    segments: list[Segment] = []
+    for start, end in zip(edges, [*edges[1:], 1.0], strict=True):
+        hooked = _hooked_clip(clip, clip.hooks, start)
+        if segments and segments[-1].clip == hooked:
+            segments[-1] = replace(segments[-1], end=end)
+        else:
+            segments.append(Segment(start, end, hooked))
+    return segments
+
+
+def hook_warnings(hooks: Iterable[Hook], model: Model | None, clip: Clip | None) -> list[str]:
+    """What of hooks' LoRAs changes nothing in a model or its text encoders.
+
+    Raises `ModelFileError` for a LoRA of another family.
+    """
+    distinct = dict.fromkeys(
+        hook.file for hook in hooks if (model and hook.strength_model) or (clip and hook.strength_clip)
+    )
+    return [
+        f"{file.path.name}: {warning}"
+        for file in distinct
+        for warning in load_lora(model, clip, file.path, 1.0, 1.0).coverage.warnings()
+    ]
+
+
+def eased(first: float, last: float, count: int, ease: Ease) -> list[float]:
+    """`count` numbers from `first` to `last`, evenly, or slower at the start, the end or both."""
+    shares = [i / (count - 1) for i in range(count)] if count > 1 else [0.0]
+    return [first + (last - first) * _eased(share, ease) for share in shares]
+
+
+def spread(strengths: Sequence[float], start: float, end: float) -> list[Keyframe]:
+    """Keyframes of these strengths, evenly between two fractions."""
+    starts = eased(start, end, len(strengths), "linear")
+    return [Keyframe(at, strength) for at, strength in zip(starts, strengths, strict=True)]
+
+
+def _hooked_clip(clip: Clip, hooks: Hooks, fraction: float) -> Clip:
+    patches = [
+        LoraPatch(hook.file, strength)
+        for hook in hooks.hooks
+        if (strength := hook.strength_clip * _at_fraction(hook, fraction)) != 0
+    ]
+    return replace(clip, hooks=None, patches=(*clip.patches, *patches))
+
+
+def _at_sigma(keyframes: HookKeyframes, sigma: float, levels: Levels) -> float:
+    begun = [frame for frame in keyframes.frames if sigma <= levels.percent_to_sigma(frame.start)]
+    return _strength(keyframes, begun)
+
+
+def _at_fraction(hook: Hook, fraction: float) -> float:
+    return _strength(hook.keyframes, [frame for frame in hook.keyframes.frames if frame.start <= fraction])
+
+
+def _strength(keyframes: HookKeyframes, begun: Sequence[Keyframe]) -> float:
+    if not keyframes.frames:
+        return 1.0
+    return begun[-1].strength if begun else keyframes.frames[0].strength
+
+
+def _eased(share: float, ease: Ease) -> float:
+    match ease:
+        case "linear":
+            return share
+        case "ease_in":
+            return share**2
+        case "ease_out":
+            return 1 - (1 - share) ** 2
+        case "ease_in_out":
+            return (1 - math.cos(share * math.pi)) / 2
