@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -73,6 +73,10 @@ class Weights:
             return whole[part.third * rows : (part.third + 1) * rows]
         return whole.t() if part.transposed else whole
 
+    def expect(self, name: str) -> None:
+        """Let the system begin to read a weight that is needed soon."""
+        self._file.expect(self.source.prefix + self._parts[name].name)
+
     def loaded(self, name: str, like: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """A weight in the shape of `like`, on a device in a dtype; in the file's own memory where that will do."""
         tensor = self.tensor(name)
@@ -88,9 +92,19 @@ def load_network(kind: Kind[NetworkT], weights: Weights, device: torch.device, d
         network = kind.build(weights.shapes)
     expected = network.state_dict()
     _check_names(weights, expected)
-    state = {name: weights.loaded(name, empty, device, dtype) for name, empty in expected.items()}
+    state = dict(_loaded(weights, expected, device, dtype))
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _loaded(
+    weights: Weights, expected: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    """The weights by name, each read from the disk while the one before it is converted."""
+    names = list(expected)
+    for name, following in zip(names, [*names[1:], names[-1]], strict=True):
+        weights.expect(following)
+        yield name, weights.loaded(name, expected[name], device, dtype)
 
 
 def _check_names(weights: Weights, expected: Mapping[str, Tensor]) -> None:

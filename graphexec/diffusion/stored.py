@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shapes, TensorInfo, data_start, read_header
+from graphexec.lora.header import Shapes, data_start, read_header
 
 __all__ = ["DTYPES", "MappedFile"]
 
@@ -60,15 +60,16 @@ class MappedFile:
         )
         return flat.view(info.shape)
 
+    def expect(self, name: str) -> None:
+        """Let the system begin to read a tensor that is needed soon."""
+        self._advise(name, "MADV_WILLNEED")
+
     def forget(self, name: str) -> None:
         """Give back the memory of a tensor's pages, which are read again if it is needed again."""
+        self._advise(name, "MADV_DONTNEED")
+
+    def _advise(self, name: str, advice: str) -> None:
         info = self._infos[name]
-        if hasattr(mmap, "MADV_DONTNEED") and info.end > info.start:
-            start, length = _pages(self._start, info)
-            self._map.madvise(mmap.MADV_DONTNEED, start, length)
-
-
-def _pages(data: int, info: TensorInfo) -> tuple[int, int]:
-    """The pages that a tensor lies on, as start and length in bytes."""
-    start = (data + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
-    return start, data + info.end - start
+        if hasattr(mmap, advice) and info.end > info.start:  # not on Windows
+            start = (self._start + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(getattr(mmap, advice), start, self._start + info.end - start)
