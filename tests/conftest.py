@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from parity.agreement import Agreement
 from running import Bench
 
 from graphexec.graph.cache import MemoryCache
@@ -20,3 +23,20 @@ def bench(tmp_path: Path) -> Bench:
 def cached_bench(tmp_path: Path) -> Bench:
     """Runs that share a memory cache."""
     return Bench(tmp_path / "output", MemoryCache(2**20))
+
+
+@pytest.fixture(scope="session")
+def full_size() -> Path:
+    """The models folder with the checkpoints of full size; skips where there is none."""
+    folder = os.environ.get("GRAPHEXEC_PARITY")
+    if not folder:
+        pytest.skip(
+            "GRAPHEXEC_PARITY names no models folder for full-size checkpoints (scripts/parity --full makes it)"
+        )
+    return Path(folder)
+
+
+@pytest.fixture
+def agrees(record_property: Callable[[str, object], None]) -> Agreement:
+    """Compares with recorded results."""
+    return Agreement(record_property)
