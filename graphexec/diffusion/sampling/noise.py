@@ -45,9 +45,11 @@ class SeededNoise:
         start = torch.zeros(self.like.shape, dtype=self.like.dtype)
         tree = torchsde.BrownianTree(low, start, high, entropy=self.seed % SEEDS)
 
+        begin, end = round(low, 6), round(high, 6)  # As the tree rounds its ends.
+
         def increment(sigma: float, after: float) -> Tensor:
-            first, last = sorted(min(max(level, low), high) for level in (sigma, after))
-            moved = cast(Tensor, tree(first, last))
+            first, last = sorted((sigma, after))
+            moved = cast(Tensor, tree(max(first, begin), min(last, end)))
             width = torch.tensor(last) - torch.tensor(first)
             return (math.copysign(1.0, after - sigma) * moved / width.sqrt()).to(self.like.device)
 

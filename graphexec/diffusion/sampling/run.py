@@ -64,7 +64,7 @@ def sample(
     `denoise` below 1 keeps part of the latent. `on_step` sees every step and may raise to stop the run. Raises
     `NonFiniteError` naming the step at which a NaN or infinity arose, `LatentError` for latents that do not fit.
     """
-    sigmas = sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise)
+    sigmas = sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise, sampler_name)
     guider, sampler = CfgGuider(model, positive, negative, cfg), Sampler(sampler_name)
     return sample_sigmas(runtime, guider, sampler, sigmas, latent, Noise(seed), on_step=on_step, warn=warn).latent
 
@@ -89,7 +89,7 @@ def sample_part(
 
     `seed` is that of noise added on the way, which there may be without any `noise` at the start.
     """
-    sigmas = sampling_sigmas(model_sampling(guider.model.sampling), scheduler, steps)
+    sigmas = sampling_sigmas(model_sampling(guider.model.sampling), scheduler, steps, sampler=sampler_name)
     if last < len(sigmas) - 1:
         sigmas = [*sigmas[:last], 0.0 if finish else sigmas[last]]
     sampler = Sampler(sampler_name)

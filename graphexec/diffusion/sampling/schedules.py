@@ -1,14 +1,33 @@
-"""Schedules: which noise levels a run of so many steps visits. Each ends in 0."""
+"""Schedules: which noise levels a run of so many steps visits.
+
+Levels are float32 numbers, computed as ComfyUI computes them: a sampler that adds noise from a Brownian path tells
+apart what differs in the last bit.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from graphexec.diffusion.sampling.discrete import ModelSampling
-from graphexec.diffusion.sampling.names import SchedulerName
+from graphexec.diffusion.sampling.names import DISCARD_PENULTIMATE, SamplerName, SchedulerName
 
-__all__ = ["SCHEDULES", "sampling_sigmas"]
+__all__ = [
+    "SCHEDULES",
+    "align_your_steps",
+    "beta_sigmas",
+    "exponential_sigmas",
+    "karras_sigmas",
+    "laplace_sigmas",
+    "polyexponential_sigmas",
+    "sampling_sigmas",
+    "turbo_sigmas",
+    "vp_sigmas",
+]
 
 Schedule = Callable[[ModelSampling, int], list[float]]
 
@@ -28,34 +47,27 @@ def ddim_uniform(levels: ModelSampling, steps: int) -> list[float]:
 
 def normal(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced timesteps, from the last to the first."""
-    last = len(levels.sigmas) - 1
-    return [levels.sigma(last - last * i / max(steps - 1, 1)) for i in range(steps)] + [0.0]
+    return [levels.sigma(timestep) for timestep in _timesteps(levels, steps)] + [0.0]
 
 
 def sgm_uniform(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced timesteps, the first left out."""
-    last = len(levels.sigmas) - 1
-    return [levels.sigma(last - last * i / steps) for i in range(steps)] + [0.0]
+    return [levels.sigma(timestep) for timestep in _timesteps(levels, steps + 1)[:-1]] + [0.0]
 
 
 def karras(levels: ModelSampling, steps: int) -> list[float]:
-    """Karras et al. 2022, equation 5, rho 7 (https://arxiv.org/abs/2206.00364)."""
-    low, high = levels.sigma_min ** (1 / 7), levels.sigma_max ** (1 / 7)
-    return [(high + ramp * (low - high)) ** 7 for ramp in _ramp(steps)] + [0.0]
+    """Karras et al. 2022 with rho 7."""
+    return karras_sigmas(steps, levels.sigma_max, levels.sigma_min, 7.0)
 
 
 def exponential(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced logarithms of sigma."""
-    low, high = math.log(levels.sigma_min), math.log(levels.sigma_max)
-    return [math.exp(high + ramp * (low - high)) for ramp in _ramp(steps)] + [0.0]
+    return exponential_sigmas(steps, levels.sigma_max, levels.sigma_min)
 
 
 def beta(levels: ModelSampling, steps: int) -> list[float]:
-    """Timesteps at quantiles of Beta(0.6, 0.6): denser at both ends (https://arxiv.org/abs/2407.12173)."""
-    last = len(levels.sigmas) - 1
-    timesteps = [round(_beta_quantile(1 - i / steps, 0.6) * last) for i in range(steps)]
-    distinct = dict.fromkeys(timesteps)
-    return [float(levels.sigmas[timestep]) for timestep in distinct] + [0.0]
+    """Timesteps at quantiles of Beta(0.6, 0.6): denser at both ends."""
+    return beta_sigmas(levels, steps, 0.6, 0.6)
 
 
 def linear_quadratic(levels: ModelSampling, steps: int) -> list[float]:
@@ -69,13 +81,13 @@ def linear_quadratic(levels: ModelSampling, steps: int) -> list[float]:
     slope, rest = start / gentle, steps - gentle
     bend = (1 - start - slope * rest) / rest**2
     done = [slope * i for i in range(gentle)] + [start + slope * i + bend * i * i for i in range(rest)] + [1.0]
-    return [(1 - part) * levels.sigma_max for part in done]
+    return _listed(torch.tensor([1 - part for part in done]) * levels.sigma_max)
 
 
 def kl_optimal(levels: ModelSampling, steps: int) -> list[float]:
     """Evenly spaced arctangents of sigma (https://arxiv.org/abs/2404.14507, section 3.1)."""
-    low, high = math.atan(levels.sigma_min), math.atan(levels.sigma_max)
-    return [math.tan(high + ramp * (low - high)) for ramp in _ramp(steps)] + [0.0]
+    ramp = torch.arange(steps, dtype=torch.float32) / max(steps - 1, 1)
+    return _listed((ramp * math.atan(levels.sigma_min) + (1 - ramp) * math.atan(levels.sigma_max)).tan(), 0.0)
 
 
 SCHEDULES: Mapping[SchedulerName, Schedule] = {
@@ -91,38 +103,106 @@ SCHEDULES: Mapping[SchedulerName, Schedule] = {
 }
 
 
-def sampling_sigmas(levels: ModelSampling, scheduler: SchedulerName, steps: int, denoise: float = 1.0) -> list[float]:
-    """The levels of a run: with `denoise` below 1, the last `steps` of a longer run. Empty where nothing is to do."""
+def sampling_sigmas(
+    levels: ModelSampling,
+    scheduler: SchedulerName,
+    steps: int,
+    denoise: float = 1.0,
+    sampler: SamplerName | None = None,
+) -> list[float]:
+    """The levels of a run: with `denoise` below 1, the last `steps` of a longer run. Empty where nothing is to do.
+
+    Samplers that look between two levels do so badly between the last and 0: for them the last but one is left out of
+    a schedule with one step more.
+    """
     if denoise <= 0 or steps < 1:
         return []
-    schedule = SCHEDULES[scheduler]
-    return schedule(levels, steps) if denoise > 0.9999 else schedule(levels, int(steps / denoise))[-(steps + 1) :]
+    if denoise > 0.9999:
+        return _whole(levels, scheduler, steps, sampler)
+    return _whole(levels, scheduler, int(steps / denoise), sampler)[-(steps + 1) :]
 
 
-def _ramp(steps: int) -> list[float]:
-    """From 0 to 1 in `steps` numbers; a single one is 0, so that it means the highest level."""
-    return [i / max(steps - 1, 1) for i in range(steps)]
+def _whole(levels: ModelSampling, scheduler: SchedulerName, steps: int, sampler: SamplerName | None) -> list[float]:
+    if sampler not in DISCARD_PENULTIMATE:
+        return SCHEDULES[scheduler](levels, steps)
+    *high, _, last = SCHEDULES[scheduler](levels, steps + 1)
+    return [*high, last]
 
 
-def _beta_quantile(p: float, shape: float) -> float:
-    """The p-quantile of Beta(shape, shape), by bisection of its lower half."""
-    if p == 0.5:  # Exactly, since the timestep there is one of two to round to.
-        return 0.5
-    if p > 0.5:
-        return 1 - _beta_quantile(1 - p, shape)
-    low, high = 0.0, 0.5
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _beta_cdf(middle, shape) < p else (low, middle)
-    return high
+def karras_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
+    """Karras et al. 2022, equation 5 (https://arxiv.org/abs/2206.00364), and 0."""
+    ramp, start, end = torch.linspace(0, 1, steps), high ** (1 / rho), low ** (1 / rho)
+    return _listed((start + ramp * (end - start)) ** rho, 0.0)
 
 
-def _beta_cdf(x: float, shape: float) -> float:
-    """The cumulative Beta(shape, shape) for x up to 0.5, by its power series."""
-    total, term, k = 0.0, 1.0, 0
-    while term > 1e-18:
-        total += term / (shape + k)
-        k += 1
-        term *= (k - shape) / k * x
-    whole = math.gamma(shape) ** 2 / math.gamma(2 * shape)
-    return x**shape * total / whole
+def exponential_sigmas(steps: int, high: float, low: float) -> list[float]:
+    """Evenly spaced logarithms of sigma, and 0."""
+    return _listed(torch.linspace(math.log(high), math.log(low), steps).exp(), 0.0)
+
+
+def polyexponential_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
+    """Logarithms of sigma spaced by a power, and 0."""
+    ramp = torch.linspace(1, 0, steps) ** rho
+    return _listed((ramp * (math.log(high) - math.log(low)) + math.log(low)).exp(), 0.0)
+
+
+def laplace_sigmas(steps: int, high: float, low: float, mu: float, spread: float) -> list[float]:
+    """Quantiles of a Laplace distribution of log sigma (https://arxiv.org/abs/2407.03297); the last is `low`, not 0."""
+    half = 0.5 - torch.linspace(0, 1, steps)
+    return _listed((mu - spread * half.sign() * (1 - 2 * half.abs() + 1e-5).log()).exp().clamp(low, high))
+
+
+def vp_sigmas(steps: int, beta_d: float, beta_min: float, eps_s: float) -> list[float]:
+    """Evenly spaced times of the variance-preserving process (Song et al. 2021), and 0."""
+    t = torch.linspace(1, eps_s, steps)
+    return _listed((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt(), 0.0)
+
+
+def beta_sigmas(levels: ModelSampling, steps: int, alpha: float, beta: float) -> list[float]:
+    """Timesteps at quantiles of a Beta distribution (https://arxiv.org/abs/2407.12173), equal ones once, and 0."""
+    from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs]
+
+    quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
+    timesteps = np.rint(quantiles * (len(levels.sigmas) - 1)).astype(int).tolist()
+    return [float(levels.sigmas[timestep]) for timestep in dict.fromkeys(timesteps)] + [0.0]
+
+
+def turbo_sigmas(levels: ModelSampling, steps: int, denoise: float) -> list[float]:
+    """Up to ten timesteps, 100 apart from the last, as SD Turbo was distilled for; `denoise` leaves out the first."""
+    first = 10 - int(10 * denoise)
+    timesteps = [100 * i - 1 for i in range(10, 0, -1)][first : first + steps]
+    return [levels.sigma(timestep) for timestep in timesteps] + [0.0]
+
+
+ALIGN_YOUR_STEPS: Mapping[str, Sequence[float]] = {
+    "SD1": (
+        14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092,
+        0.9642583904, 0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582,
+    ),
+    "SDXL": (
+        14.6146412293, 6.3184485287, 3.7681790315, 2.1811480769, 1.3405244945, 0.8620721141,
+        0.5550693289, 0.3798540708, 0.2332364134, 0.1114188177, 0.0291671582,
+    ),
+    "SVD": (700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}  # fmt: skip
+
+
+def align_your_steps(model_type: str, steps: int, denoise: float) -> list[float]:
+    """The optimised levels of Sabour et al. 2024 (https://arxiv.org/abs/2404.14507), between them even in log sigma."""
+    if denoise <= 0:
+        return []
+    known = np.array(ALIGN_YOUR_STEPS[model_type])
+    if steps + 1 != len(known):
+        places = np.linspace(0, 1, steps + 1)
+        known = np.exp(np.interp(places, np.linspace(0, 1, len(known)), np.log(known)))
+    kept = steps if denoise >= 1 else round(steps * denoise)
+    return _listed(torch.tensor(known[len(known) - kept - 1 : -1], dtype=torch.float32), 0.0)
+
+
+def _timesteps(levels: ModelSampling, count: int) -> list[float]:
+    """Evenly spaced timesteps from that of the highest level to that of the lowest."""
+    return torch.linspace(levels.timestep(levels.sigma_max), levels.timestep(levels.sigma_min), count).tolist()
+
+
+def _listed(sigmas: Tensor, *more: float) -> list[float]:
+    return [*sigmas.tolist(), *more]

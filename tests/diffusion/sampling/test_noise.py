@@ -44,3 +44,25 @@ def test_the_global_generator_is_left_alone() -> None:
     initial_noise(torch.zeros(1, 4, 2, 2), 1)
     SeededNoise(torch.zeros(1), 1).independent()(1.0, 0.5)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("key", [key for key in RECORDED if key.startswith("brownian/")])
+def test_recorded_increments(key: str) -> None:
+    _, sigma, after = key.split("/")[2].split("_")
+    brownian = SeededNoise(torch.zeros(1, 4, 8, 8), 42).brownian([14.6146, 0.0292, 0.0])
+    assert torch.equal(brownian(float(sigma), float(after)), RECORDED[key])
+
+
+@given(st.integers(0, 2**64 - 1), st.floats(0.1, 0.9))
+def test_a_finer_step_sees_the_same_noise(seed: int, part: float) -> None:
+    """Increments add up, whichever way they are asked for; going up instead of down changes their sign."""
+    path = SeededNoise(torch.zeros(1, 1, 2, 2), seed).brownian([10.0, 1.0, 0.0])
+    middle = 10 - 9 * part
+    whole = path(10.0, 1.0) * 3
+    parts = path(10.0, middle) * (10 - middle) ** 0.5 + path(middle, 1.0) * (middle - 1) ** 0.5
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+    assert torch.equal(path(1.0, 10.0), -path(10.0, 1.0))
+
+
+def test_one_level_has_a_path_too() -> None:
+    SeededNoise(torch.zeros(1, 1, 2, 2), 0).brownian([5.0, 0.0])
