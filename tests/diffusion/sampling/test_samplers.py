@@ -38,47 +38,17 @@ def test_recorded_runs(sampler: SamplerName, case: str) -> None:
         LEVELS,
         latent,
         initial_noise(latent, seed),
-<<<<<<< HEAD
-        recorded["sigmas"],
-        sampler=Sampler(sampler),
-=======
         RECORDED["sigmas"][recorded["sigmas"]],
-        sampler_name=sampler,
->>>>>>> 18dec43 (Every sampler and schedule of ComfyUI's lists, with its numbers)
+        sampler=Sampler(sampler),
         seed=seed,
         mask=TENSORS["inpaint_mask"] if case == "inpaint" else None,
         on_step=steps.append,
     )
-<<<<<<< HEAD
-    expected = TENSORS[f"{sampler}/{case}"]
-    assert float((result - expected).norm() / expected.norm()) < 1e-5
-    assert toy.calls == recorded["model_calls"]
-    seen = [(step.i, float(step.denoised.sum()), float(step.x.sum())) for step in steps]
-    for ours, theirs in zip(seen, recorded["trace"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-3)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_model_that_knows_the_answer_gives_it(sampler: SamplerName) -> None:
-    answer, sigmas = torch.randn(1, 4, 2, 2), [10.0, 3.0, 1.0, 0.2, 0.0]
-    noise = torch.randn(1, 4, 2, 2)
-    result = run_sampler(Fake(lambda x, sigma: answer), LEVELS, answer, noise, sigmas, sampler=Sampler(sampler), seed=0)
-    torch.testing.assert_close(result, answer, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_steps_count_up_to_their_total(sampler: SamplerName) -> None:
-    steps, sigmas = list[Step](), [5.0, 2.0, 1.0, 0.5]
-    x, toy = torch.zeros(1, 4, 2, 2), Toy(TENSORS["toy_W"], LEVELS)
-    run_sampler(toy, LEVELS, x, torch.randn_like(x), sigmas, sampler=Sampler(sampler), seed=0, on_step=steps.append)
-    assert [(step.i, step.total, step.sigma) for step in steps] == [(0, 3, 5.0), (1, 3, 2.0), (2, 3, 1.0)]
-=======
     assert toy.calls == recorded["calls"]
     assert [float(step.denoised.sum()) for step in steps] == pytest.approx(recorded["denoised"], rel=1e-4, abs=1e-3)
     if case not in ("batch3", "trunc"):
         expected = TENSORS[f"{name}/{case}"]
         assert float((result - expected).norm() / expected.norm()) < 3e-6
->>>>>>> 18dec43 (Every sampler and schedule of ComfyUI's lists, with its numbers)
 
 
 def test_every_name_has_a_sampler() -> None:
