@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from graphexec.diffusion.types import ModelOption
+from graphexec.diffusion.types import Conditioning, ModelOption
 
 __all__ = [
     "OPTIONS",
@@ -24,6 +24,7 @@ __all__ = [
     "HyperTile",
     "LazyCache",
     "Mahiro",
+    "PerpNeg",
     "PerturbedAttention",
     "Resampling",
     "RescaleCfg",
@@ -140,6 +141,14 @@ class Mahiro(ModelOption):
 
 
 @dataclass(frozen=True, slots=True)
+class PerpNeg(ModelOption):
+    """Guidance away from what of the negative is perpendicular to the positive, both above `empty`."""
+
+    empty: Conditioning
+    neg_scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class PerturbedAttention(ModelOption):
     """Guidance away from what the model makes of the prompt without self-attention in its middle (PAG)."""
 
@@ -186,6 +195,7 @@ OPTIONS: tuple[type[ModelOption], ...] = (
     HyperTile,
     LazyCache,
     Mahiro,
+    PerpNeg,
     PerturbedAttention,
     RescaleCfg,
     SelfAttention,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from graphexec.diffusion import options
-from graphexec.diffusion.types import Model
+from graphexec.diffusion.types import Conditioning, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Unit, Widget
 
@@ -300,3 +300,19 @@ def lazy_cache(
         verbose: has no effect; progress events tell the steps.
     """
     return model.with_option(options.LazyCache(reuse_threshold, start_percent, end_percent))
+
+
+@node("PerpNeg", category="_for_testing", display_name="Perp-Neg (DEPRECATED by PerpNegGuider)")
+def lead_from_perpendicular(
+    model: Model,
+    empty_conditioning: Conditioning,
+    neg_scale: Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0,
+) -> Model:
+    """Lead away from that part of the negative which the positive does not share.
+
+    Args:
+        model: the diffusion model.
+        empty_conditioning: an empty prompt.
+        neg_scale: how strongly the negative counts.
+    """
+    return model.with_option(options.PerpNeg(empty_conditioning, neg_scale))

@@ -13,6 +13,7 @@ from graphexec.diffusion.models.taps import Tap
 from graphexec.diffusion.sampling.conds import prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.effects.base import Effect, Evaluate, Guess, Predict, Side
+from graphexec.diffusion.sampling.effects.guidance import perp_neg
 from graphexec.diffusion.sampling.predictor import Asked, Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser
 from graphexec.diffusion.types import CfgGuider, Conditioning, DualCfgGuider, Guider, PerpNegGuider
@@ -180,9 +181,11 @@ def _guided(guider: Guider, predictor: Predictor) -> Denoiser:
 
 
 def evaluator(predictor: Predictor, sigma: float, positive: Asked, negative: Asked | None) -> Evaluate:
-    """Predicts for one of two sides from other latents; without a negative both are the positive."""
+    """Predicts for a side, or a conditioning, from other latents; without a negative both sides are the positive."""
 
-    def evaluate(side: Side, x: Tensor, taps: Sequence[Tap]) -> Tensor:
+    def evaluate(side: Side | Conditioning, x: Tensor, taps: Sequence[Tap]) -> Tensor:
+        if isinstance(side, Conditioning):
+            return predictor(x, sigma, [Asked("other", predictor.ready(side))], taps)[0]
         return predictor(x, sigma, [negative if side == "negative" and negative else positive], taps)[0]
 
     return evaluate
@@ -205,13 +208,6 @@ def classifier_free(guess: Guess) -> Tensor:
     if guess.negative is None:
         return guess.positive
     return guess.negative + (guess.positive - guess.negative) * guess.cfg
-
-
-def perp_neg(positive: Tensor, negative: Tensor, empty: Tensor, cfg: float, scale: float) -> Tensor:
-    """Guidance by what of `negative` is perpendicular to `positive`, both above `empty`."""
-    towards, away = positive - empty, negative - empty
-    perpendicular = away - towards * ((away * towards).sum() / towards.norm() ** 2)
-    return empty + (towards - perpendicular * scale) * cfg
 
 
 def _asked(predictor: Predictor, positive: Conditioning, *others: Conditioning) -> list[Asked]:

@@ -14,11 +14,11 @@ from graphexec.diffusion.control import ControlRunner
 from graphexec.diffusion.hooks import hooked_model
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.sampling.conds import Box, Prepared
+from graphexec.diffusion.sampling.conds import Box, Prepared, prepare
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.effects.base import Effect, Pass, Predict, Side
 from graphexec.diffusion.sampling.inputs import Surroundings, extra_channels, size_vector
-from graphexec.diffusion.types import Control, Model
+from graphexec.diffusion.types import Conditioning, Control, Model
 
 __all__ = ["Asked", "Predictor", "Shown"]
 
@@ -88,6 +88,7 @@ class Predictor:
     """How many channels the UNet takes, and whether it takes a vector."""
     steer: ControlRunner = field(init=False)
     _known: list[Control] = field(default_factory=list[Control], init=False)
+    _ready: dict[int, list[Shown]] = field(default_factory=dict[int, list[Shown]], init=False)
 
     def __post_init__(self) -> None:
         self.steer = ControlRunner(self.runtime, self.model, self.levels)
@@ -97,6 +98,13 @@ class Predictor:
     def show(self, conds: Sequence[Prepared], *, negative: bool = False) -> list[Shown]:
         """Conds with what the UNet is shown of each, on its device."""
         return [self._shown(prepared, negative) for prepared in conds]
+
+    def ready(self, conditioning: Conditioning) -> list[Shown]:
+        """A conditioning of an option, made ready once."""
+        if id(conditioning) not in self._ready:
+            prepared = prepare(conditioning, self.levels, self.around.latent)
+            self._ready[id(conditioning)] = self.show(prepared, negative=True)
+        return self._ready[id(conditioning)]
 
     def __call__(self, x: Tensor, sigma: float, asked: Sequence[Asked], taps: Taps = NO_TAPS) -> list[Tensor]:
         """The noiseless latents [B, C, h, w] estimated from `x` at `sigma`, under each list of conds."""

@@ -23,7 +23,7 @@ from graphexec.diffusion.sampling.effects.guidance import Damping, Likeness, Nor
 from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.perturbed import blur
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
-from graphexec.diffusion.types import CfgGuider, Clip, Conditioning, Model, ModelOption, Sampling, Vae
+from graphexec.diffusion.types import CfgGuider, Clip, Conditioning, Model, ModelOption, PerpNegGuider, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTING = Setting(model_sampling(Sampling()), (14.0, 7.0, 2.0, 0.5, 0.0), 32, 7)
@@ -108,8 +108,8 @@ def test_options_take_a_picture_of_one_token(
     assert guided(runtime, recipes[0].with_option(option), x, *prompts, 4.0).isfinite().all()
 
 
-def no_more(side: str, x: Tensor, taps: object) -> Tensor:
-    raise AssertionError(side)
+def no_more(side: object, x: Tensor, taps: object) -> Tensor:
+    raise AssertionError("no more passes")
 
 
 def guess(cfg: float = 3.0) -> Guess:
@@ -168,6 +168,14 @@ class TestGuidance:
         alone = Guess(g.x, 2.0, 1.0, g.positive, None, no_more)
         option = options.CfgZeroStar() if kind is ZeroStar else options.Mahiro()
         assert kind(option, SETTING).guided(alone, g.positive) is g.positive  # pyright: ignore[reportArgumentType]
+
+
+def test_perp_neg_on_the_model_is_that_of_the_guider(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    x, empty = torch.randn(1, 4, 8, 8), encode_prompt(runtime, recipes[1], "nothing")
+    with torch.no_grad():
+        led = denoiser(runtime, PerpNegGuider(recipes[0], *prompts, empty, 3.0, 0.5), x)(x, 2.0)
+    found = guided(runtime, recipes[0].with_option(options.PerpNeg(empty, 0.5)), x, *prompts, 3.0)
+    torch.testing.assert_close(found, led, rtol=1e-3, atol=1e-3)
 
 
 class TestReuse:

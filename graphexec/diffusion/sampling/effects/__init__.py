@@ -33,6 +33,7 @@ EFFECTS: Mapping[type[ModelOption], Callable[[Any, Setting], Effect]] = {
     options.HyperTile: tokens.Tiled,
     options.LazyCache: reuse.LazyReuse,
     options.Mahiro: guidance.Likeness,
+    options.PerpNeg: guidance.Perpendicular,
     options.PerturbedAttention: perturbed.Perturbed,
     options.RescaleCfg: guidance.Rescale,
     options.SelfAttention: perturbed.Blurred,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphexec.diffusion.models.taps import Tap
 from graphexec.diffusion.sampling.discrete import ModelSampling
+from graphexec.diffusion.types import Conditioning
 
 __all__ = ["Effect", "Evaluate", "Guess", "Pass", "Predict", "Setting", "Side"]
 
@@ -18,8 +19,8 @@ Side = Literal["positive", "negative", "other"]
 Predict = Callable[[Tensor], Tensor]
 """From latents [B, C, h, w] to what is made of them."""
 
-Evaluate = Callable[[Side, Tensor, Sequence[Tap]], Tensor]
-"""The noiseless latent that the model estimates from other latents for one side, with taps of one's own."""
+Evaluate = Callable[[Side | Conditioning, Tensor, Sequence[Tap]], Tensor]
+"""The noiseless latent that the model estimates from other latents, for one side or under a conditioning, with taps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,25 @@ from graphexec.diffusion.options import (
     EpsilonScaling,
     FreSca,
     Mahiro,
+    PerpNeg,
     RescaleCfg,
     TangentialDamping,
 )
 from graphexec.diffusion.sampling.effects.base import Effect, Guess, Setting
 from graphexec.diffusion.sampling.effects.frequencies import scale_frequencies
 
-__all__ = ["Damping", "Frequencies", "Likeness", "Norm", "Projection", "Rescale", "ScaledNoise", "ZeroStar"]
+__all__ = [
+    "Damping",
+    "Frequencies",
+    "Likeness",
+    "Norm",
+    "Perpendicular",
+    "Projection",
+    "Rescale",
+    "ScaledNoise",
+    "ZeroStar",
+    "perp_neg",
+]
 
 ALL = (1, 2, 3)
 
@@ -181,6 +193,31 @@ class ScaledNoise(Effect):
     def guided(self, guess: Guess, denoised: Tensor) -> Tensor:
         """The estimate with so much less noise taken off."""
         return guess.x - (guess.x - denoised) / self.option.scaling_factor
+
+
+@dataclass(frozen=True, slots=True)
+class Perpendicular(Effect):
+    """Away from the part of the negative that is perpendicular to the positive, see `perp_neg`."""
+
+    option: PerpNeg
+    setting: Setting
+
+    def combine(self, guess: Guess) -> Tensor | None:
+        """With one more forward pass, for the empty prompt."""
+        if guess.negative is None:
+            return None
+        empty = guess.evaluate(self.option.empty, guess.x, [])
+        return perp_neg(guess.positive, guess.negative, empty, guess.cfg, self.option.neg_scale)
+
+
+def perp_neg(positive: Tensor, negative: Tensor, empty: Tensor, cfg: float, scale: float) -> Tensor:
+    """Guidance by what of `negative` is perpendicular to `positive`, both above `empty`.
+
+    Armandpour et al. 2023, https://arxiv.org/abs/2304.04968.
+    """
+    towards, away = positive - empty, negative - empty
+    perpendicular = away - towards * ((away * towards).sum() / towards.norm() ** 2)
+    return empty + (towards - perpendicular * scale) * cfg
 
 
 def _signed_root(x: Tensor) -> Tensor:
