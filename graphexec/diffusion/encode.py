@@ -19,7 +19,7 @@ from graphexec.diffusion.types import Clip, Cond, Conditioning, EncoderKind, Fam
 from graphexec.diffusion.weighting import Chunks, weigh
 from graphexec.errors import ModelFileError
 
-__all__ = ["Prompt", "Tokenized", "encode_prompt", "read_prompt"]
+__all__ = ["Prompt", "Tokenized", "encode_feature", "encode_prompt", "read_prompt"]
 
 Prompt = str | Mapping[EncoderKind, str]
 """A text for all encoders, or one for each."""
@@ -81,6 +81,16 @@ def encode_prompt(
             for part in clip_segments(clip)
         )
     )
+
+
+def encode_feature(runtime: Runtime, clip: Clip, prompt: str, *, warn: Warn = lambda message: None) -> Tensor:
+    """What a text is as a whole [1, C]: the last encoder's pooled output of its first chunk, before any projection."""
+    encoder = clip.encoders[-1]
+    side = read_prompt(prompt, encoder.kind, runtime.tokenizer, {}, warn)
+    with runtime.text_encoder(encoder, clip.patches) as network, torch.no_grad():
+        chunks = side.fitting(network.layout.width, warn)[:1]
+        ends = _ends(network, chunks)
+        return network(_vectors(network, chunks), ends).hidden[torch.arange(1), ends.cpu()].cpu()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
 from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
 from graphexec.diffusion.models.unet import UNet
@@ -21,7 +22,7 @@ from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
 from graphexec.lora.keys import text_aliases, unet_aliases
 
-__all__ = ["TEXT", "UNET", "VAE", "Kind", "Source", "Weights", "load_network"]
+__all__ = ["GLIGEN", "TEXT", "UNET", "VAE", "Kind", "Source", "Weights", "load_network"]
 
 IGNORED = (
     *("embeddings.position_ids", "logit_scale", "text_projection", "vision_model.", "visual_projection."),
@@ -138,3 +139,4 @@ def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
 UNET = Kind(unet_parts, _build_unet, unet_aliases)
 TEXT = Kind(text_parts, _build_clip, text_aliases)
 VAE = Kind(vae_parts, _build_vae, _no_aliases)
+GLIGEN = Kind(gligen_parts, GligenNetwork, _no_aliases)

@@ -16,13 +16,14 @@ from torch import nn
 
 from graphexec.diffusion.controlfiles import read_control
 from graphexec.diffusion.controlload import Steering, load_control
-from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, Weights, load_network
+from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, Weights, load_network
 from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.gligen import GligenNetwork
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
 from graphexec.diffusion.tokenizer import ClipTokenizer
-from graphexec.diffusion.types import ControlNet, LoraPatch, Model, TextEncoder, Vae, WeightsFile
+from graphexec.diffusion.types import ControlNet, Gligen, LoraPatch, Model, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 
 __all__ = ["Runtime", "network_bytes"]
@@ -118,6 +119,12 @@ class Runtime:
         """
         with self._lock:
             yield self._load_control(net, net.base or model).network
+
+    @contextmanager
+    def gligen(self, net: Gligen) -> Generator[GligenNetwork]:
+        """The GLIGEN network of a recipe, for the length of the block."""
+        with self._lock:
+            yield self._load(GLIGEN, Source(net.file, ""), self.unet_dtype).network
 
     def clear(self) -> None:
         """Drop every network."""

@@ -44,6 +44,9 @@ __all__ = [
     "DualCfgGuider",
     "EncoderKind",
     "Family",
+    "Gligen",
+    "GroundedBox",
+    "Grounding",
     "Guider",
     "Hook",
     "HookKeyframes",
@@ -327,6 +330,29 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
+class Gligen:
+    """Recipe of a GLIGEN network, which puts described things at places of the picture (Li et al. 2023)."""
+
+    file: WeightsFile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundedBox:
+    """A thing and its place: `feature` [1, C] is its text's pooled output before any projection."""
+
+    feature: Tensor
+    area: Area
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounding:
+    """The things that a GLIGEN network is to place. It equals itself alone."""
+
+    net: Gligen
+    boxes: tuple[GroundedBox, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """A mask [B, H, W] of any size, 1 where a cond counts; `to_bounds` also computes it only on the mask's box."""
 
@@ -383,6 +409,7 @@ class Cond:
     default: bool = False
     hooks: Hooks | None = None
     span: tuple[float, float] = (0.0, 1.0)
+    grounding: Grounding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphexec.diffusion.sampling.discrete import ModelSampling
-from graphexec.diffusion.types import Area, Cond, Conditioning, Control, Region
+from graphexec.diffusion.types import Area, Cond, Conditioning, Control, Grounding, Region
 
 __all__ = ["Box", "Prepared", "prepare", "share_areas", "share_controls"]
 
@@ -59,6 +59,7 @@ class Prepared:
     lowest: float
     span: tuple[float, float]
     controls: tuple[Control, ...]
+    grounding: Grounding | None
 
     def active(self, sigma: float) -> bool:
         """Whether it takes part at a noise level."""
@@ -83,17 +84,33 @@ def share_areas(lists: Sequence[list[Prepared]]) -> None:
 
 
 def share_controls(positive: Sequence[Prepared], negative: list[Prepared]) -> None:
-    """Apply ControlNets that steer both sides to the negative conds too, unless those have some of their own."""
-    shared = [c.controls for c in positive if c.box is None and c.controls and c.cond.control_uncond]
+    """Apply ControlNets that steer both sides to the negative conds too, and the things that GLIGEN places.
+
+    Each only where the negative conds have none of their own.
+    """
+    whole = [c for c in positive if c.box is None]
+    steered = [c for c in whole if c.controls and c.cond.control_uncond]
+    _share(steered, negative, lambda c: bool(c.controls), lambda c, other: replace(c, controls=other.controls))
+    grounded = [c for c in whole if c.grounding]
+    _share(grounded, negative, lambda c: bool(c.grounding), lambda c, other: replace(c, grounding=other.grounding))
+
+
+def _share(
+    found: Sequence[Prepared],
+    negative: list[Prepared],
+    has: Callable[[Prepared], bool],
+    put: Callable[[Prepared, Prepared], Prepared],
+) -> None:
+    """Give to the negative conds of the whole picture, in turn, what is found; again to a copy once all have some."""
     whole = [i for i, c in enumerate(negative) if c.box is None]
-    if any(negative[i].controls for i in whole) or not whole:
+    if any(has(negative[i]) for i in whole) or not whole:
         return
-    for n, controls in enumerate(shared):
+    for n, other in enumerate(found):
         i = whole[n % len(whole)]
-        if negative[i].controls:
-            negative.append(replace(negative[i], controls=controls))
+        if has(negative[i]):
+            negative.append(put(negative[i], other))
         else:
-            negative[i] = replace(negative[i], controls=controls)
+            negative[i] = put(negative[i], other)
 
 
 def _prepared(cond: Cond, levels: ModelSampling, like: Tensor) -> Prepared:
@@ -109,6 +126,7 @@ def _prepared(cond: Cond, levels: ModelSampling, like: Tensor) -> Prepared:
         lowest=levels.percent_to_sigma(cond.end),
         span=(levels.percent_to_sigma(cond.span[0]), levels.percent_to_sigma(cond.span[1])),
         controls=cond.controls,
+        grounding=cond.grounding,
     )
 
 

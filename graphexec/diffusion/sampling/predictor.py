@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.control import ControlRunner
+from graphexec.diffusion.gligen import grounding_tap
 from graphexec.diffusion.hooks import hooked_model
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
 from graphexec.diffusion.runtime import Runtime
@@ -71,6 +72,7 @@ class Job:
             self.model == group[0].model
             and _size(own.prepared) == _size(first.prepared)
             and [*map(id, own.controls)] == [*map(id, first.controls)]
+            and own.prepared.grounding is first.prepared.grounding
             and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
         )
 
@@ -166,6 +168,8 @@ class Predictor:
         timesteps = torch.full((len(parts),), float(self.levels.timestep(sigma)), device=x.device)
         forward = Pass(sigma, [job.side for job in group], tuple(id(job.shown) for job in group))
         taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(forward)) is not None)]
+        if (grounding := group[0].shown.prepared.grounding) is not None:
+            taps.append(grounding_tap(self.runtime, grounding, parts.shape[-2:]))
 
         def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
