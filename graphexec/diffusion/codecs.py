@@ -37,6 +37,7 @@ from graphexec.diffusion.types import (
     SizeHint,
     TextEncoder,
     TimestepsRange,
+    UpscaleModel,
     Vae,
     WeightsFile,
 )
@@ -140,6 +141,7 @@ RECORDS: tuple[type[Any], ...] = (
     SizeHint,
     TextEncoder,
     TimestepsRange,
+    UpscaleModel,
     Vae,
     WeightsFile,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphexec.errors import GraphexecError
 
-__all__ = ["LatentError", "NonFiniteError", "StaleValue"]
+__all__ = ["LatentError", "MissingLibrary", "NonFiniteError", "StaleValue"]
 
 
 class NonFiniteError(GraphexecError):
@@ -17,3 +17,7 @@ class LatentError(GraphexecError):
 
 class StaleValue(GraphexecError):
     """A cached recipe names a file that has been changed or removed since."""
+
+
+class MissingLibrary(GraphexecError):
+    """A library is not installed that a node needs; the message names the extra that brings it."""

@@ -69,6 +69,7 @@ __all__ = [
     "SizeHint",
     "TextEncoder",
     "TimestepsRange",
+    "UpscaleModel",
     "Vae",
     "Weighting",
     "WeightsFile",
@@ -285,6 +286,13 @@ class Vae:
 
     file: WeightsFile
     prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpscaleModel:
+    """Recipe of a network that enlarges pictures, in a file of its own."""
+
+    file: WeightsFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Upscale models (ESRGAN, SwinIR, DAT …), which the `spandrel` library recognises and builds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
+from graphexec.diffusion.imaging.batches import need_channels
+from graphexec.diffusion.imaging.resize import resize_picture
+from graphexec.diffusion.imaging.tiles import tile_count, tiled
+from graphexec.diffusion.types import UpscaleModel
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import read_header
+
+__all__ = ["Network", "load_upscaler", "upscale_by_network", "upscale_with_model"]
+
+TILE = 512
+OVERLAP = 32
+LEAST_TILE = 128
+"""Where memory is short, tiles halve down to this."""
+
+COLORS = 3
+
+
+class Network(Protocol):
+    """What is used of a spandrel model: [1,3,H,W] in 0..1 becomes `scale` times as large."""
+
+    scale: int
+    input_channels: int
+
+    def __call__(self, image: Tensor, /) -> Tensor: ...
+
+    def to(self, device: torch.device, /) -> object: ...
+
+
+def upscale_with_model(
+    model: UpscaleModel, picture: Tensor, device: torch.device, progress: Callable[[int, int], None]
+) -> Tensor:
+    """Pictures [B,H,W,C >= 3] through an upscale model, in 0..1 on the CPU; alpha is resized bilinearly.
+
+    Raises ModelFileError for a file that holds no such model, LatentError for too few channels, MissingLibrary
+    without spandrel.
+    """
+    need_channels(picture, COLORS, "an upscale model")
+    network = load_upscaler(model)
+    network.to(device)
+    with torch.inference_mode():
+        colors = upscale_by_network(network, picture[..., :COLORS].movedim(-1, 1), device, progress)
+    found = colors.movedim(1, -1).clamp(0, 1).clone()
+    alpha = resize_picture(picture[..., COLORS:], found.shape[2], found.shape[1], "bilinear")
+    return torch.cat([found, alpha.to(found)], dim=-1)
+
+
+def upscale_by_network(
+    network: Network, samples: Tensor, device: torch.device, progress: Callable[[int, int], None]
+) -> Tensor:
+    """[B,3,H,W] through a network in overlapping tiles, smaller ones where memory is short.
+
+    Raises LatentError where the smallest tiles do not fit either.
+    """
+    tile = TILE
+    while tile >= LEAST_TILE:
+        try:
+            return _in_tiles(network, samples, device, tile, progress)
+        except torch.OutOfMemoryError:
+            tile //= 2
+    raise LatentError(
+        f"the upscale model ran out of memory on {device} even in tiles of {LEAST_TILE} pixels; free some of it, or"
+        " run on the CPU"
+    )
+
+
+def _in_tiles(
+    network: Network, samples: Tensor, device: torch.device, tile: int, progress: Callable[[int, int], None]
+) -> Tensor:
+    total = tile_count(samples, tile, OVERLAP)
+    done = iter(range(1, total + 1))
+    return tiled(
+        samples,
+        lambda part: network(part.to(device)),
+        network.scale,
+        tile,
+        OVERLAP,
+        lambda: progress(next(done), total),
+    )
+
+
+def load_upscaler(model: UpscaleModel) -> Network:
+    """The network of a safetensors file, on the CPU.
+
+    Raises StaleValue if the file changed, ModelFileError if it is none or of a kind that spandrel does not know,
+    MissingLibrary without spandrel.
+    """
+    if not model.file.is_current():
+        raise StaleValue(f"{model.file.path} has been changed or removed")
+    spandrel = _spandrel()
+    read_header(model.file.path)
+    try:
+        network = spandrel.ModelLoader().load_from_state_dict(load_file(model.file.path))
+    except (SafetensorError, spandrel.UnsupportedModelError) as error:
+        raise ModelFileError(f"{model.file.path} is no upscale model that spandrel knows: {error}") from error
+    if not isinstance(network, spandrel.ImageModelDescriptor) or network.input_channels != COLORS:
+        raise ModelFileError(f"{model.file.path} is no upscale model for single pictures in color")
+    return network.eval()
+
+
+def _spandrel() -> Any:
+    try:
+        return importlib.import_module("spandrel")
+    except ImportError as error:
+        raise MissingLibrary(
+            f"upscale models need the spandrel library ({error}): pip install 'graphexec[upscale]'"
+        ) from error

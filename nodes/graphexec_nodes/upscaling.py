@@ -1,0 +1,36 @@
+"""Nodes that enlarge pictures with networks made for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from graphexec.diffusion.types import Image, UpscaleModel, WeightsFile
+from graphexec.node.decorator import node
+from graphexec.node.fields import Folder, Progress
+from graphexec_nodes.sockets import Runtime
+
+UpscaleFile = Annotated[Path, Folder("upscale_models")]
+
+
+@node("UpscaleModelLoader", category="loaders", display_name="Load Upscale Model")
+def load_upscale_model(model_name: UpscaleFile) -> UpscaleModel:
+    """Open an upscale model (ESRGAN, SwinIR and others); running it needs the extra `upscale`.
+
+    Args:
+        model_name: a file of the upscale_models folder.
+    """
+    return UpscaleModel(WeightsFile.of(model_name))
+
+
+@node("ImageUpscaleWithModel", category="image/upscaling", display_name="Upscale Image (using Model)")
+def upscale_image(upscale_model: UpscaleModel, image: Image, runtime: Runtime, progress: Progress) -> Image:
+    """Enlarge pictures with an upscale model, in tiles that fade into each other.
+
+    Args:
+        upscale_model: the model, which sets the factor.
+        image: the pictures.
+    """
+    from graphexec.diffusion.imaging.upscaling import upscale_with_model
+
+    return upscale_with_model(upscale_model, image, runtime.device, progress)

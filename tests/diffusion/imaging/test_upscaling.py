@@ -1,0 +1,142 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
+from graphexec.diffusion.imaging.tiles import tile_count, tiled
+from graphexec.diffusion.imaging.upscaling import load_upscaler, upscale_by_network, upscale_with_model
+from graphexec.diffusion.types import UpscaleModel, WeightsFile
+from graphexec.errors import ModelFileError
+
+CPU = torch.device("cpu")
+
+
+def silent(done: int, total: int) -> None:
+    """A progress that nobody watches."""
+
+
+def doubled(samples: Tensor) -> Tensor:
+    return samples.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+@dataclass
+class Doubling:
+    """A network with memory for tiles up to some side."""
+
+    most: int = 10_000
+    scale: int = 2
+    input_channels: int = 3
+    tiles: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        if max(image.shape[-2:]) > self.most:
+            raise torch.OutOfMemoryError("no memory")
+        self.tiles.append(tuple(image.shape[-2:]))
+        return doubled(image)
+
+    def to(self, device: torch.device, /) -> Doubling:
+        return self
+
+    def eval(self) -> Doubling:
+        return self
+
+
+class TestTiles:
+    @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 2))
+    def test_tiles_join_without_a_seam(self, height: int, width: int, count: int) -> None:
+        samples = torch.rand(count, 3, height, width)
+        calls: list[None] = []
+        whole = tiled(samples, doubled, 2, 16, 4, lambda: calls.append(None))
+        assert torch.allclose(whole, doubled(samples), atol=1e-6)
+        assert len(calls) == tile_count(samples, 16, 4)
+
+    def test_tiles_fade_in_a_straight_line(self) -> None:
+        levels = iter((0.0, 1.0))
+        row = tiled(torch.zeros(1, 1, 1, 24), lambda part: torch.full_like(part, next(levels)), 1, 16, 4)
+        expected = torch.tensor([(n + 1) / 4 / ((n + 1) / 4 + (4 - n) / 4) for n in range(4)])
+        assert torch.allclose(row[0, 0, 0, 12:16], expected)
+        assert row[0, 0, 0, 11] == 0 and row[0, 0, 0, 16] == 1
+
+
+class TestMemory:
+    def test_tiles_get_smaller(self) -> None:
+        network, picture = Doubling(most=200), torch.rand(1, 3, 130, 300)
+        assert torch.allclose(upscale_by_network(network, picture, CPU, silent), doubled(picture), atol=1e-6)
+        assert max(max(tile) for tile in network.tiles) == 128
+
+    def test_there_is_an_end_to_it(self) -> None:
+        with pytest.raises(LatentError, match="out of memory on cpu even in tiles of 128"):
+            upscale_by_network(Doubling(most=100), torch.rand(1, 3, 300, 300), CPU, silent)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> UpscaleModel:
+    save_file({"w": torch.zeros(1)}, tmp_path / "up.safetensors")
+    return UpscaleModel(WeightsFile.of(tmp_path / "up.safetensors"))
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Stands for spandrel: every file doubles, except those that hold a tensor called `odd`."""
+
+    class UnsupportedModelError(Exception):
+        pass
+
+    class ModelLoader:
+        def load_from_state_dict(self, weights: dict[str, Tensor]) -> Doubling:
+            if "odd" in weights:
+                raise UnsupportedModelError("never seen")
+            return Doubling(input_channels=1 if "grey" in weights else 3)
+
+    spandrel = ModuleType("spandrel")
+    vars(spandrel).update(
+        ModelLoader=ModelLoader, UnsupportedModelError=UnsupportedModelError, ImageModelDescriptor=Doubling
+    )
+    monkeypatch.setitem(sys.modules, "spandrel", spandrel)
+    return spandrel
+
+
+@pytest.mark.usefixtures("library")
+class TestModels:
+    def test_pictures_get_larger_and_alpha_follows(self, model: UpscaleModel) -> None:
+        picture, seen = torch.rand(2, 5, 7, 4), list[tuple[int, int]]()
+        found = upscale_with_model(model, picture, CPU, lambda done, total: seen.append((done, total)))
+        assert found.shape == (2, 10, 14, 4)
+        assert torch.equal(found[..., :3], doubled(picture.movedim(-1, 1)).movedim(1, -1)[..., :3])
+        assert seen == [(1, 2), (2, 2)]
+
+    @pytest.mark.parametrize(("name", "said"), [("odd", "never seen"), ("grey", "pictures in color")])
+    def test_other_models_are_refused(self, tmp_path: Path, name: str, said: str) -> None:
+        save_file({name: torch.zeros(1)}, tmp_path / "other.safetensors")
+        with pytest.raises(ModelFileError, match=said):
+            load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "other.safetensors")))
+
+    def test_pickles_are_refused(self, tmp_path: Path) -> None:
+        torch.save({"w": torch.zeros(1)}, tmp_path / "up.pth")
+        with pytest.raises(ModelFileError, match="pickle"):
+            load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "up.pth")))
+
+    def test_a_changed_file_is_stale(self, model: UpscaleModel) -> None:
+        with pytest.raises(StaleValue):
+            load_upscaler(replace(model, file=replace(model.file, size=1)))
+
+    def test_grey_pictures_are_refused(self, model: UpscaleModel) -> None:
+        with pytest.raises(LatentError, match="an upscale model takes pictures"):
+            upscale_with_model(model, torch.zeros(1, 4, 4, 1), CPU, silent)
+
+
+def test_the_extra_is_named(model: UpscaleModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(MissingLibrary, match=r"graphexec\[upscale\]"):
+        load_upscaler(model)
