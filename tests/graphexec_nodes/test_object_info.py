@@ -39,7 +39,9 @@ def told(name: str, given: str, kind: list[Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def wanted_of(given: str, kind: list[Any], ours: dict[str, tuple[Any, Any]]) -> tuple[Any, dict[str, Any]]:
-    """Type and options as recorded, of choices that grow only those that we have."""
+    """Type and options as recorded: each choice once, and of choices that grow only those that we have."""
+    given_kind: Any = kind[0]
+    kind = [given_kind if isinstance(given_kind, str) else [*dict.fromkeys(given_kind)], kind[1]]
     if given in GROWING and given in ours:
         return [choice for choice in kind[0] if choice in ours[given][0]], kind[1]
     return kind[0], kind[1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from graphexec.diffusion.pixels import PictureError, encode_png, load_picture
+from graphexec.diffusion.imaging.pixels import PictureError, encode_png, load_picture
 from graphexec.errors import ModelFileError
 
 
