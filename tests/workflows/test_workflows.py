@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import graphexec
-from graphexec.diffusion.pixels import load_picture
+from graphexec.diffusion.imaging.pixels import load_picture
 from graphexec.graph import events
 from graphexec.graph.context import Resources
 
