@@ -17,7 +17,7 @@ from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, un
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.stored import MappedFile
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.types import Stored, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
 from graphexec.lora.keys import text_aliases, unet_aliases
@@ -30,6 +30,12 @@ IGNORED = (
 )
 """Tensors beside a network's that are no part of it."""
 
+FP8: Mapping[Stored, torch.dtype] = {
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -39,6 +45,7 @@ class Source:
 
     file: WeightsFile
     prefix: str
+    stored: Stored = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,8 @@ class Weights:
         """A weight as the file has it, not to be changed; it may lie in the mapped file."""
         part = self._parts[name]
         whole = self._file.tensor(self.source.prefix + part.name)
+        if self.source.stored in FP8:
+            whole = whole.to(FP8[self.source.stored])
         if part.third is not None:
             rows = len(whole) // 3
             return whole[part.third * rows : (part.third + 1) * rows]

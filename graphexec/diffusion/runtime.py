@@ -93,7 +93,7 @@ class Runtime:
     def unet(self, model: Model) -> Generator[UNet]:
         """The UNet of a recipe, for the length of the block."""
         with self._lock:
-            resident = self._load(UNET, Source(model.file, model.prefix), self.unet_dtype)
+            resident = self._load(UNET, Source(model.file, model.prefix, model.stored), self.unet_dtype)
             resident.switch(model.patches)
             yield resident.network
 

@@ -67,6 +67,7 @@ __all__ = [
     "Sampling",
     "Sigmas",
     "SizeHint",
+    "Stored",
     "TextEncoder",
     "TimestepsRange",
     "UpscaleModel",
@@ -87,6 +88,10 @@ EncoderKind = Literal["clip_l", "clip_h", "clip_g"]
 
 Weighting = Literal["comfy", "a1111", "compel"]
 """How the weights of a prompt's pieces change its embedding."""
+
+
+Stored = Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
+"""A precision that a model's weights are rounded to before they are computed with; default: as in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,7 @@ class Model:
     patches: tuple[LoraPatch, ...] = ()
     sampling: Sampling = Sampling()
     options: tuple[ModelOption, ...] = ()
+    stored: Stored = "default"
 
     def patched(self, path: Path, strength: float) -> Model:
         """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""

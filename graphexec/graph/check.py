@@ -166,7 +166,7 @@ class Checker:
         if value in folder.choices or not self.check_files:
             draft.constants[spec.name] = Path(value) if self.check_files else value
             return
-        found = self._find(folder.kind, value)
+        found = self._find(folder.kind, f"{value}/{folder.marker}" if folder.marker else value)
         if isinstance(found, FolderError):
             self._fail(draft, spec, "file_outside_folder", f"{spec.name}: {found}", received=show(value))
         elif isinstance(found, MissingModelFile):

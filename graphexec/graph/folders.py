@@ -37,7 +37,7 @@ _KINDS: Mapping[str, _Kind] = {
     "clip_vision": _Kind(("clip_vision",)),
     "configs": _Kind(("configs",), frozenset({".yaml", ".yml", ".json"})),
     "controlnet": _Kind(("controlnet", "t2i_adapter")),
-    "diffusers": _Kind(("diffusers",)),
+    "diffusers": _Kind(("diffusers",), frozenset({".json"})),
     "diffusion_models": _Kind(("unet", "diffusion_models")),
     "embeddings": _Kind(("embeddings",)),
     "gligen": _Kind(("gligen",)),

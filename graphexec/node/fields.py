@@ -25,6 +25,8 @@ class Folder:
     kind: str
     choices: tuple[str, ...] = ()
     """Names accepted besides the folder's files; they reach the node as `Path(name)`."""
+    marker: str = ""
+    """The value names a folder that has a file of this name; the node gets the path of that file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from graphexec.diffusion.types import Clip, Model, Vae
+from typing import Annotated, Literal
+
+from graphexec.diffusion.types import Clip, Model, Stored, Vae
+from graphexec.errors import ModelFileError
 from graphexec.node.decorator import node
+from graphexec.node.fields import Name
 from graphexec_nodes import facts
-from graphexec_nodes.sockets import CheckpointFile, VaeFile
+from graphexec_nodes.sockets import CheckpointFile, ConfigFile, DiffusersFolder, EncoderFile, UnetFile, VaeFile
 
 
 @node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", infer=facts.of_checkpoint)
@@ -30,3 +34,105 @@ def load_vae(vae_name: VaeFile) -> Vae:
     from graphexec.diffusion.checkpoint import open_vae
 
     return open_vae(vae_name)
+
+
+@node(
+    "CheckpointLoader",
+    category="advanced/loaders",
+    display_name="Load Checkpoint With Config (DEPRECATED)",
+    infer=facts.of_checkpoint,
+)
+def load_configured_checkpoint(config_name: ConfigFile, ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
+    """Open a checkpoint, with a configuration of latent diffusion that says what it predicts. Rarely needed.
+
+    Args:
+        config_name: a YAML file of the configs folder.
+        ckpt_name: a file of the checkpoints folder.
+    """
+    from graphexec.diffusion.separate import open_configured
+
+    return open_configured(config_name, ckpt_name)
+
+
+def _folder_state(model_path: DiffusersFolder) -> list[tuple[str, int, int]]:
+    from graphexec.diffusion.separate import folder_state
+
+    return folder_state(model_path)
+
+
+@node("DiffusersLoader", category="advanced/loaders/deprecated", fingerprint=_folder_state)
+def load_diffusers(model_path: DiffusersFolder) -> tuple[Model, Clip, Vae]:
+    """Open a folder in the layout of diffusers.
+
+    Args:
+        model_path: a folder of the diffusers folder that has a model_index.json.
+    """
+    from graphexec.diffusion.separate import open_diffusers
+
+    return open_diffusers(model_path)
+
+
+@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model")
+def load_unet(unet_name: UnetFile, weight_dtype: Stored) -> Model:
+    """Open a diffusion model that lies in a file of its own.
+
+    Args:
+        unet_name: a file of the diffusion_models (or unet) folder.
+        weight_dtype: the precision that the weights are rounded to; default leaves them as they are in the file.
+    """
+    from dataclasses import replace
+
+    from graphexec.diffusion.separate import open_unet
+
+    return replace(open_unet(unet_name), stored=weight_dtype)
+
+
+ClipType = Literal[
+    "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos", "lumina2", "wan",
+    "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
+]  # fmt: skip
+DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image"]
+ClipDevice = Literal["default", "cpu"]
+
+
+@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP")
+def load_clip(
+    clip_name: EncoderFile, kind: Annotated[ClipType, Name("type")], device: ClipDevice | None = None
+) -> Clip:
+    """Open a text encoder that lies in a file of its own.
+
+    Args:
+        clip_name: a file of the text_encoders (or clip) folder.
+        kind: the kind of model that it is for; stable_diffusion alone is supported.
+        device: takes part in nothing: text encoders run where everything else does.
+    """
+    from graphexec.diffusion.separate import open_clip
+
+    _check_kind(kind, "stable_diffusion")
+    return open_clip(clip_name)
+
+
+@node("DualCLIPLoader", category="advanced/loaders")
+def load_two_clips(
+    clip_name1: EncoderFile,
+    clip_name2: EncoderFile,
+    kind: Annotated[DualClipType, Name("type")],
+    device: ClipDevice | None = None,
+) -> Clip:
+    """Open the two text encoders of SDXL, in either order.
+
+    Args:
+        clip_name1: a file of the text_encoders (or clip) folder.
+        clip_name2: the other one.
+        kind: the kind of model that they are for; sdxl alone is supported.
+        device: takes part in nothing: text encoders run where everything else does.
+    """
+    from graphexec.diffusion.separate import open_clips
+
+    _check_kind(kind, "sdxl")
+    return open_clips(clip_name1, clip_name2)
+
+
+def _check_kind(kind: str, supported: str) -> None:
+    if kind != supported:
+        raise ModelFileError(f"text encoders of type {kind!r} cannot be run; only {supported!r} can")

@@ -17,6 +17,10 @@ Runtime = Annotated[_Runtime, Resource("runtime")]
 
 CheckpointFile = Annotated[Path, Folder("checkpoints")]
 LoraFile = Annotated[Path, Folder("loras")]
+ConfigFile = Annotated[Path, Folder("configs")]
+DiffusersFolder = Annotated[Path, Folder("diffusers", marker="model_index.json")]
+EncoderFile = Annotated[Path, Folder("text_encoders")]
+UnetFile = Annotated[Path, Folder("diffusion_models")]
 VaeFile = Annotated[Path, Folder("vae")]
 PictureFile = Annotated[Path, Folder("input")]
 
