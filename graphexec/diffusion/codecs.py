@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graphexec.diffusion.faults import StaleValue
+from graphexec.diffusion.latents.kinds import LATENT_OPERATIONS
 from graphexec.diffusion.options import OPTIONS
 from graphexec.diffusion.types import (
     Area,
@@ -146,4 +147,4 @@ RECORDS: tuple[type[Any], ...] = (
     WeightsFile,
 )
 
-CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS)))
+CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS, *LATENT_OPERATIONS)))

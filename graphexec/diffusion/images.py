@@ -7,12 +7,9 @@ from torch import Tensor
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.types import Latent, Vae
+from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS, Latent, Vae
 
 __all__ = ["empty_latent", "vae_decode", "vae_encode"]
-
-LATENT_CHANNELS = 4
-DOWNSCALE = 8
 
 
 def empty_latent(width: int, height: int, batch: int = 1) -> Latent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from graphexec.diffusion.latents.kinds import LatentOperation
 from graphexec.diffusion.types import Conditioning, ModelOption
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "HyperTile",
     "LazyCache",
     "Mahiro",
+    "OperateOnGuidance",
     "PerpNeg",
     "PerturbedAttention",
     "Resampling",
@@ -149,6 +151,13 @@ class PerpNeg(ModelOption):
 
 
 @dataclass(frozen=True, slots=True)
+class OperateOnGuidance(ModelOption):
+    """An operation on latents is applied to the difference of the two estimates, before guidance scales it."""
+
+    operation: LatentOperation
+
+
+@dataclass(frozen=True, slots=True)
 class PerturbedAttention(ModelOption):
     """Guidance away from what the model makes of the prompt without self-attention in its middle (PAG)."""
 
@@ -195,6 +204,7 @@ OPTIONS: tuple[type[ModelOption], ...] = (
     HyperTile,
     LazyCache,
     Mahiro,
+    OperateOnGuidance,
     PerpNeg,
     PerturbedAttention,
     RescaleCfg,

@@ -34,6 +34,8 @@ else:
 
 
 __all__ = [
+    "DOWNSCALE",
+    "LATENT_CHANNELS",
     "Area",
     "CfgGuider",
     "Clip",
@@ -85,6 +87,10 @@ Prediction = Literal["eps", "v", "x0", "lcm", "edm", "img_to_img"]
 """
 
 EncoderKind = Literal["clip_l", "clip_h", "clip_g"]
+
+LATENT_CHANNELS = 4
+DOWNSCALE = 8
+"""Pixels a side of a latent's cell, and the numbers that it holds, in every family."""
 
 Weighting = Literal["comfy", "a1111", "compel"]
 """How the weights of a prompt's pieces change its embedding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
@@ -90,6 +91,11 @@ class WorkflowInfo:
 
     prompt: Mapping[str, Any] = field(default_factory=dict[str, Any])
     extra_pnginfo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def texts(self) -> dict[str, str]:
+        """What files that a node makes carry of the workflow, as JSON under ComfyUI's names."""
+        extra = {name: json.dumps(value) for name, value in self.extra_pnginfo.items()}
+        return {"prompt": json.dumps(self.prompt), **extra}
 
 
 class Progress(Protocol):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
 
 FLOAT_BYTES = 4
-LATENT_CHANNELS = 4
-DOWNSCALE = 8
 
 
 def of_checkpoint(ckpt_name: Path) -> Inferred:
@@ -61,6 +60,21 @@ def of_sampled(latent_image: Facts) -> Inferred:
 def of_sampled_twice(latent_image: Facts) -> Inferred:
     """As `of_sampled`, for two outputs."""
     return Inferred((latent_image, latent_image))
+
+
+def of_same(samples: Facts) -> Inferred:
+    """What changes values of latents alone."""
+    return Inferred((samples,))
+
+
+def of_first(samples1: Facts) -> Inferred:
+    """What makes the second latents like the first."""
+    return Inferred((samples1,))
+
+
+def of_composite(samples_to: Facts) -> Inferred:
+    """What lays latents over others."""
+    return Inferred((samples_to,))
 
 
 def of_decoded(samples: Facts) -> Inferred:

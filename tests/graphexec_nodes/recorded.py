@@ -93,6 +93,12 @@ class Ran:
             assert error <= tolerance, f"{key}: {error:.2e}"
         assert sums(flat) == pytest.approx(facts["stats"], rel=max(tolerance, 1e-9), abs=max(tolerance, 1e-7) * 10)
 
+    def compare_latent(self, place: str) -> None:
+        """A latent at `NODE:SLOT` has a noise mask and a batch index where one was recorded, and nowhere else."""
+        latent = self.value(place)
+        assert (latent.noise_mask is not None) == (f"{place}/noise_mask" in self.recording.tensors)
+        assert (latent.batch_index is not None) == (f"{place}/batch_index" in self.recording.others)
+
     def compare_other(self, key: str) -> None:
         """Our value is the recorded one, which is a list's text where it is no number or text."""
         wanted = self.recording.file["other"][key]

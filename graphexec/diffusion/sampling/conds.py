@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphexec.diffusion.sampling.discrete import ModelSampling
-from graphexec.diffusion.types import Area, Cond, Conditioning, Control, Grounding, Region
+from graphexec.diffusion.types import DOWNSCALE, Area, Cond, Conditioning, Control, Grounding, Region
 
 __all__ = ["Box", "Prepared", "prepare", "share_areas", "share_controls"]
 
-DOWNSCALE = 8
 SMALLEST_BOUNDS = 8
 FADE = 8
 """Cells over which an area's weight falls towards the inner edges of the picture."""

@@ -11,11 +11,10 @@ from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latent_format import to_model
 from graphexec.diffusion.models.unet import timestep_embedding
-from graphexec.diffusion.types import Cond, Family, Model, SizeHint
+from graphexec.diffusion.types import DOWNSCALE, Cond, Family, Model, SizeHint
 
 __all__ = ["Surroundings", "extra_channels", "size_vector"]
 
-DOWNSCALE = 8
 SIZE_WIDTH = 256
 POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
 GREY = (0.8223, -0.6876, 0.6364, 0.1380)
