@@ -45,13 +45,18 @@ class Recording:
 
     @cached_property
     def tensors(self) -> list[str]:
-        """What was recorded as a tensor."""
-        return list(self.file["tensors"])
+        """What was recorded as a tensor, of nodes that run here."""
+        return [key for key in self.file["tensors"] if self._runs(key)]
 
     @cached_property
     def others(self) -> list[str]:
-        """What was recorded as a number, a text or a list."""
-        return list(self.file["other"])
+        """What was recorded as a number, a text or a list, of nodes that run here."""
+        return [key for key in self.file["other"] if self._runs(key)]
+
+    def _runs(self, key: str) -> bool:
+        """Whether all that a recorded value needs is native."""
+        needed = _needed(self.file["workflow"], [key.split(":", maxsplit=1)[0]])
+        return all(node["class_type"] in REGISTRY for node in needed.values())
 
     def run(self, models: Path = DATA, *, without: Iterable[str] = ()) -> Ran:
         """Run all nodes of which something was recorded, but for those `without`."""

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from recorded import DATA, REGISTRY, Ran, Recording
 from safetensors import safe_open
 
@@ -17,7 +16,7 @@ import graphexec
 GROUPS = ("composite_latent", "latent_batch", "latent_math", "latent_ops", "latent_upscale")
 RECORDED = {group: Recording(group) for group in GROUPS}
 TOLERANCE = {"latent_ops": 1e-6}
-"""Sharpening is a convolution, which rounds as its library likes; everything else is exact but for bislerp's sums."""
+"""Sharpening is a convolution, which rounds as its library likes; everything else is exact."""
 
 TENSORS = [(group, key) for group in GROUPS for key in RECORDED[group].tensors]
 OTHERS = [(group, key) for group in GROUPS for key in RECORDED[group].others]
@@ -62,4 +61,3 @@ def test_latents_are_saved_and_loaded(tmp_path: Path) -> None:
     again = graphexec.run(plan, graphexec.Context(output=tmp_path / "output"))
     assert not again.failures
     assert (tmp_path / "output/deep/x_00002_.latent").read_bytes() == path.read_bytes()
-    assert torch.isfinite(graphexec.run(plan, graphexec.Context(output=tmp_path / "o")).value("load").samples).all()
