@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphexec.errors import GraphexecError
 
-__all__ = ["LatentError", "MissingLibrary", "NonFiniteError", "StaleValue"]
+__all__ = ["LatentError", "MissingLibrary", "NonFiniteError", "SigmasError", "StaleValue"]
 
 
 class NonFiniteError(GraphexecError):
@@ -13,6 +13,10 @@ class NonFiniteError(GraphexecError):
 
 class LatentError(GraphexecError):
     """Latents, masks or pictures of a size or number of channels that the operation cannot take."""
+
+
+class SigmasError(GraphexecError):
+    """Noise levels, or settings of a sampler, with which no run is possible."""
 
 
 class StaleValue(GraphexecError):

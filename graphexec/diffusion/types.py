@@ -250,6 +250,8 @@ class Model:
     sampling: Sampling = Sampling()
     options: tuple[ModelOption, ...] = ()
     stored: Stored = "default"
+    dtype: Literal["fp32", "fp16", "bf16"] | None = None
+    """What it computes with; None leaves it to the device."""
 
     def patched(self, path: Path, strength: float) -> Model:
         """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""

@@ -27,6 +27,7 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "PhotoMakerEncode",
         "PhotoMakerLoader",
     ),
+    "Its noise levels are a table of 285 rows that is nowhere but in ComfyUI's own code.": ("GITSScheduler",),
     "It writes SVG files, and no node for Stable Diffusion makes any.": ("SaveSVGNode",),
 }
 

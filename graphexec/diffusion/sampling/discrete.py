@@ -61,12 +61,15 @@ class ModelSampling:
         low, high = self.log_sigmas[entry.floor().long()], self.log_sigmas[entry.ceil().long()]
         return float(((1 - part) * low + part * high).exp())
 
-    def percent_to_sigma(self, percent: float) -> float:
-        """The level at a fraction of the sampling range: 0 lies above all levels, 1 is none."""
+    def percent_to_sigma(self, percent: float, *, within: bool = False) -> float:
+        """The level at a fraction of the sampling range.
+
+        0 lies above all levels and 1 is none; `within` gives the highest and the lowest instead.
+        """
         if percent <= 0:
-            return ABOVE_ALL
+            return self.sigma_max if within else ABOVE_ALL
         if percent >= 1:
-            return 0.0
+            return self.sigma_min if within else 0.0
         if self.recipe.levels == "discrete":
             return self.sigma((1 - percent) * (TIMESTEPS - 1))
         low, high = math.log(self.sigma_min), math.log(self.sigma_max)

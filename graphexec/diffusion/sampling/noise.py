@@ -37,6 +37,12 @@ class SeededNoise:
         generator = _generator(self.seed)
         return lambda sigma, after: _draw(self.like.shape, self.like.dtype, generator).to(self.like.device)
 
+    def continued(self) -> Callable[[Tensor], Tensor]:
+        """Draws in the shape of what is given, going on where the initial noise ended."""
+        generator = _generator(self.seed)
+        _draw(self.like.shape, self.like.dtype, generator)
+        return lambda like: _draw(like.shape, like.dtype, generator).to(like.device)
+
     def brownian(self, sigmas: Sequence[float]) -> Callable[[float, float], Tensor]:
         """Increments of one Brownian path over the levels above 0, for the batch as a whole."""
         import torchsde  # pyright: ignore[reportMissingTypeStubs]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.names import DISCARD_PENULTIMATE, SamplerName, SchedulerName
 
@@ -131,17 +132,20 @@ def _whole(levels: ModelSampling, scheduler: SchedulerName, steps: int, sampler:
 
 def karras_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
     """Karras et al. 2022, equation 5 (https://arxiv.org/abs/2206.00364), and 0."""
+    _check_above_zero(rho=rho)
     ramp, start, end = torch.linspace(0, 1, steps), high ** (1 / rho), low ** (1 / rho)
     return _listed((start + ramp * (end - start)) ** rho, 0.0)
 
 
 def exponential_sigmas(steps: int, high: float, low: float) -> list[float]:
     """Evenly spaced logarithms of sigma, and 0."""
+    _check_above_zero(sigma_max=high, sigma_min=low)
     return _listed(torch.linspace(math.log(high), math.log(low), steps).exp(), 0.0)
 
 
 def polyexponential_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
     """Logarithms of sigma spaced by a power, and 0."""
+    _check_above_zero(sigma_max=high, sigma_min=low)
     ramp = torch.linspace(1, 0, steps) ** rho
     return _listed((ramp * (math.log(high) - math.log(low)) + math.log(low)).exp(), 0.0)
 
@@ -162,6 +166,7 @@ def beta_sigmas(levels: ModelSampling, steps: int, alpha: float, beta: float) ->
     """Timesteps at quantiles of a Beta distribution (https://arxiv.org/abs/2407.12173), equal ones once, and 0."""
     from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs]
 
+    _check_above_zero(alpha=alpha, beta=beta)
     quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
     timesteps = np.rint(quantiles * (len(levels.sigmas) - 1)).astype(int).tolist()
     return [float(levels.sigmas[timestep]) for timestep in dict.fromkeys(timesteps)] + [0.0]
@@ -197,6 +202,12 @@ def align_your_steps(model_type: str, steps: int, denoise: float) -> list[float]
         known = np.exp(np.interp(places, np.linspace(0, 1, len(known)), np.log(known)))
     kept = steps if denoise >= 1 else round(steps * denoise)
     return _listed(torch.tensor(known[len(known) - kept - 1 : -1], dtype=torch.float32), 0.0)
+
+
+def _check_above_zero(**settings: float) -> None:
+    for name, value in settings.items():
+        if value <= 0:
+            raise SigmasError(f"{name} must be above 0 here; it is {value:g}")
 
 
 def _timesteps(levels: ModelSampling, count: int) -> list[float]:

@@ -8,6 +8,7 @@ import torch
 from diffusion.sampling.toys import Fake
 from torch import Tensor
 
+from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.names import SCHEDULERS, SchedulerName
 from graphexec.diffusion.sampling.noise import SeededNoise
@@ -138,3 +139,16 @@ def test_noise_may_be_turned_off(name: str, option: str) -> None:
 def test_equal_samplers_have_equal_recipes() -> None:
     assert Sampler.of("euler_ancestral", eta=0.5, s_noise=1.0) == Sampler.of("euler_ancestral", s_noise=1.0, eta=0.5)
     assert len({Sampler("euler"), Sampler("euler"), Sampler("heun")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("sampler", "told"),
+    [
+        (Sampler.of("dpmpp_sde", r=0.0), "r of dpmpp_sde must be above 0"),
+        (Sampler.of("dpm_adaptive", h_init=0.0), "too short"),
+        (Sampler.of("dpm_adaptive", rtol=0.0, atol=0.0), "too short"),
+    ],
+)
+def test_settings_that_lead_nowhere_are_refused(sampler: Sampler, told: str) -> None:
+    with pytest.raises(SigmasError, match=told):
+        sample(sampler, gaussian(1.0), torch.randn(1, 4, 2, 2), [10.0, 3.0, 1.0, 0.0])

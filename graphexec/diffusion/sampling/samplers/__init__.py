@@ -56,6 +56,7 @@ SAMPLER_FUNCTIONS: Mapping[str, SamplerFunction] = {
     "dpmpp_3m_sde_gpu": dpmpp_sde.dpmpp_3m_sde,
     "ddpm": lcm.ddpm,
     "lcm": lcm.lcm,
+    "lcm_upscale": lcm.lcm_upscale,
     "ipndm": multistep.ipndm,
     "ipndm_v": multistep.ipndm_v,
     "deis": multistep.deis,

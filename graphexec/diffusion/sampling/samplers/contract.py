@@ -44,6 +44,10 @@ class NoiseSource(Protocol):
         """Draws are increments of one Brownian path over the levels: finer steps see the same noise in more detail."""
         ...
 
+    def continued(self) -> Callable[[Tensor], Tensor]:
+        """Draws in the shape of what is given, going on where the initial noise ended."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

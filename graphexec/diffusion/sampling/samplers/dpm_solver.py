@@ -13,10 +13,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.samplers.contract import Run, Step, Steps
 from graphexec.diffusion.sampling.samplers.steps import ancestral, slope
 
 __all__ = ["dpm_adaptive", "dpm_fast"]
+
+SHORTEST = 1e-7
+"""A step in log sigma below which the adaptive solver gives up."""
 
 
 @dataclass(slots=True)
@@ -124,6 +128,8 @@ def dpm_adaptive(run: Run, **options: float) -> Steps:
     if t == end:
         return (yield from _only(run))
     while t < end - 1e-5:
+        if not h >= SHORTEST:  # It may be no number.
+            raise SigmasError("the steps of dpm_adaptive become too short: raise rtol, atol or h_init")
         solver = _Solver(run, x, t)
         denoised = solver.denoised()
         yield Step(i, i + math.ceil((end - t) / max(h, 1e-5)), math.exp(-t), x, denoised)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.samplers.contract import Run, Steps
 from graphexec.diffusion.sampling.samplers.steps import ancestral, phi_2
 
@@ -18,6 +19,8 @@ Solver = Literal["midpoint", "heun"]
 
 def dpmpp_sde(run: Run, *, eta: float = 1.0, s_noise: float = 1.0, r: float = 0.5) -> Steps:
     """Single steps of order 2 that look at the fraction `r` of each; two evaluations a step."""
+    if r <= 0:
+        raise SigmasError(f"r of dpmpp_sde must be above 0; it is {r:g}")
     x, noise = run.x, run.noise.brownian(run.sigmas)
     for i, sigma, after in run.pairs():
         denoised = yield from run.look(i, x)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from graphexec.diffusion.imaging.resize import Method, upscale
 from graphexec.diffusion.sampling.samplers.contract import Run, Steps
 from graphexec.diffusion.sampling.samplers.steps import slope
 
-__all__ = ["ddpm", "lcm"]
+__all__ = ["ddpm", "lcm", "lcm_upscale"]
 
 
 def ddpm(run: Run) -> Steps:
@@ -33,4 +34,19 @@ def lcm(run: Run) -> Steps:
         x = yield from run.look(i, x)
         if after > 0:
             x = x + noise(sigma, after) * after
+    return x
+
+
+def lcm_upscale(run: Run, *, ratio: float = 1.0, growing_steps: int = -1, method: Method = "bislerp") -> Steps:
+    """Consistency sampling whose estimates grow to `ratio` in the first `growing_steps`, below 0 in about half."""
+    x, noise = run.x, run.noise.continued()
+    height, width = x.shape[-2:]
+    growing = max(len(run.sigmas) // 2, 1) if growing_steps < 0 else min(growing_steps, len(run.sigmas))
+    for i, _, after in run.pairs():
+        x = yield from run.look(i, x)
+        if i < growing:
+            size = 1 + (ratio - 1) * (i + 1) / growing
+            x = upscale(x, round(width * size), round(height * size), method)
+        if after > 0:
+            x = x + noise(x) * after
     return x

@@ -1,0 +1,61 @@
+"""Noise levels as they flow between nodes: float32 tensors [steps + 1], empty where nothing is to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["extended", "flipped", "split_at_fraction", "to_wire", "with_first"]
+
+Spacing = Literal["linear", "cosine", "sine"]
+
+FLIPPED_ZERO = 0.0001
+"""What the level 0 becomes where a run begins with it."""
+
+SPACINGS: Mapping[Spacing, Callable[[Tensor], Tensor]] = {
+    "linear": lambda part: part,
+    "cosine": lambda part: (part * math.pi / 2).sin(),
+    "sine": lambda part: 1 - (part * math.pi / 2).cos(),
+}
+
+
+def to_wire(sigmas: Sequence[float]) -> Tensor:
+    """Noise levels as a tensor."""
+    return torch.tensor(sigmas, dtype=torch.float32)
+
+
+def split_at_fraction(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
+    """Two parts that share a level; the second has the fraction `denoise` of the steps.
+
+    With none in the second, the first has all of them (ComfyUI's is empty then).
+    """
+    kept = round(max(len(sigmas) - 1, 0) * denoise)
+    return sigmas[: len(sigmas) - kept], sigmas[-(kept + 1) :]
+
+
+def flipped(sigmas: Tensor) -> Tensor:
+    """The levels from the last to the first, where 0 becomes just above it."""
+    turned = sigmas.flip(0)
+    return with_first(turned, FLIPPED_ZERO) if len(turned) and turned[0] == 0 else turned
+
+
+def with_first(sigmas: Tensor, sigma: float) -> Tensor:
+    """The levels with another first one; none stay none."""
+    return torch.cat([sigmas.new_tensor([sigma]), sigmas[1:]]) if len(sigmas) else sigmas
+
+
+def extended(sigmas: Tensor, steps: int, start: float, end: float, spacing: Spacing) -> Tensor:
+    """Each step that begins between the levels `start` (none if below 0) and `end` cut into `steps`."""
+    highest = math.inf if start < 0 else start
+    parts = SPACINGS[spacing](torch.linspace(0, 1, steps + 1)[1:-1])
+    levels: list[Tensor] = []
+    for sigma, after in pairwise(sigmas):
+        levels.append(sigma[None])
+        if end <= sigma <= highest:
+            levels.append(parts * (after - sigma) + sigma)
+    return torch.cat([*levels, sigmas[-1:]])
