@@ -1,106 +1,101 @@
-"""The modules in a LoRA file, and what each adds to a weight.
-
-LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685. LoCon with a core tensor (`lora_mid`): LyCORIS, Yeh et al. 2023,
-https://arxiv.org/abs/2309.14859.
-"""
+"""The modules in a LoRA file, found in its header: which kind of change each holds."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
-from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shape, Shapes
+from graphexec.lora.adapters.base import Adapter, Additive, Part
+from graphexec.lora.adapters.boft import Boft, PeftBoft
+from graphexec.lora.adapters.diff import BiasDiff, Diff, SetWeight
+from graphexec.lora.adapters.dora import Dora
+from graphexec.lora.adapters.glora import Glora
+from graphexec.lora.adapters.ia3 import Ia3, PeftIa3, PeftIa3Bias
+from graphexec.lora.adapters.loha import Loha
+from graphexec.lora.adapters.lokr import Lokr
+from graphexec.lora.adapters.lora import Lora
+from graphexec.lora.adapters.oft import Oft, PeftOft
+from graphexec.lora.header import Header
+from graphexec.lora.metadata import PeftSettings
+from graphexec.lora.parts import split_name
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["LoraFile", "LoraModule", "Target", "list_modules"]
 
-__all__ = ["LoraModule", "add_module", "read_modules"]
+Target = Literal["weight", "bias"]
 
-PARTS = {"lora_up.weight": "up", "lora_down.weight": "down", "lora_mid.weight": "mid", "alpha": "alpha"}
+KINDS: tuple[type[Adapter], ...] = (Lora, Loha, Lokr, Glora, Oft, Boft, PeftOft, PeftBoft, Ia3, PeftIa3, Diff, SetWeight)
+TRAINED_NAMES = ("lora_", "lycoris_")
+"""What LyCORIS' module names begin with; anywhere else, a tensor that ends in `.weight` is a weight and no IA3."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraModule:
-    """One module of a LoRA file: the names of its tensors, and what they say about the weight they change."""
+    """One change of one weight or bias: `name` is the layer as the file spells it."""
 
     name: str
-    up: str
-    down: str
-    mid: str | None
-    alpha: str | None
-    rank: int
-    out_features: int
-    in_features: int
-    elements: int
-    """Elements of the change, which must be those of the weight."""
+    adapter: Adapter
+    target: Target = "weight"
+    optional: bool = False
+    """Whether it is no loss if the model's layer has no such bias."""
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """The names of its tensors in the file."""
-        return tuple(name for name in (self.up, self.down, self.mid, self.alpha) if name is not None)
+        return self.adapter.tensors
+
+    @property
+    def kind(self) -> str:
+        """The kind of change: `lora`, `loha`, `dora` and so on."""
+        return type(self.adapter).__name__.lower()
 
 
-def read_modules(shapes: Shapes) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
-    """The modules of a LoRA file by name, and the names of the tensors that belong to none.
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """The modules of a file, and the names of the tensors that belong to none."""
 
-    Raises `ModelFileError` for a module whose tensors do not fit each other.
-    """
-    parts: dict[str, dict[str, str]] = {}
+    modules: tuple[LoraModule, ...]
+    strangers: tuple[str, ...]
+
+
+def list_modules(header: Header) -> LoraFile:
+    """Find the modules of a LoRA file; `ModelFileError` if its metadata cannot be read."""
+    parts: dict[str, dict[str, Part]] = {}
     strangers: list[str] = []
-    for tensor in shapes:
-        module, part = _split(tensor)
-        if part is None:
+    for tensor, shape in header.shapes.items():
+        split = split_name(tensor)
+        if split is None or (split[1] == "ia3" and not _may_be_ia3(split[0], header)):
             strangers.append(tensor)
         else:
-            parts.setdefault(module, {})[part] = tensor
-    whole = {name for name, found in parts.items() if {"up", "down"} <= found.keys()}
-    strangers += [tensor for name, found in parts.items() if name not in whole for tensor in found.values()]
-    return {name: _module(name, parts[name], shapes) for name in parts if name in whole}, tuple(strangers)
+            parts.setdefault(split[0], {})[split[1]] = Part(tensor, shape)
+    settings = PeftSettings(header.metadata)
+    modules: list[LoraModule] = []
+    for name, found in parts.items():
+        modules += _build(name, found, settings.of(name))
+        strangers += [part.tensor for part in found.values()]
+    return LoraFile(tuple(modules), tuple(strangers))
 
 
-def add_module(weight: Tensor, module: LoraModule, strength: float, read: Callable[[str], Tensor]) -> None:
-    """Add `strength * alpha / rank * up @ down` to `weight` (float32, contiguous), in place.
-
-    A file without alpha is taken at scale 1. `read` gives a tensor of the file by name.
-    """
-    up, down = (read(name).to(weight).flatten(1) for name in (module.up, module.down))
-    scale = 1.0 if module.alpha is None else float(read(module.alpha)) / module.rank
-    if module.mid is not None:
-        mid = read(module.mid).to(weight)
-        down = (mid.flatten(2).transpose(1, 2) @ down).transpose(1, 2).flatten(1)
-    weight.view(weight.shape[0], -1).addmm_(up, down, alpha=strength * scale)
+def _may_be_ia3(name: str, header: Header) -> bool:
+    return name.startswith(TRAINED_NAMES) or f"{name}.on_input" in header.tensors
 
 
-def _split(tensor: str) -> tuple[str, str | None]:
-    for suffix, part in PARTS.items():
-        if tensor.endswith(f".{suffix}"):
-            return tensor[: -len(suffix) - 1], part
-    return tensor, None
+def _build(name: str, parts: dict[str, Part], settings: Mapping[str, Any]) -> Iterator[LoraModule]:
+    """The modules that the parts of one layer make; takes what it uses out of `parts`."""
+    if "ia3_l" in parts:
+        yield LoraModule(name, PeftIa3Bias({"ia3_l": parts["ia3_l"]}, settings), "bias", optional=True)
+    for kind in KINDS:
+        needed = kind.needed(parts)
+        if needed is None:
+            continue
+        adapter = kind(_take(parts, needed | kind.TAKES), settings)
+        magnitude = next((part for part in ("dora_scale", "magnitude") if part in parts), None)
+        if magnitude and isinstance(adapter, Additive):
+            adapter = Dora.over(adapter, magnitude, parts.pop(magnitude))
+        yield LoraModule(name, adapter)
+    if (needed := BiasDiff.needed(parts)) is not None:
+        yield LoraModule(name, BiasDiff(_take(parts, needed), settings), "bias")
 
 
-def _module(name: str, found: dict[str, str], shapes: Shapes) -> LoraModule:
-    up, down = shapes[found["up"]], shapes[found["down"]]
-    mid = shapes[found["mid"]] if "mid" in found else None
-    if not _fits(up, down, mid):
-        raise ModelFileError(f"LoRA module {name!r}: the shapes {up}, {down} and {mid} do not fit each other")
-    kernel = mid[2:] if mid else down[2:]
-    return LoraModule(
-        name=name,
-        up=found["up"],
-        down=found["down"],
-        mid=found.get("mid"),
-        alpha=found.get("alpha"),
-        rank=down[0],
-        out_features=up[0],
-        in_features=down[1],
-        elements=up[0] * down[1] * math.prod(kernel),
-    )
-
-
-def _fits(up: Shape, down: Shape, mid: Shape | None) -> bool:
-    if min(len(up), len(down)) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
-        return False
-    return mid is None or (mid[:2] == (down[0], down[0]) and math.prod(down[2:]) == 1)
+def _take(parts: dict[str, Part], names: Iterable[str]) -> dict[str, Part]:
+    return {name: parts.pop(name) for name in sorted(names) if name in parts}

@@ -1,0 +1,67 @@
+"""What diffusers writes of PEFT's configuration into the metadata of a LoRA file: alpha above all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from graphexec.errors import ModelFileError
+
+__all__ = ["PeftSettings"]
+
+KEY = "lora_adapter_metadata"
+PATTERNS = {"alpha_pattern": ("lora_alpha", "alpha"), "rank_pattern": ("r",)}
+
+
+class PeftSettings:
+    """PEFT's configuration of each module. Raises `ModelFileError` if the metadata cannot be read."""
+
+    def __init__(self, metadata: Mapping[str, str]) -> None:
+        self._entries = _parse(metadata[KEY]) if KEY in metadata else {}
+        self._networks: dict[str, dict[str, Any]] = {}
+
+    def of(self, module: str) -> Mapping[str, Any]:
+        """The configuration of one module, with the alpha and rank that a pattern gives it."""
+        if not self._entries:
+            return {}
+        network, _, inner = module.partition(".")
+        settings = self._network(network) or self._network("")
+        return settings | dict(_by_pattern(settings, inner))
+
+    def _network(self, name: str) -> dict[str, Any]:
+        if name not in self._networks:
+            start = f"{name}." if name else ""
+            found = {key.removeprefix(start): value for key, value in self._entries.items() if key.startswith(start)}
+            self._networks[name] = {key: value for key, value in found.items() if "." not in key}
+        return self._networks[name]
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        entries: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"the metadata entry {KEY!r} is not JSON ({error}); it holds alpha") from error
+    if not isinstance(entries, dict):
+        raise ModelFileError(f"the metadata entry {KEY!r} is not a JSON object; it holds alpha")
+    return cast("dict[str, Any]", entries)
+
+
+def _by_pattern(settings: Mapping[str, Any], module: str) -> list[tuple[str, Any]]:
+    """PEFT's patterns name a module by its end, or by a regular expression for it."""
+    found: list[tuple[str, Any]] = []
+    for pattern, names in PATTERNS.items():
+        values = settings.get(pattern)
+        for key, value in cast("dict[str, Any]", values).items() if isinstance(values, dict) else ():
+            if _matches(key, module):
+                found += [(name, value) for name in names]
+                break
+    return found
+
+
+def _matches(key: str, module: str) -> bool:
+    try:
+        return re.match(rf"(.*\.)?({key})$", module) is not None
+    except re.error:
+        return module == key or module.endswith(f".{key}")
