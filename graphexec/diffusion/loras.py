@@ -30,15 +30,16 @@ def load_lora(
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
-    text = clip.encoders[0] if clip else None
-    coverage = _coverage(model and replace(model, patches=(), options=()), text, WeightsFile.of(path))
+    texts = clip.encoders if clip else None
+    coverage = _coverage(model and replace(model, patches=(), options=()), texts, WeightsFile.of(path))
     return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
 
 
 @lru_cache(
     maxsize=64
 )  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
-def _coverage(model: Model | None, text: TextEncoder | None, lora: WeightsFile) -> Coverage:
+def _coverage(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: WeightsFile) -> Coverage:
+    encoders = None if texts is None else {encoder.kind: network_shapes(encoder) for encoder in texts}
     header = read_header(lora.path)
     with in_file(lora.path):
-        return lora_coverage(model and network_shapes(model), text and network_shapes(text), header)
+        return lora_coverage(model and network_shapes(model), encoders, header)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from graphexec.lora.coverage import Coverage, lora_coverage, lora_facts
+from graphexec.lora.formats import LoraFile, LoraModule, list_modules
 
-__all__ = ["Coverage", "lora_coverage", "lora_facts"]
+__all__ = ["Coverage", "LoraFile", "LoraModule", "list_modules", "lora_coverage", "lora_facts"]

@@ -2,134 +2,198 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from graphexec.errors import ModelFileError
-from graphexec.lora.formats import LoraModule, read_modules
+from graphexec.lora.adapters.base import as_text
+from graphexec.lora.families import FamilyHint, family_of_file, family_of_model
+from graphexec.lora.formats import LoraFile, LoraModule, list_modules
 from graphexec.lora.header import Header, Shapes, in_file, read_header
-from graphexec.lora.keys import text_aliases, unet_aliases
+from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
-__all__ = ["Coverage", "lora_coverage", "lora_facts", "match_modules"]
+__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "lora_facts", "match_modules"]
 
-FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
-SHORT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+SHOWN = 5
+"""How many tensors a warning names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Modules by the weight they change, those that do not fit theirs, and those of layers that are not there."""
+
+    found: Mapping[str, tuple[LoraModule, ...]]
+    unfit: tuple[tuple[LoraModule, str], ...]
+    """With the name of the weight."""
+
+    @property
+    def modules(self) -> tuple[LoraModule, ...]:
+        """The modules that change a weight."""
+        return tuple(module for modules in self.found.values() for module in modules)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Tensors of a LoRA file that change a weight, and those that change none; modules by the weight they change."""
+    """What a LoRA file changes in the networks it is matched with, and what it holds besides.
 
-    unet: Mapping[str, LoraModule]
-    text: Mapping[str, LoraModule]
+    `matches` are by network: `unet` and the kinds of text encoders. `counts` gives, for the UNet and each text encoder
+    that the file has names for, how many of its tensors are used and how many there are.
+    """
+
+    matches: Mapping[str, Match]
     used: tuple[str, ...]
     unused: tuple[str, ...]
+    unfit: tuple[str, ...]
+    """What does not fit, in words."""
+    counts: Mapping[str, tuple[int, int]]
+
+    @property
+    def unet(self) -> Mapping[str, tuple[LoraModule, ...]]:
+        """Modules by the weight of the UNet that they change."""
+        return self.matches["unet"].found if "unet" in self.matches else {}
 
     def warnings(self) -> tuple[str, ...]:
         """What to tell the user: nothing when the whole file is used."""
         if not self.unused:
             return ()
         total = len(self.used) + len(self.unused)
-        names = ", ".join(self.unused[:3]) + (", …" if len(self.unused) > 3 else "")
-        return (f"{len(self.unused)} of {total} tensors in the LoRA change nothing in this model: {names}",)
+        parts = ", ".join(f"{name}: {used} of {there} used" for name, (used, there) in self.counts.items())
+        message = (
+            f"{len(self.unused)} of {total} tensors in the LoRA change nothing in this model ({parts}):"
+            f" {_listed(self.unused)}"
+        )
+        return (message, f"left out, since it does not fit: {_listed(self.unfit)}") if self.unfit else (message,)
 
 
-def lora_coverage(unet: Shapes | None, text: Shapes | None, lora: Header) -> Coverage:
-    """Match a LoRA file with the weights of a UNet and a text encoder (their names without prefixes).
+def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora: Header) -> Coverage:
+    """Match a LoRA file with the weights of a UNet and of text encoders by kind (their names without prefixes).
 
-    None leaves that network out, and what the file has for it counts as used. Raises `ModelFileError` if nothing
-    matches, or if a module does not fit the weight it matches: the file is then for another family of models.
+    None leaves the UNet or the text encoders out, and what the file has for them counts as used. Raises
+    `ModelFileError` if nothing changes, or if the file is for another family of models.
     """
-    modules, strangers = _read(lora)
-    in_unet = match_modules(lora.shapes, unet or {}, unet_aliases(unet or {}))
-    in_text = match_modules(lora.shapes, text or {}, text_aliases(text or {}))
-    matched = {module.name for module in (*in_unet.values(), *in_text.values())}
-    aside = {name for name in modules if _left_out(name, unet, text)}
-    if not matched | aside:
-        raise ModelFileError(f"this LoRA changes nothing in this model: {_families(modules, unet or {})}")
-    known = [module for name, module in modules.items() if name in matched | aside]
-    lost = [module for name, module in modules.items() if name not in matched | aside]
-    return Coverage(in_unet, in_text, _tensors(known), (*_tensors(lost), *strangers))
+    file = _read(lora)
+    matches = {} if unet is None else {"unet": match_modules(file.modules, unet, unet_aliases(unet))}
+    for kind, shapes in (texts or {}).items():
+        matches[kind] = match_modules(file.modules, shapes, text_aliases(shapes, kind))
+    matched = {tensor for match in matches.values() for module in match.modules for tensor in module.tensors}
+    families = family_of_file(file.modules), family_of_model(unet, texts or {})
+    _check_family(matches, matched, families)
+    aside = {tensor for module in file.modules if _left_out(module, unet, texts) for tensor in module.tensors}
+    _check_change(matched, aside, families)
+    tensors = tuple(lora.tensors)
+    used = matched | aside
+    return Coverage(
+        matches,
+        tuple(name for name in tensors if name in used),
+        tuple(name for name in tensors if name not in used),
+        tuple(
+            _misfit(*unfit) for match in matches.values() for unfit in match.unfit if used.isdisjoint(unfit[0].tensors)
+        ),
+        _count(file, used),
+    )
 
 
-def match_modules(lora: Shapes, network: Shapes, aliases: Mapping[str, str]) -> dict[str, LoraModule]:
-    """The modules of a LoRA file by the weight of a network that each changes; `aliases` give a module's weight.
+def match_modules(modules: Iterable[LoraModule], network: Shapes, aliases: Mapping[str, str]) -> Match:
+    """The modules of a LoRA file by the weight of a network that each changes; `aliases` give a module's layer.
 
-    Raises `ModelFileError` if a module does not fit its weight, or has parts of a format that is not known.
+    Of two of a kind for one weight (under two spellings) the first counts.
     """
-    modules, strangers = read_modules(lora)
-    matched = {aliases[name]: module for name, module in modules.items() if name in aliases}
-    for weight, module in matched.items():
-        _check_fit(module, weight, network, modules)
-    for tensor in strangers:
-        _check_stranger(tensor, aliases)
-    return matched
+    found: dict[str, list[LoraModule]] = {}
+    unfit: list[tuple[LoraModule, str]] = []
+    for module in modules:
+        weight = f"{aliases.get(module.name)}.{module.target}"
+        if weight not in network:
+            continue
+        if not module.adapter.fits(network[weight]):
+            if not module.optional:
+                unfit.append((module, f"{weight} ({as_text(network[weight])})"))
+        elif all(other.kind != module.kind for other in found.get(weight, ())):
+            found.setdefault(weight, []).append(module)
+    return Match({weight: tuple(modules) for weight, modules in found.items()}, tuple(unfit))
+
+
+def check_fit(match: Match) -> None:
+    """Raise `ModelFileError` if a file has modules for a network, and none of them fits it."""
+    if match.unfit and not match.found:
+        raise ModelFileError(_misfit(*match.unfit[0]))
 
 
 def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
     """What is known of a LoRA file without reading a weight; `rank` is its largest."""
     header = read_header(path)
     with in_file(path):
-        modules, strangers = _read(header)
-    width = _context_width(modules)
+        file = _read(header)
+    family = family_of_file(file.modules)
+    kinds = Counter(module.kind for module in file.modules)
     return {
-        "family": SHORT.get(width or 0),
-        "context_width": width,
-        "rank": max((module.rank for module in modules.values()), default=None),
-        "modules": len(modules),
-        "unet": any(name.startswith("lora_unet_") for name in modules),
-        "text_encoder": any(name.startswith("lora_te") for name in modules),
-        "unknown_tensors": len(strangers),
+        "family": family.family,
+        "context_width": family.context,
+        "rank": max((rank for module in file.modules if (rank := module.adapter.rank) is not None), default=None),
+        "modules": len(file.modules),
+        "kinds": ", ".join(sorted(kinds)),
+        "unet": any(not is_for_text(module.name) for module in file.modules),
+        "text_encoder": any(is_for_text(module.name) for module in file.modules),
+        "unknown_tensors": len(file.strangers),
     }
 
 
-def _read(header: Header) -> tuple[dict[str, LoraModule], tuple[str, ...]]:
-    modules, strangers = read_modules(header.shapes)
-    if not modules:
-        sample = ", ".join(repr(name) for name in strangers[:3]) or "no tensor at all"
+def _read(header: Header) -> LoraFile:
+    file = list_modules(header)
+    if not file.modules:
+        sample = ", ".join(repr(name) for name in file.strangers[:3]) or "no tensor at all"
         raise ModelFileError(
-            "this is no LoRA in kohya's format, the only one that is read: there is no pair of `.lora_up.weight` and"
-            f" `.lora_down.weight` in it, but {sample}"
+            "this is no LoRA of a format that is known (LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, OFT, BOFT, IA3, full"
+            f" differences; of kohya, LyCORIS, diffusers or PEFT): it holds {sample}"
         )
-    return modules, strangers
+    return file
 
 
-def _left_out(name: str, unet: Shapes | None, text: Shapes | None) -> bool:
-    return (unet is None and name.startswith("lora_unet_")) or (text is None and name.startswith("lora_te"))
+def _check_family(matches: Mapping[str, Match], matched: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:
+    """A misfit among modules that fit is a fault of one module; with other signs it is another family."""
+    unfit = [unfit for match in matches.values() for unfit in match.unfit if matched.isdisjoint(unfit[0].tensors)]
+    if unfit and (not matched or families[0].contradicts(families[1])):
+        raise ModelFileError(f"{_misfit(*unfit[0])}: {_families(families)}")
 
 
-def _tensors(modules: Iterable[LoraModule]) -> tuple[str, ...]:
-    return tuple(tensor for module in modules for tensor in module.tensors)
+def _check_change(matched: set[str], aside: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:
+    if matched:
+        return
+    if aside:
+        raise ModelFileError("this LoRA changes nothing here: all of it is for a network that this node leaves alone")
+    raise ModelFileError(f"this LoRA changes nothing in this model: {_families(families)}")
 
 
-def _check_fit(module: LoraModule, weight: str, network: Shapes, modules: Mapping[str, LoraModule]) -> None:
-    shape = network[weight]
-    if (module.out_features, module.in_features) != shape[:2] or module.elements != math.prod(shape):
-        raise ModelFileError(
-            f"LoRA module {module.name!r} changes a weight of {module.out_features} x {module.in_features}, the"
-            f" model's {weight!r} is {' x '.join(map(str, shape))}: {_families(modules, network)}"
-        )
+def _families(families: tuple[FamilyHint, FamilyHint]) -> str:
+    return f"the LoRA is for {families[0]}, the model is {families[1]}"
 
 
-def _check_stranger(tensor: str, aliases: Mapping[str, str]) -> None:
-    """Half of what a module does to a weight would give a picture, and the wrong one."""
-    module, _, part = tensor.partition(".")
-    if module in aliases:
-        raise ModelFileError(f"LoRA module {module!r} has {part!r}, which is of a format that is not known")
+def _misfit(module: LoraModule, weight: str) -> str:
+    shape = module.adapter.shape
+    mine = f"is for {as_text(shape)}" if shape else "has tensors that do not fit each other or the weight"
+    return f"LoRA module {module.name!r} ({module.kind}) {mine}, the model has {weight}"
 
 
-def _families(modules: Mapping[str, LoraModule], network: Shapes) -> str:
-    width = next((shape[1] for name, shape in network.items() if name.endswith("attn2.to_k.weight")), None)
-    return f"the LoRA is for {_family(_context_width(modules))}, the model is {_family(width)}"
+def _left_out(module: LoraModule, unet: Shapes | None, texts: Mapping[str, Shapes] | None) -> bool:
+    return texts is None if is_for_text(module.name) else unet is None
 
 
-def _context_width(modules: Mapping[str, LoraModule]) -> int | None:
-    return next((m.in_features for name, m in modules.items() if name.endswith("attn2_to_k")), None)
+def _count(file: LoraFile, used: set[str]) -> dict[str, tuple[int, int]]:
+    there, taken = Counter[str](), Counter[str]()
+    owners = {tensor: _owner(module.name) for module in file.modules for tensor in module.tensors}
+    for tensor, owner in (*owners.items(), *((tensor, "unknown") for tensor in file.strangers)):
+        there[owner] += 1
+        taken[owner] += tensor in used
+    return {owner: (taken[owner], there[owner]) for owner in there}
 
 
-def _family(width: int | None) -> str:
-    if width is None:
-        return "a model of unknown family"
-    return FAMILIES.get(width, "a model") + f" (text embeddings {width} wide)"
+def _owner(module: str) -> str:
+    if not is_for_text(module):
+        return "UNet"
+    second = module.startswith(("lora_te2_", "text_encoder_2.", "text_encoders.clip_g."))
+    return "second text encoder" if second else "text encoder"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -24,7 +24,20 @@ __all__ = ["LoraFile", "LoraModule", "Target", "list_modules"]
 
 Target = Literal["weight", "bias"]
 
-KINDS: tuple[type[Adapter], ...] = (Lora, Loha, Lokr, Glora, Oft, Boft, PeftOft, PeftBoft, Ia3, PeftIa3, Diff, SetWeight)
+KINDS: tuple[type[Adapter], ...] = (
+    Lora,
+    Loha,
+    Lokr,
+    Glora,
+    Oft,
+    Boft,
+    PeftOft,
+    PeftBoft,
+    Ia3,
+    PeftIa3,
+    Diff,
+    SetWeight,
+)
 TRAINED_NAMES = ("lora_", "lycoris_")
 """What LyCORIS' module names begin with; anywhere else, a tensor that ends in `.weight` is a weight and no IA3."""
 

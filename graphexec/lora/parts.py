@@ -9,6 +9,13 @@ import re
 
 __all__ = ["split_name"]
 
+HADAMARD = tuple(f"hada_w{i}_{side}" for i in "12" for side in "ab")
+KRONECKER = tuple(f"lokr_w{i}{side}" for i in "12" for side in ("", "_a", "_b"))
+SHARED = (*HADAMARD, *KRONECKER, "hada_t1", "hada_t2", "lokr_t2")
+"""Parts that LyCORIS and PEFT write alike."""
+PLAIN = (*SHARED, "alpha", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight")
+ROTATIONS = ("oft_blocks", "oft_diag", "rescale", "on_input")
+
 ENDINGS = {
     ".lora_up.weight": "up",
     ".lora_down.weight": "down",
@@ -21,21 +28,15 @@ ENDINGS = {
     ".lora_linear_layer.down.weight": "down",
     ".weight": "ia3",
     **{f".{part}.weight": part for part in ("a1", "a2", "b1", "b2", "bm")},
-    **{
-        f".{part}": part
-        for part in ("alpha", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "set_weight")
-        + ("oft_blocks", "oft_diag", "rescale", "on_input", "hada_t1", "hada_t2", "lokr_t2")
-        + tuple(f"hada_w{i}_{side}" for i in "12" for side in "ab")
-        + tuple(f"lokr_w{i}{side}" for i in "12" for side in ("", "_a", "_b"))
-    },
+    **{f".{part}": part for part in (*PLAIN, *ROTATIONS)},
 }
 """The ends of tensor names of kohya's sd-scripts, LyCORIS and old diffusers."""
 
-PEFT = {"lora_A": "down", "lora_B": "up", "lora_magnitude_vector": "magnitude"} | {
-    part: part
-    for part in ("oft_R", "boft_R", "boft_s", "ia3_l", "hada_t1", "hada_t2", "lokr_t2")
-    + tuple(f"hada_w{i}_{side}" for i in "12" for side in "ab")
-    + tuple(f"lokr_w{i}{side}" for i in "12" for side in ("", "_a", "_b"))
+PEFT = {
+    "lora_A": "down",
+    "lora_B": "up",
+    "lora_magnitude_vector": "magnitude",
+    **{part: part for part in (*SHARED, "oft_R", "boft_R", "boft_s", "ia3_l")},
 }
 """PEFT's parts, which the name of the adapter and `.weight` may follow."""
 
