@@ -7,23 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 from diffusion.tiny import SD15, UNetSize, lora_weights, text_shapes, unet_shapes
+from lora.headers import header_of
 from safetensors.torch import save_file
 from torch import Tensor
 
 from graphexec.errors import ModelFileError
 from graphexec.lora import Coverage, lora_coverage, lora_facts
-from graphexec.lora.header import Header, TensorInfo
+from graphexec.lora.header import Header
 
 UNET, TEXT = unet_shapes(UNetSize()), text_shapes()
 Q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+DIFFUSERS_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 
 def header(tensors: dict[str, Tensor]) -> Header:
-    return Header({name: TensorInfo("F32", tuple(t.shape), 0, 0) for name, t in tensors.items()}, {})
+    return header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
 
 
 def cover(tensors: dict[str, Tensor]) -> Coverage:
-    return lora_coverage(UNET, TEXT, header(tensors))
+    return lora_coverage(UNET, {"clip_l": TEXT}, header(tensors))
 
 
 def test_a_whole_lora_is_used() -> None:
@@ -31,8 +33,12 @@ def test_a_whole_lora_is_used() -> None:
     coverage = cover(tensors)
     assert set(coverage.used) == set(tensors)
     assert coverage.unused == coverage.warnings() == ()
-    assert len(coverage.unet) + len(coverage.text) == len(tensors) / 3
-    assert coverage.unet["input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"].name == Q
+    changed = [match.found for match in coverage.matches.values()]
+    assert sum(map(len, changed)) == len(tensors) / 3
+    (module,) = coverage.unet["input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"]
+    assert module.name == Q
+    unet = sum(name.startswith("lora_unet_") for name in tensors)
+    assert coverage.counts == {"UNet": (unet, unet), "text encoder": (len(tensors) - unet,) * 2}
 
 
 def test_the_names_of_the_file_itself_are_known_too() -> None:
@@ -48,8 +54,13 @@ def test_a_part_that_is_not_used_is_a_warning() -> None:
 
 def test_what_is_for_a_network_left_out_is_no_fault() -> None:
     coverage = lora_coverage(UNET, None, header(lora_weights()))
-    assert not coverage.text
+    assert set(coverage.matches) == {"unet"}
     assert not coverage.warnings()
+
+
+def test_a_lora_for_nothing_but_what_is_left_out_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="changes nothing here"):
+        lora_coverage(UNET, None, header(lora_weights(only="lora_te_")))
 
 
 def test_a_lora_that_changes_nothing_names_both_families() -> None:
@@ -65,22 +76,66 @@ def test_a_lora_of_another_family_names_both() -> None:
         cover(lora_weights(size=replace(UNetSize(), context=1024)))
 
 
-@pytest.mark.parametrize("part", ["dora_scale", "hada_w1_a", "diff_b", "lora_up.bias"])
-def test_half_of_what_a_module_does_is_refused(part: str) -> None:
-    with pytest.raises(ModelFileError, match=rf"{Q}.*'{part}'"):
-        cover(lora_weights(only="attn1") | {f"{Q}.{part}": torch.zeros(3)})
+def test_a_layer_that_the_model_lacks_is_a_warning() -> None:
+    tensors = lora_weights() | {f"lora_unet_nowhere.{part}": torch.zeros(4, 4) for part in ("diff",)}
+    coverage = cover(tensors)
+    assert coverage.unused == ("lora_unet_nowhere.diff",)
+    unet = len([name for name in tensors if name.startswith("lora_unet_")])
+    assert f"UNet: {unet - 1} of {unet} used" in coverage.warnings()[0]
 
 
-def test_a_half_on_a_known_module_is_refused() -> None:
+def test_a_module_that_does_not_fit_among_others_is_left_out_with_a_warning() -> None:
+    coverage = cover(lora_weights() | {f"{Q}.lora_down.weight": torch.zeros(4, 7)})
+    assert Q not in {module.name for modules in coverage.unet.values() for module in modules}
+    assert len(coverage.unused) == 3
+    assert "does not fit" in coverage.warnings()[1] and "32 x 7" in coverage.warnings()[1]
+
+
+@pytest.mark.parametrize("part", ["lora_up.bias", "lora_other.weight"])
+def test_a_part_that_is_not_known_is_a_warning(part: str) -> None:
+    assert cover(lora_weights(only="attn1") | {f"{Q}.{part}": torch.zeros(3)}).unused == (f"{Q}.{part}",)
+
+
+def test_a_half_is_a_warning() -> None:
     tensors = lora_weights(only="attn")
     del tensors[f"{Q}.lora_down.weight"]
-    with pytest.raises(ModelFileError, match="lora_up"):
-        cover(tensors)
+    assert cover(tensors).unused == (f"{Q}.lora_up.weight", f"{Q}.alpha")
+
+
+def test_of_two_spellings_of_one_layer_the_first_counts() -> None:
+    ours = {name: tensor for name, tensor in lora_weights(only="attn1_to_q").items() if name.startswith(Q)}
+    others = {name.replace(Q, "unet." + DIFFUSERS_Q): tensor for name, tensor in ours.items()}
+    coverage = cover(ours | others)
+    assert set(coverage.unused) == set(others)
+
+
+def test_biases_and_norms_are_changed_too() -> None:
+    norm = "lora_unet_down_blocks_0_resnets_0_norm1"
+    parts = {f"{norm}.w_norm": torch.zeros(32), f"{norm}.b_norm": torch.zeros(32), f"{Q}.diff": torch.zeros(32, 32)}
+    coverage = cover(parts)
+    assert not coverage.unused
+    assert {"input_blocks.1.0.in_layers.0.weight", "input_blocks.1.0.in_layers.0.bias"} < coverage.unet.keys()
 
 
 def test_a_file_of_another_format_says_what_it_holds() -> None:
-    with pytest.raises(ModelFileError, match=r"no LoRA in kohya's format.*hada_w1_a"):
-        cover({f"{Q}.hada_w1_a": torch.zeros(3, 3)})
+    with pytest.raises(ModelFileError, match=r"no LoRA of a format.*emb_params"):
+        cover({"emb_params": torch.zeros(3, 3)})
+
+
+def test_the_text_encoders_of_sdxl_are_told_apart() -> None:
+    first = {name.replace("lora_te_", "lora_te1_"): t for name, t in lora_weights(only="lora_te_").items()}
+    second = {name.replace("lora_te_", "lora_te2_"): t for name, t in lora_weights(only="lora_te_").items()}
+    both = {"clip_l": TEXT, "clip_g": TEXT}
+    coverage = lora_coverage(None, both, header(first | second))
+    assert not coverage.unused
+    assert {m.name[:8] for m in coverage.matches["clip_g"].modules} == {"lora_te2"}
+    assert set(coverage.counts) == {"text encoder", "second text encoder"}
+
+
+def test_a_lora_of_wider_text_encoders_names_both_families() -> None:
+    wide = {"lora_te_text_model_encoder_layers_0_self_attn_q_proj.diff": torch.zeros(1024, 1024)}
+    with pytest.raises(ModelFileError, match=r"1024 x 1024.*SD 2\.x.*SD 1\.x"):
+        lora_coverage(None, {"clip_l": TEXT}, header(wide))
 
 
 @pytest.mark.parametrize(("context", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (64, None)])

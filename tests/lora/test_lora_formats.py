@@ -1,84 +1,104 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import json
+from typing import ClassVar
+
 import pytest
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from lora.headers import header_of
 
 from graphexec.errors import ModelFileError
-from graphexec.lora.formats import add_module, read_modules
-
-UP, DOWN, MID, ALPHA = "m.lora_up.weight", "m.lora_down.weight", "m.lora_mid.weight", "m.alpha"
-
-
-def added(weight: Tensor, tensors: dict[str, Tensor], strength: float = 1.0) -> Tensor:
-    modules, strangers = read_modules({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    assert not strangers
-    changed = weight.clone()
-    add_module(changed, modules["m"], strength, tensors.__getitem__)
-    return changed
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def test_linear() -> None:
-    weight, up, down = random(6, 5), random(6, 2, seed=1), random(2, 5, seed=2)
-    tensors = {UP: up, DOWN: down, ALPHA: torch.tensor(1.0)}
-    torch.testing.assert_close(added(weight, tensors, 0.8), weight + 0.8 * (1 / 2) * up @ down)
-
-
-def test_no_alpha_is_scale_one() -> None:
-    weight, up, down = random(6, 5), random(6, 2, seed=1), random(2, 5, seed=2)
-    torch.testing.assert_close(added(weight, {UP: up, DOWN: down}), weight + up @ down)
-
-
-def test_half_precision_factors_are_multiplied_in_float32() -> None:
-    up, down = random(6, 2, seed=1).half(), random(2, 5, seed=2).half()
-    assert torch.equal(added(torch.zeros(6, 5), {UP: up, DOWN: down}), up.float() @ down.float())
-
-
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_convolution_is_two_convolutions_in_a_row(kernel: int) -> None:
-    x, up, down = random(1, 5, 7, 7), random(6, 2, 1, 1, seed=1), random(2, 5, kernel, kernel, seed=2)
-    weight = added(torch.zeros(6, 5, kernel, kernel), {UP: up, DOWN: down})
-    torch.testing.assert_close(F.conv2d(x, weight), F.conv2d(F.conv2d(x, down), up), rtol=1e-4, atol=1e-5)
-
-
-def test_a_core_is_three_convolutions_in_a_row() -> None:
-    x, up, down = random(1, 5, 7, 7), random(6, 2, 1, 1, seed=1), random(2, 5, 1, 1, seed=2)
-    mid = random(2, 2, 3, 3, seed=3)
-    weight = added(torch.zeros(6, 5, 3, 3), {UP: up, DOWN: down, MID: mid})
-    expected = F.conv2d(F.conv2d(F.conv2d(x, down), mid), up)
-    torch.testing.assert_close(F.conv2d(x, weight), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_linear_factors_change_a_1x1_convolution_and_the_other_way_round() -> None:
-    up, down = random(6, 2, seed=1), random(2, 5, seed=2)
-    conv = added(torch.zeros(6, 5, 1, 1), {UP: up, DOWN: down})
-    linear = added(torch.zeros(6, 5), {UP: up[:, :, None, None], DOWN: down[:, :, None, None]})
-    torch.testing.assert_close(conv[:, :, 0, 0], linear)
-    torch.testing.assert_close(linear, up @ down)
-
-
-def test_halves_and_other_tensors_are_strangers() -> None:
-    modules, strangers = read_modules({UP: (6, 2), "n.lora_down.weight": (2, 5), "emb.thing": (3,)})
-    assert not modules
-    assert set(strangers) == {UP, "n.lora_down.weight", "emb.thing"}
+from graphexec.lora import list_modules
+from graphexec.lora.parts import split_name
 
 
 @pytest.mark.parametrize(
-    "shapes",
+    ("tensor", "module", "part"),
     [
-        {UP: (6, 2), DOWN: (3, 5)},
-        {UP: (6,), DOWN: (2, 5)},
-        {UP: (6, 2, 3, 3), DOWN: (2, 5, 1, 1)},
-        {UP: (6, 2, 1, 1), DOWN: (2, 5, 1, 1), MID: (3, 2, 3, 3)},
-        {UP: (6, 2, 1, 1), DOWN: (2, 5, 3, 3), MID: (2, 2, 3, 3)},
+        ("lora_unet_a.lora_up.weight", "lora_unet_a", "up"),
+        ("lora_unet_a.lora_down.weight", "lora_unet_a", "down"),
+        ("lora_unet_a.lora_mid.weight", "lora_unet_a", "mid"),
+        ("unet.a.processor.to_q_lora.up.weight", "unet.a.processor.to_q", "up"),
+        ("unet.a.lora.down.weight", "unet.a", "down"),
+        ("text_encoder.q_proj.lora_linear_layer.up.weight", "text_encoder.q_proj", "up"),
+        ("unet.a.lora_A.weight", "unet.a", "down"),
+        ("base_model.model.a.lora_B.default.weight", "base_model.model.a", "up"),
+        ("base_model.model.a.lora_A.other_0.weight", "base_model.model.a", "down"),
+        ("unet.a.lora_magnitude_vector", "unet.a", "magnitude"),
+        ("unet.a.lora_magnitude_vector.default.weight", "unet.a", "magnitude"),
+        ("unet.a.hada_w1_a.default", "unet.a", "hada_w1_a"),
+        ("a.lokr_w2_b", "a", "lokr_w2_b"),
+        ("a.lokr_w2", "a", "lokr_w2"),
+        ("unet.a.oft_R.default.weight", "unet.a", "oft_R"),
+        ("a.b1.weight", "a", "b1"),
+        ("a.diff_b", "a", "diff_b"),
+        ("lora_unet_a.weight", "lora_unet_a", "ia3"),
     ],
 )
-def test_factors_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
-    with pytest.raises(ModelFileError, match=r"'m'.*do not fit"):
-        read_modules(shapes)
+def test_a_tensor_is_a_part_of_a_module(tensor: str, module: str, part: str) -> None:
+    assert split_name(tensor) == (module, part)
+
+
+@pytest.mark.parametrize("tensor", ["bundle_emb.x.string_to_param", "a.lora_B.bias", "a.bias", "alpha"])
+def test_other_names_are_no_parts(tensor: str) -> None:
+    assert split_name(tensor) is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "kinds"),
+    [
+        ({"lora_up.weight": (6, 2), "lora_down.weight": (2, 5), "alpha": ()}, ["lora"]),
+        ({"lora_up.weight": (6, 2), "lora_down.weight": (2, 5), "dora_scale": (6, 1)}, ["dora"]),
+        ({"lora_up.weight": (6, 2), "lora_down.weight": (2, 5), "diff_b": (6,)}, ["lora", "biasdiff"]),
+        ({"oft_blocks": (2, 3, 3), "alpha": ()}, ["oft"]),
+        ({"oft_blocks": (1, 2, 3, 3)}, ["boft"]),
+        ({"oft_diag": (2, 3, 3)}, ["oft"]),
+        ({"weight": (6,), "on_input": ()}, ["ia3"]),
+        ({"ia3_l": (6, 1)}, ["peftia3bias", "peftia3"]),
+        ({"w_norm": (6,), "b_norm": (6,)}, ["diff", "biasdiff"]),
+        ({"set_weight": (6, 5)}, ["setweight"]),
+        ({"lokr_w1": (2, 1), "lokr_w2_a": (3, 2), "lokr_w2_b": (2, 5)}, ["lokr"]),
+        ({"hada_w1_a": (6, 2), "hada_w1_b": (2, 5), "hada_w2_a": (6, 2), "hada_w2_b": (2, 5)}, ["loha"]),
+        ({"a1.weight": (5, 2), "a2.weight": (2, 5), "b1.weight": (6, 2), "b2.weight": (2, 5)}, ["glora"]),
+    ],
+)
+def test_the_parts_of_a_module_tell_its_kind(parts: dict[str, tuple[int, ...]], kinds: list[str]) -> None:
+    file = list_modules(header_of({f"lora_unet_m.{part}": shape for part, shape in parts.items()}))
+    assert [module.kind for module in file.modules] == kinds
+    assert not file.strangers
+    assert {tensor for module in file.modules for tensor in module.tensors} == {f"lora_unet_m.{p}" for p in parts}
+
+
+def test_halves_and_other_tensors_are_strangers() -> None:
+    shapes = {"m.lora_up.weight": (6, 2), "n.lora_down.weight": (2, 5), "emb.thing": (3,), "o.weight": (3,)}
+    file = list_modules(header_of(shapes))
+    assert not file.modules
+    assert set(file.strangers) == set(shapes)
+
+
+def test_ia3_of_no_trainer_is_known_by_on_input() -> None:
+    (module,) = list_modules(header_of({"unet.m.weight": (3,), "unet.m.on_input": ()})).modules
+    assert module.kind == "ia3"
+
+
+class TestMetadata:
+    SHAPES: ClassVar = {f"unet.{m}.{part}.weight": (4, 4) for m in ("a.to_q", "a.to_k") for part in ("lora_A", "lora_B")}
+
+    def settings(self, entries: object) -> list[object]:
+        header = header_of(self.SHAPES, {"lora_adapter_metadata": json.dumps(entries)})
+        return [module.adapter.settings.get("lora_alpha") for module in list_modules(header).modules]
+
+    def test_alpha_is_that_of_the_network(self) -> None:
+        assert self.settings({"unet.lora_alpha": 8, "text_encoder.lora_alpha": 2}) == [8, 8]
+
+    def test_a_pattern_names_a_module_by_its_end(self) -> None:
+        assert self.settings({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 3}}) == [8, 3]
+        assert self.settings({"unet.lora_alpha": 8, "unet.alpha_pattern": {"a.to_[": 3, "a.to_q": 4}}) == [4, 8]
+
+    def test_metadata_without_networks_is_for_all(self) -> None:
+        assert self.settings({"lora_alpha": 8}) == [8, 8]
+
+    @pytest.mark.parametrize("text", ["{", "[]", "3"])
+    def test_metadata_that_cannot_be_read_is_refused(self, text: str) -> None:
+        with pytest.raises(ModelFileError, match="lora_adapter_metadata"):
+            list_modules(header_of(self.SHAPES, {"lora_adapter_metadata": text}))
