@@ -82,7 +82,9 @@ def test_ia3_of_no_trainer_is_known_by_on_input() -> None:
 
 
 class TestMetadata:
-    SHAPES: ClassVar = {f"unet.{m}.{part}.weight": (4, 4) for m in ("a.to_q", "a.to_k") for part in ("lora_A", "lora_B")}
+    SHAPES: ClassVar = {
+        f"unet.{m}.{part}.weight": (4, 4) for m in ("a.to_q", "a.to_k") for part in ("lora_A", "lora_B")
+    }
 
     def settings(self, entries: object) -> list[object]:
         header = header_of(self.SHAPES, {"lora_adapter_metadata": json.dumps(entries)})

@@ -51,7 +51,7 @@ class PeftIa3(Adapter):
         mine = self.size("ia3_l")
         if len(mine) == 4 or len(shape) < 2:
             return 0 if math.prod(mine) == shape[0] else 1
-        return 0 if mine[0] == math.prod(mine) else 1
+        return 0 if mine[:1] == (math.prod(mine),) else 1
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rescaled weight."""
