@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, un
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.stored import MappedFile
-from graphexec.diffusion.types import Stored, WeightsFile
+from graphexec.diffusion.types import EncoderKind, Stored, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
 from graphexec.lora.keys import text_aliases, unet_aliases
@@ -146,6 +147,8 @@ def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
 
 
 UNET = Kind(unet_parts, _build_unet, unet_aliases)
-TEXT = Kind(text_parts, _build_clip, text_aliases)
+TEXT: Mapping[EncoderKind, Kind[ClipText]] = {
+    kind: Kind(text_parts, _build_clip, partial(text_aliases, kind=kind)) for kind in get_args(EncoderKind)
+}
 VAE = Kind(vae_parts, _build_vae, _no_aliases)
 GLIGEN = Kind(gligen_parts, GligenNetwork, _no_aliases)

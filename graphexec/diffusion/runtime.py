@@ -101,7 +101,7 @@ class Runtime:
     def text_encoder(self, encoder: TextEncoder, patches: Sequence[LoraPatch] = ()) -> Generator[ClipText]:
         """One text encoder of a recipe, for the length of the block."""
         with self._lock:
-            resident = self._load(TEXT, Source(encoder.file, encoder.prefix), torch.float32)
+            resident = self._load(TEXT[encoder.kind], Source(encoder.file, encoder.prefix), torch.float32)
             resident.switch(patches)
             yield resident.network
 

@@ -183,8 +183,8 @@ def text_weights(width: int = 32, layers: int = 2) -> Iterator[Weight]:
         yield Weight(f"{at}.mlp.fc1", f"text_model.{at}.mlp.fc1", (4 * width, width))
         yield Weight(f"{at}.mlp.fc2", f"text_model.{at}.mlp.fc2", (width, 4 * width))
         for name in ("layer_norm1", "layer_norm2"):
-            yield Weight(f"{at}.{name}", "", (width,))
-    yield Weight("final_layer_norm", "", (width,))
+            yield Weight(f"{at}.{name}", f"text_model.{at}.{name}", (width,))
+    yield Weight("final_layer_norm", "text_model.final_layer_norm", (width,))
 
 
 def text_shapes(width: int = 32, layers: int = 2) -> dict[str, Shape]:
