@@ -49,9 +49,8 @@ class PeftIa3(Adapter):
     def axis(self, shape: Shape) -> int:
         """0 for rows, 1 for columns."""
         mine = self.size("ia3_l")
-        if len(mine) == 4 or len(shape) < 2:
-            return 0 if math.prod(mine) == shape[0] else 1
-        return 0 if mine[:1] == (math.prod(mine),) else 1
+        rows = shape if len(mine) == 4 else mine
+        return 0 if rows[:1] == (math.prod(mine),) or len(shape) == 1 else 1
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rescaled weight."""
