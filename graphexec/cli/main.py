@@ -20,7 +20,7 @@ from graphexec.errors import GraphexecError, WorkflowError
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
 
-COMMANDS = ("run", "validate", "plan", "graph", "nodes", "schema", "cache")
+COMMANDS = ("run", "validate", "plan", "graph", "nodes", "schema", "cache", "convert-checkpoint")
 
 
 class Commands(click.Group):
@@ -34,7 +34,7 @@ class Commands(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"graphexec.cli.{cmd_name}").command
+        return importlib.import_module(f"graphexec.cli.{cmd_name.replace('-', '_')}").command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it raises on purpose ends in a message and an exit code, never in a traceback."""

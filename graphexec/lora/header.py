@@ -39,11 +39,7 @@ BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
-CONVERT = (
-    'convert it once, in an environment with torch: python -c "import torch, safetensors.torch as s;'
-    " d = torch.load('IN', map_location='cpu', weights_only=True); s.save_file({k: v.contiguous().clone() for k, v in"
-    " d.get('state_dict', d).items() if hasattr(v, 'contiguous')}, 'OUT.safetensors')\""
-)
+CONVERT = "convert it once, which runs nothing that is in it: graphexec convert-checkpoint IN OUT.safetensors"
 FOREIGN = (
     (b"PK\x03\x04", f"is a PyTorch checkpoint (pickle, which can run code when read); {CONVERT}"),
     (b"\x80", f"is a pickle, which can run code when read; {CONVERT}"),

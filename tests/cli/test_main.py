@@ -66,7 +66,7 @@ def test_the_documentation_and_the_help_have_every_exit_code() -> None:
 
 def test_help_lists_the_commands_in_order() -> None:
     text = CliRunner().invoke(CLI, ["--help"]).stdout
-    assert re.findall(r"^  (\w+) {2,}[A-Z]", text, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  (\w[\w-]*) {2,}[A-Z]", text, re.MULTILINE) == list(COMMANDS)
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -58,7 +58,7 @@ def test_any_header_is_read_or_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"PK\x03\x04" + b"0" * 40, "safetensors.torch"),
+        (b"PK\x03\x04" + b"0" * 40, "convert-checkpoint"),
         (b"\x80\x02}q\x00" + b"0" * 40, "pickle"),
         (b"<!DOCTYPE html><html>not found</html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

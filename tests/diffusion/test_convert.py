@@ -1,0 +1,94 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusion.tiny import checkpoint_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.convert import convert_checkpoint
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import read_header
+
+
+class Harm:
+    """What a pickle must not bring to life."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: bool) -> None:
+    weights = checkpoint_weights()
+    source, target = tmp_path / "old.ckpt", tmp_path / "new.safetensors"
+    torch.save({"state_dict": weights, "epoch": 3}, source, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelFileError, match=r"graphexec convert-checkpoint IN OUT\.safetensors"):
+        open_checkpoint(source)
+    assert convert_checkpoint(source, target) == len(weights)
+    assert open_checkpoint(target)[0].family == "sd1"
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(target).items())
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
+def test_the_precision_changes_and_metadata_and_whole_numbers_stay(
+    tmp_path: Path, precision: str, dtype: torch.dtype
+) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    save_file({"x": torch.randn(3), "ids": torch.arange(3)}, source, {"modelspec.title": "t"})
+    convert_checkpoint(source, target, precision)
+    found, before = load_file(target), load_file(source)
+    assert torch.equal(found["x"], before["x"].to(dtype))
+    assert torch.equal(found["ids"], before["ids"])
+    assert read_header(target).metadata["modelspec.title"] == "t"
+
+
+def test_tensors_that_share_memory_are_all_written(tmp_path: Path) -> None:
+    whole = torch.arange(6.0).reshape(2, 3)
+    torch.save({"a": whole, "b": whole, "c": whole[1], "d": whole.t()}, tmp_path / "x.pt")
+    convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+    assert {name: tensor.tolist() for name, tensor in load_file(tmp_path / "y").items()} == {
+        "a": whole.tolist(), "b": whole.tolist(), "c": whole[1].tolist(), "d": whole.t().tolist(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [{"x": Harm()}, [1], {"x": 1}, {"state_dict": 3}])
+def test_what_is_more_or_less_than_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(ModelFileError, match=r"x\.pt: "):
+        convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+    assert not (tmp_path / "y").exists()
+
+
+def test_numbers_too_large_for_a_precision_are_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.tensor([1e6])}, tmp_path / "x")
+    with pytest.raises(ModelFileError, match="too large"):
+        convert_checkpoint(tmp_path / "x", tmp_path / "y", "fp16")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_files_are_refused_without_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    kind = data.draw(st.sampled_from(["safetensors", "zip", "legacy"]))
+    tensors, path = {"a.b": torch.ones(4, 4), "c": torch.ones(3)}, folder / "x"
+    if kind == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
+    raw = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        raw = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    else:
+        for at in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=8)):
+            raw[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(raw)
+    try:
+        convert_checkpoint(path, folder / "y")
+    except ModelFileError as error:
+        assert str(error).startswith(str(path))
