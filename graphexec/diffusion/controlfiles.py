@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
-from graphexec.diffusion.models.layout import UNetLayout
 from graphexec.diffusion.models.names import unet_parts
 from graphexec.diffusion.types import ControlNet, Model, WeightsFile
 from graphexec.errors import ModelFileError
@@ -120,6 +119,9 @@ def check_base(file: ControlFile, model: Model) -> None:
 def _file(
     kind: ControlKind, prefix: str, names: Mapping[str, str], shapes: Shapes, difference: bool = False
 ) -> ControlFile:
+    empty = next((name for name in names.values() if 0 in shapes[name]), None)
+    if empty is not None:
+        raise ModelFileError(f"the weight {empty!r} has the shape {shapes[empty]}, which holds nothing")
     return ControlFile(kind, prefix, names, {own: shapes[name] for own, name in names.items()}, difference)
 
 
@@ -127,12 +129,9 @@ def _check_layout(file: ControlFile) -> None:
     """Raise `ModelFileError` for what the network cannot be built without."""
     if file.kind == "adapter":
         adapter_layout(file.shapes)
-    else:
-        controlnet_layout(file.shapes, ANY_ENCODER if file.kind == "control_lora" else None)
+    elif file.kind == "controlnet":
+        controlnet_layout(file.shapes)
 
-
-ANY_ENCODER = UNetLayout(0, 0, 0, 0, None, (), (), ())
-"""A control-LoRA's encoder is that of the UNet it will steer."""
 
 _HINT = re.compile(r"controlnet_cond_embedding\.(?:(conv_in)|blocks\.(\d+)|(conv_out))\.(weight|bias)")
 _OUTPUT = re.compile(r"controlnet_(?:down_blocks\.(\d+)|(mid_block))\.(weight|bias)")

@@ -12,6 +12,7 @@ from graphexec.diffusion.controlfiles import ControlFile, read_control
 from graphexec.diffusion.models.adapter import Adapter
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.controlnet import ControlNetwork
+from graphexec.diffusion.models.layout import need
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.stored import MappedFile
 from graphexec.diffusion.types import WeightsFile
@@ -84,7 +85,11 @@ def _product(name: str, file: ControlFile, read: Read, pristine: Tensor) -> Tens
     module = name.removesuffix(".weight")
     if f"{module}.up" not in file.names:
         return torch.zeros_like(pristine, dtype=torch.float32)
+    for part in ("up", "down"):
+        need(file.shapes, f"{module}.{part}")
     up, down = (read(f"{module}.{part}").float().flatten(1) for part in ("up", "down"))
+    if up.shape[1] != down.shape[0]:
+        raise ModelFileError(f"'{module}.up' has rank {up.shape[1]}, '{module}.down' has {down.shape[0]}")
     return up @ down
 
 

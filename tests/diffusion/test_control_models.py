@@ -149,7 +149,8 @@ def test_a_missing_weight_is_named(missing: str) -> None:
 def test_the_picture_is_halved_three_times_in_the_real_layout() -> None:
     weights = {name: shape for name, shape in shapes_of(controlnet_weights(SD15)).items() if "hint" in name}
     encoder = controlnet_layout(shapes_of(controlnet_weights(UNetSize()))).encoder
-    shapes = weights | {"zero_convs.0.0.weight": (320, 320, 1, 1), "middle_block_out.0.weight": (1280, 1280, 1, 1)}
+    shapes = weights | {f"zero_convs.{i}.0.weight": (320, 320, 1, 1) for i in range(len(encoder.input_blocks))}
+    shapes["middle_block_out.0.weight"] = (1280, 1280, 1, 1)
     network = ControlNetwork(controlnet_layout(shapes, encoder))
     strides = [layer.stride[0] for layer in network.input_hint_block if isinstance(layer, nn.Conv2d)]
     assert strides == [1, 1, 2, 1, 2, 1, 2, 1]

@@ -115,3 +115,37 @@ def test_a_damaged_layout_is_found_when_it_is_opened(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "x")
     with pytest.raises(ModelFileError, match=r"middle_block_out\.0\.weight"):
         open_controlnet(tmp_path / "x")
+
+
+def test_parts_must_go_together(tmp_path: Path) -> None:
+    weights = controlnet_weights(SIZE)
+    del weights["zero_convs.3.0.weight"]
+    save_file(weights, tmp_path / "x")
+    with pytest.raises(ModelFileError, match="3 zero convolutions go with 4 blocks"):
+        open_controlnet(tmp_path / "x")
+    save_file({n: t for n, t in adapter_weights().items() if not n.startswith(("body.3", "body.4"))}, tmp_path / "y")
+    with pytest.raises(ModelFileError, match="4 levels, and this one only 3 blocks"):
+        open_controlnet(tmp_path / "y")
+
+
+STRANGE = [
+    controlnet_weights(SIZE) | union_weights(SIZE),
+    adapter_weights(),
+    light_adapter_weights(),
+    control_lora(SIZE),
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=["union", "adapter", "light", "lora"])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 1, 1, 1, 1)])
+def test_a_weight_of_a_strange_shape_is_a_fault_of_its_file(
+    tmp_path: Path, recipes: Recipes, strange: dict[str, Tensor], shape: tuple[int, ...]
+) -> None:
+    sample = [name for name in strange if name != "lora_controlnet"][::7]
+    for name in sample:
+        save_file({**strange, name: torch.zeros(shape)}, tmp_path / "x")
+        with (
+            pytest.raises(ModelFileError, match="/x: "),
+            Runtime("cpu").controlnet(open_controlnet(tmp_path / "x"), recipes[0]),
+        ):
+            pass

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphexec.diffusion.models.control_layout import LEVELS, AdapterLayout
+from graphexec.diffusion.models.layout import need
 from graphexec.diffusion.models.taps import Residuals
 from graphexec.lora.header import Shapes
 
@@ -58,7 +59,7 @@ class ResBlock(nn.Module):
         super().__init__()
         self.halve = halve
         if f"{at}.down_opt.op.weight" in shapes:
-            self.down_opt = StridedConv(shapes[f"{at}.down_opt.op.weight"][0])
+            self.down_opt = StridedConv(need(shapes, f"{at}.down_opt.op.weight", 4)[0])
         self.in_conv = _conv(shapes, f"{at}.in_conv") if f"{at}.in_conv.weight" in shapes else nn.Identity()
         self.block1 = _conv(shapes, f"{at}.block1")
         self.block2 = _conv(shapes, f"{at}.block2")
@@ -98,7 +99,7 @@ class StridedConv(nn.Module):
 
 
 def _conv(shapes: Shapes, at: str) -> nn.Conv2d:
-    out_channels, in_channels, size, _ = shapes[f"{at}.weight"]
+    out_channels, in_channels, size, _ = need(shapes, f"{at}.weight", 4)[:4]
     return nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
 
 

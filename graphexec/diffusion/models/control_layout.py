@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 
 from graphexec.diffusion.models.layout import UNetLayout, encoder_layout, need
+from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shape, Shapes
 
 __all__ = ["AdapterLayout", "ControlNetLayout", "UnionLayout", "adapter_layout", "controlnet_layout"]
@@ -68,10 +69,14 @@ def controlnet_layout(shapes: Shapes, encoder: UNetLayout | None = None) -> Cont
 
     Raises `ModelFileError` naming a weight that is missing or of a strange shape.
     """
+    encoder = encoder or encoder_layout(shapes)
+    outputs = tuple(conv[0] for conv in _numbered(shapes, "zero_convs.{}.0.weight"))
+    if len(outputs) != len(encoder.input_blocks):
+        raise ModelFileError(f"{len(outputs)} zero convolutions go with {len(encoder.input_blocks)} blocks of a UNet")
     return ControlNetLayout(
-        encoder=encoder or encoder_layout(shapes),
+        encoder=encoder,
         hint=tuple((conv[1], conv[0]) for conv in _numbered(shapes, "input_hint_block.{}.weight", step=2)),
-        outputs=tuple(conv[0] for conv in _numbered(shapes, "zero_convs.{}.0.weight")),
+        outputs=outputs,
         middle=need(shapes, "middle_block_out.0.weight", 4)[0],
         union=_union(shapes) if "task_embedding" in shapes else None,
     )
@@ -84,6 +89,8 @@ def adapter_layout(shapes: Shapes) -> AdapterLayout:
     # One or three channels, 8 or 16 pixels a side taken together: all four numbers differ.
     xl = not light and first in (XL_DOWNSCALE**2, 3 * XL_DOWNSCALE**2)
     blocks = len(_numbered(shapes, "body.{}.out_conv.weight" if light else "body.{}.block1.weight"))
+    if blocks < LEVELS:
+        raise ModelFileError(f"a T2I-Adapter has {LEVELS} levels, and this one only {blocks} blocks")
     downscale = XL_DOWNSCALE if xl else DOWNSCALE
     return AdapterLayout(shapes, first // downscale**2, xl, light, blocks // LEVELS)
 
