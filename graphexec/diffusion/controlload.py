@@ -33,7 +33,10 @@ def load_control(path: WeightsFile, base: UNet | None, device: torch.device, dty
     """
     file = read_control(path)
     with in_file(path.path), torch.device("meta"):
-        network = _build(file, base)
+        try:
+            network = _build(file, base)
+        except ValueError as error:  # torch's, of numbers that make no layer
+            raise ModelFileError(f"the shapes of its weights make no network: {error}") from error
     expected = network.state_dict()
     pristine = base.state_dict() if base is not None and file.needs_base else {}
     stored = MappedFile(path.path)
