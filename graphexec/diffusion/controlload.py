@@ -35,7 +35,7 @@ def load_control(path: WeightsFile, base: UNet | None, device: torch.device, dty
     with in_file(path.path), torch.device("meta"):
         try:
             network = _build(file, base)
-        except ValueError as error:  # torch's, of numbers that make no layer
+        except (ValueError, AssertionError) as error:  # torch's own, of numbers that make no layer
             raise ModelFileError(f"the shapes of its weights make no network: {error}") from error
     expected = network.state_dict()
     pristine = base.state_dict() if base is not None and file.needs_base else {}
