@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pages import DOCS, ROOT
+from docs.pages import DOCS, ROOT
 
 CODE_PLACES = {
     "add": 0,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import DOCS, ROOT, blocks, run_page
+from docs.pages import DOCS, ROOT, blocks, run_page
 
 WRITING = DOCS / "writing-a-node.md"
 EMBEDDING = DOCS / "embedding.md"

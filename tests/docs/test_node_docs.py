@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pages import DOCS, ROOT
+from docs.pages import DOCS, ROOT
 
 from graphexec.node.registry import Registry
 

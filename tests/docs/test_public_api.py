@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from pages import DOCS, ROOT
+from docs.pages import DOCS, ROOT
 
 import graphexec
 

@@ -207,5 +207,7 @@ def test_time_is_linear_in_the_length(unit: str) -> None:
         assert len(faults) >= times - 1
         return time.process_time() - start
 
-    seconds(500)
-    assert seconds(16_000) < 40 * max(seconds(1_000), 0.005)
+    def least(times: int) -> float:
+        return min(seconds(times) for _ in range(3))  # another program at work does not count
+
+    assert least(16_000) < 40 * max(least(1_000), 0.005)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import comfy_fakes
 import pytest
-from comfy_fakes import Latent
+from graph import comfy_fakes
+from graph.comfy_fakes import Latent
 from running import NOWHERE, Bench, Nodes, checked, faults, only, planned
 
 from graphexec.errors import Cancelled

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import graphexec
 
-DATA = Path(__file__).parents[1] / "data" / "nodes"
+DATA = Path(__file__).parent / "data" / "nodes"
 REGISTRY = graphexec.Registry.standard()
 
 
