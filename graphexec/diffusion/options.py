@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphexec.diffusion.latents.kinds import LatentOperation
-from graphexec.diffusion.types import Conditioning, ModelOption
+from graphexec.diffusion.types import Conditioning, ModelOption, WeightsFile
 
 __all__ = [
     "OPTIONS",
@@ -23,6 +23,7 @@ __all__ = [
     "FreSca",
     "FreeU",
     "HyperTile",
+    "Hypernetwork",
     "LazyCache",
     "Mahiro",
     "OperateOnGuidance",
@@ -119,6 +120,14 @@ class FreeU(ModelOption):
 
 
 @dataclass(frozen=True, slots=True)
+class Hypernetwork(ModelOption):
+    """Small networks in a file change the inputs of keys and values, times `strength`."""
+
+    file: WeightsFile
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class HyperTile(ModelOption):
     """Self-attention inside tiles of at least `tile_size` pixels, at the first `max_depth` + 1 resolutions."""
 
@@ -202,6 +211,7 @@ OPTIONS: tuple[type[ModelOption], ...] = (
     FreSca,
     FreeU,
     HyperTile,
+    Hypernetwork,
     LazyCache,
     Mahiro,
     OperateOnGuidance,

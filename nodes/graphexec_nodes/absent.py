@@ -28,6 +28,13 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "PhotoMakerLoader",
     ),
     "Its noise levels are a table of 285 rows that is nowhere but in ComfyUI's own code.": ("GITSScheduler",),
+    "CLIP's picture encoder serves unCLIP models, which are out of scope, and style models, which exist for Stable"
+    " Diffusion 1.4 alone and as pickles.": (
+        "CLIPVisionEncode",
+        "CLIPVisionLoader",
+        "StyleModelApply",
+        "StyleModelLoader",
+    ),
     "It writes SVG files, and no node for Stable Diffusion makes any.": ("SaveSVGNode",),
 }
 

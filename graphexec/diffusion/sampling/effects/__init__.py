@@ -9,6 +9,7 @@ from graphexec.diffusion import options
 from graphexec.diffusion.sampling.effects import (
     freeu,
     guidance,
+    hypernetworks,
     inpainting,
     latents,
     perturbed,
@@ -32,6 +33,7 @@ EFFECTS: Mapping[type[ModelOption], Callable[[Any, Setting], Effect]] = {
     options.FreSca: guidance.Frequencies,
     options.FreeU: freeu.Backbone,
     options.HyperTile: tokens.Tiled,
+    options.Hypernetwork: hypernetworks.Hyper,
     options.LazyCache: reuse.LazyReuse,
     options.Mahiro: guidance.Likeness,
     options.PerpNeg: guidance.Perpendicular,
