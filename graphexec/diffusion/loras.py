@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.types import Clip, Model, TextEncoder, WeightsFile
+from graphexec.lora.blocks import Blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file, read_header
 
@@ -24,15 +25,23 @@ class Loaded:
 
 
 def load_lora(
-    model: Model | None, clip: Clip | None, path: Path, strength_model: float, strength_clip: float
+    model: Model | None,
+    clip: Clip | None,
+    path: Path,
+    strength_model: float,
+    strength_clip: float,
+    blocks: Blocks = (),
 ) -> Loaded:
     """Put a LoRA on a model and a text encoder (None leaves one out); weights are not read yet.
+
+    `blocks` are factors for blocks of the UNet.
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
     texts = clip.encoders if clip else None
     coverage = _coverage(model and replace(model, patches=(), options=()), texts, WeightsFile.of(path))
-    return Loaded(model and model.patched(path, strength_model), clip and clip.patched(path, strength_clip), coverage)
+    patched = model and model.patched(path, strength_model, blocks)
+    return Loaded(patched, clip and clip.patched(path, strength_clip), coverage)
 
 
 @lru_cache(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphexec.diffusion.types import LoraPatch, WeightsFile
 from graphexec.errors import ModelFileError
+from graphexec.lora.blocks import block_factor
 from graphexec.lora.coverage import check_fit, match_modules
 from graphexec.lora.formats import LoraModule, list_modules
 from graphexec.lora.header import Shapes, in_file, read_header
@@ -38,7 +39,9 @@ def deltas_by_weight(
     matched = {file: _matched(file, aliases, shapes) for file in {patch.file for patch in patches}}
     for patch in patches:
         for weight, modules in matched[patch.file].items():
-            found.setdefault(weight, []).extend(Delta(patch.file, module, patch.strength) for module in modules)
+            strength = patch.strength * block_factor(patch.blocks, weight)
+            if strength != 0:
+                found.setdefault(weight, []).extend(Delta(patch.file, module, strength) for module in modules)
     return {weight: tuple(deltas) for weight, deltas in found.items()}
 
 

@@ -141,15 +141,16 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True)
 class LoraPatch:
-    """A LoRA file at a strength."""
+    """A LoRA file at a strength, with factors for parts of the UNet by the beginning of a weight's name."""
 
     file: WeightsFile
     strength: float
+    blocks: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def of(cls, path: Path, strength: float) -> Self:
+    def of(cls, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Self:
         """The file as it is now; `ModelFileError` if there is none."""
-        return cls(WeightsFile.of(path), strength)
+        return cls(WeightsFile.of(path), strength, blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +254,9 @@ class Model:
     dtype: Literal["fp32", "fp16", "bf16"] | None = None
     """What it computes with; None leaves it to the device."""
 
-    def patched(self, path: Path, strength: float) -> Model:
+    def patched(self, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Model:
         """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""
-        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
+        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength, blocks)))
 
     def with_option(self, option: ModelOption) -> Model:
         """This model with one more option; a later one of a kind comes after the earlier."""

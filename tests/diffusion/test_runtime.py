@@ -188,6 +188,27 @@ def test_load_lora_gives_recipes_and_coverage(recipes: Recipes, weights: Path) -
     assert load_lora(model, None, weights / "a.safetensors", 1.0, 1.0).clip is None
 
 
+def test_block_weights_change_only_their_blocks(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+    blocks = (("input_blocks", 0.0), ("output_blocks", 0.5))
+    loaded = load_lora(recipes[0], None, weights / "a.safetensors", 0.8, 0.0, blocks)
+    assert loaded.model is not None
+    base, ours = weights_of(runtime, recipes[0]), weights_of(runtime, loaded.model)
+    half, whole = (weights_of(runtime, recipes[0].patched(weights / "a.safetensors", s)) for s in (0.4, 0.8))
+    for name, weight in ours.items():
+        expected = base if name.startswith("input_blocks.") else half if name.startswith("output_blocks.") else whole
+        assert torch.equal(weight, expected[name])
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, recipes: Recipes) -> None:
+    parts = {f"{KOHYA}.lora_up.weight": torch.full((32, 2), torch.nan), f"{KOHYA}.lora_down.weight": torch.ones(2, 32)}
+    save_file(parts, tmp_path / "l")
+    with (
+        pytest.raises(ModelFileError, match=r"lora_up\.weight.*NaN"),
+        Runtime("cpu").unet(recipes[0].patched(tmp_path / "l", 1)),
+    ):
+        pass
+
+
 def test_load_lora_names_the_file(recipes: Recipes, weights: Path) -> None:
     with pytest.raises(ModelFileError, match=r"tiny\.safetensors: this is no LoRA"):
         load_lora(recipes[0], None, weights / "tiny.safetensors", 1.0, 1.0)

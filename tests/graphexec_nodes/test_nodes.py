@@ -157,3 +157,16 @@ def test_importing_and_reading_every_node_leaves_torch_alone() -> None:
     )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(process.stdout) == len(REGISTRY) > 15
+
+
+def test_a_lora_by_block_says_which_values_it_used_and_which_do_nothing(models: Path) -> None:
+    workflow = chain()
+    inputs = {**workflow["lora"]["inputs"], "block_vector": "SD-INS", "inverse": True} | {"seed": 0, "A": 1.0, "B": 1.0}
+    workflow["lora"] = {"class_type": "LoraLoaderBlockWeight", "inputs": inputs}
+    seen: list[Event] = []
+    context = graphexec.Context(settings={"device": "cpu"}, on_event=seen.append)
+    result = graphexec.run(plan_of(workflow, models, "lora"), context)
+    assert result.value("lora", 2) == "0,0,0,0,1,1,1,1,1,1,1,1,1,1,1,1,1"
+    assert dict(result.value("lora", 0).patches[-1].blocks)["output_blocks.3"] == 1.0
+    (warned,) = [event for event in seen if isinstance(event, Warned)]
+    assert "change nothing" in warned.message and "input_blocks.8" in warned.message

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from diffusion.tiny import SD15, unet_shapes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphexec.errors import ModelFileError
+from graphexec.lora.blocks import LAYOUTS, PRESETS, block_factor, inert_blocks, parse_blocks
+
+NAMES = list(unet_shapes(SD15))
+ATTENTION = [name for name in NAMES if "attn" in name]
+
+
+@pytest.mark.parametrize("length", LAYOUTS)
+def test_a_layout_has_a_block_for_each_value(length: int) -> None:
+    assert len(LAYOUTS[length]) == len(set(LAYOUTS[length])) == length
+
+
+@given(st.sampled_from(list(LAYOUTS)), st.data())
+def test_each_value_is_for_its_block_and_the_rest_is_off(length: int, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.floats(-2, 2), min_size=length, max_size=length))
+    weights = parse_blocks(",".join(map(str, values)))
+    by_block = dict(zip(LAYOUTS[length], values, strict=True))
+    assert weights.base == by_block.get("BASE", 1.0)
+    for name in NAMES:
+        part, number, _ = name.split(".", 2)
+        block = next((b for b in (f"{part}.{number}", part) if b in by_block), None)
+        numbered = part in ("input_blocks", "middle_block", "output_blocks")
+        expected = by_block[block] if block else (0.0 if numbered else 1.0)
+        assert block_factor(weights.blocks, name) == expected
+
+
+def test_input_block_1_is_not_input_block_10() -> None:
+    weights = parse_blocks(",".join(["1", *("1" if i == 1 else "0" for i in range(25))]))
+    assert block_factor(weights.blocks, "input_blocks.1.0.in_layers.2.weight") == 1
+    assert block_factor(weights.blocks, "input_blocks.10.0.in_layers.2.weight") == 0
+
+
+def test_presets_are_vectors_of_17() -> None:
+    for name in PRESETS:
+        assert len(parse_blocks(name).values) == 17
+        assert parse_blocks(f"SD-{name}") == parse_blocks(name)
+    assert parse_blocks("X:" + PRESETS["MIDD"]) == parse_blocks("MIDD")
+
+
+def test_letters_and_the_inverse() -> None:
+    vector = ",".join(["A", "a", "B", "b"] + ["0"] * 8)
+    assert parse_blocks(vector, 4.0, 1.0).values[:4] == (4.0, 2.0, 1.0, 0.5)
+    assert parse_blocks(vector, 4.0, 1.0, inverse=True).values[:5] == (-3.0, -1.0, 0.0, 0.5, 1.0)
+    assert parse_blocks(",".join("R" * 12), seed=3) == parse_blocks(",".join("R" * 12), seed=3)
+    assert parse_blocks(",".join("U" * 12), seed=3) != parse_blocks(",".join("U" * 12), seed=4)
+
+
+@pytest.mark.parametrize("vector", ["", "1,2", ",".join("1" * 18), ",".join("x" * 12), "%default=1"])
+def test_what_is_no_vector_is_refused(vector: str) -> None:
+    with pytest.raises(ModelFileError, match="block weight"):
+        parse_blocks(vector)
+
+
+def test_inert_blocks_are_those_that_the_lora_does_not_change() -> None:
+    inert = inert_blocks(parse_blocks(",".join("1" * 26)).values, ATTENTION)
+    assert inert == (
+        *(f"input_blocks.{i}" for i in (0, 3, 6, 9, 10, 11)),
+        *(f"output_blocks.{i}" for i in (0, 1, 2)),
+    )
+    assert not inert_blocks(parse_blocks("ALL").values, ATTENTION)
