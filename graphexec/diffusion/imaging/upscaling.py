@@ -54,6 +54,8 @@ def upscale_with_model(
     with torch.inference_mode():
         colors = upscale_by_network(network, picture[..., :COLORS].movedim(-1, 1), device, progress)
     found = colors.movedim(1, -1).clamp(0, 1).clone()
+    if picture.shape[-1] == COLORS:
+        return found
     alpha = resize_picture(picture[..., COLORS:], found.shape[2], found.shape[1], "bilinear")
     return torch.cat([found, alpha.to(found)], dim=-1)
 

@@ -115,6 +115,7 @@ class TestModels:
         assert found.shape == (2, 10, 14, 4)
         assert torch.equal(found[..., :3], doubled(picture.movedim(-1, 1)).movedim(1, -1)[..., :3])
         assert seen == [(1, 2), (2, 2)]
+        assert torch.equal(upscale_with_model(model, picture[..., :3], CPU, silent), found[..., :3])
 
     @pytest.mark.parametrize(("name", "said"), [("odd", "never seen"), ("grey", "pictures in color")])
     def test_other_models_are_refused(self, tmp_path: Path, name: str, said: str) -> None:
