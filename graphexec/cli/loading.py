@@ -146,6 +146,7 @@ def load_plan(
             folders=places.folders(),
             targets=find_targets(workflow, checks.targets) or None,
             strict=checks.strict,
+            strict_lora=checks.strict_lora,
             fill_defaults=checks.fill_defaults,
             check_files=check_files,
         )

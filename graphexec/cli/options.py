@@ -127,6 +127,7 @@ class Checks:
 
     targets: tuple[str, ...]
     strict: bool
+    strict_lora: bool
     fill_defaults: bool
 
 
@@ -140,6 +141,7 @@ check_options = bundled(
         help="Only this node and what it needs, instead of all output nodes. Repeatable.",
     ),
     click.option("--strict", is_flag=True, help="Lossy conversions and undeclared inputs are errors."),
+    click.option("--strict-lora", is_flag=True, help="A LoRA that changes a model only in part is an error."),
     click.option("--fill-defaults", is_flag=True, help="Use the default of a missing input, with a warning."),
 )
 

@@ -97,6 +97,7 @@ class Job:
             folders=places.folders(self.output),
             targets=targets,
             strict=checks.strict,
+            strict_lora=checks.strict_lora,
             fill_defaults=checks.fill_defaults,
         )
         if compiled.plan is None:

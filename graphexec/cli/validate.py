@@ -73,6 +73,7 @@ def examine(
         folders=folders,
         targets=targets,
         strict=checks.strict,
+        strict_lora=checks.strict_lora,
         fill_defaults=checks.fill_defaults,
         check_files=check_files,
     ).diagnostics

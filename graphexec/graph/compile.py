@@ -48,6 +48,7 @@ def compile(  # noqa: A001 - the word of the field
     folders: Folders | None = None,
     targets: Sequence[str] | None = None,
     strict: bool = False,
+    strict_lora: bool = False,
     fill_defaults: bool = False,
     check_files: bool = True,
 ) -> Plan:
@@ -59,6 +60,7 @@ def compile(  # noqa: A001 - the word of the field
         folders: where model files lie; the standard places if not given.
         targets: ids of the nodes wanted; all output nodes if not given.
         strict: lossy conversions, undeclared inputs and wrapped prompts are errors.
+        strict_lora: a LoRA that changes the model only in part is an error.
         fill_defaults: a missing value that has a default is a warning.
         check_files: look for model files; without it a plan can be checked but not run.
 
@@ -70,6 +72,7 @@ def compile(  # noqa: A001 - the word of the field
         folders=folders,
         targets=targets,
         strict=strict,
+        strict_lora=strict_lora,
         fill_defaults=fill_defaults,
         check_files=check_files,
     )
@@ -85,6 +88,7 @@ def check(
     folders: Folders | None = None,
     targets: Sequence[str] | None = None,
     strict: bool = False,
+    strict_lora: bool = False,
     fill_defaults: bool = False,
     check_files: bool = True,
 ) -> Compiled:
@@ -95,7 +99,7 @@ def check(
         return Compiled(None, error.diagnostics)
     known = Registry.standard() if registry is None else registry
     places = Folders.standard() if folders is None else folders
-    findings = Findings(read, strict)
+    findings = Findings(read, strict, strict_lora)
     checker = Checker(read, known, places, findings, fill_defaults, check_files)
     return _Compilation(checker, targets).finish()
 

@@ -14,12 +14,17 @@ ALWAYS_ERRORS = frozenset({"missing_node_type"})
 """Faults that stop a workflow even in a node nobody needs, as in ComfyUI."""
 
 
+LORA_PARTLY_USED = "lora_partly_used"
+"""What a node notes of a LoRA that its model has no use for in part; `strict_lora` makes it an error."""
+
+
 @dataclass(slots=True)
 class Findings:
     """Everything found in one workflow so far."""
 
     workflow: Workflow
     strict: bool
+    strict_lora: bool = False
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
     def add(
@@ -29,6 +34,8 @@ class Findings:
         pointer = self._pointer(node, place, details.get("input"))
         lossy = bool(details.get("lossy"))
         details.setdefault("severity", "error" if not lossy or self.strict else "warning")
+        if self.strict_lora and code == LORA_PARTLY_USED:
+            details["severity"] = "error"
         line, column = self.workflow.locate(pointer) or (None, None)
         self.found.append(
             Diagnostic(

@@ -143,6 +143,14 @@ class TestFacts:
         (note,) = plan.diagnostics
         assert (note.severity, note.code) == ("warning", "lora_partly_used")
         assert "2 of" in note.message
+        strictly = graphexec.check(
+            chain(lora={"lora_name": "partly.safetensors"}),
+            registry=REGISTRY,
+            folders=graphexec.Folders.from_roots(models),
+            strict_lora=True,
+        )
+        assert strictly.plan is None
+        assert [found.severity for found in strictly.diagnostics] == ["error"]
         seen: list[Event] = []
         graphexec.run(plan, graphexec.Context(output=tmp_path, settings={"device": "cpu"}, on_event=seen.append))
         assert not [event for event in seen if isinstance(event, Warned)]
