@@ -191,7 +191,7 @@ def _family(shapes: Shapes) -> Family | None:
 
 
 def _encoder(shapes: Shapes, kind: EncoderKind, prefix: str) -> EncoderPlace:
-    return EncoderPlace(kind, prefix, clip_layout(_named(shapes, prefix, text_parts)))
+    return EncoderPlace(kind, prefix, clip_layout(_named(shapes, prefix, text_parts), kind))
 
 
 def _named(shapes: Shapes, prefix: str, parts: Callable[[Shapes], Parts]) -> dict[str, Shape]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.embeddings import find_word, read_embedding
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.hooks import clip_segments, hook_warnings
 from graphexec.diffusion.models.clip import ClipText, Encoded
 from graphexec.diffusion.runtime import Runtime
@@ -28,20 +29,8 @@ Warn = Callable[[str], object]
 """Told of what does not stop the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """Which layer's output a family's UNet attends to, counted from the end, and whether it is normed."""
-
-    default: int
-    normed: bool
-
-
-LAYERS: Mapping[Family, Layer] = {
-    "sd1": Layer(-1, normed=True),
-    "sd2": Layer(-2, normed=True),
-    "sdxl": Layer(-2, normed=False),
-    "sdxl_refiner": Layer(-2, normed=False),
-}
+NORMED: frozenset[Family] = frozenset({"sd1", "sd2"})
+"""Families whose UNets attend to a layer's output after the final norm, whichever layer that is."""
 
 
 def encode_prompt(
@@ -148,14 +137,14 @@ def _encode(runtime: Runtime, clip: Clip, sides: Sequence[Tokenized], warn: Warn
 
 def _encode_side(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Tokenized, warn: Warn) -> Encoded:
     """The weighted embedding [B, T, C] of all chunks, and the pooled output [1, C] of the first."""
-    output = LAYERS[clip.family]
-    layer = output.default if clip.last_layer is None else clip.last_layer
+    layer = FAMILIES[clip.family].last_layer if clip.last_layer is None else clip.last_layer
+    normed = clip.family in NORMED
     with runtime.text_encoder(encoder, clip.patches) as network, torch.no_grad():
         if -layer > network.layout.layers:
             warn(f"{encoder.kind} has {network.layout.layers} layers; its last one is taken, not number {layer}")
 
         def encode(chunks: Chunks, keep: Tensor | None = None) -> Encoded:
-            return network(_vectors(network, chunks), _ends(network, chunks), layer, normed=output.normed, keep=keep)
+            return network(_vectors(network, chunks), _ends(network, chunks), layer, normed=normed, keep=keep)
 
         chunks = side.fitting(network.layout.width, warn)
         plain = encode(chunks)

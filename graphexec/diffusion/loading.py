@@ -134,8 +134,9 @@ def _build_unet(shapes: Shapes) -> UNet:
     return UNet(unet_layout(shapes))
 
 
-def _build_clip(shapes: Shapes) -> ClipText:
-    return ClipText(clip_layout(shapes))
+def _text(kind: EncoderKind) -> Kind[ClipText]:
+    aliases = partial(text_aliases, kind=kind)
+    return Kind(text_parts, lambda shapes: ClipText(clip_layout(shapes, kind)), aliases)
 
 
 def _build_vae(shapes: Shapes) -> Autoencoder:
@@ -147,8 +148,6 @@ def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
 
 
 UNET = Kind(unet_parts, _build_unet, unet_aliases)
-TEXT: Mapping[EncoderKind, Kind[ClipText]] = {
-    kind: Kind(text_parts, _build_clip, partial(text_aliases, kind=kind)) for kind in get_args(EncoderKind)
-}
+TEXT: Mapping[EncoderKind, Kind[ClipText]] = {kind: _text(kind) for kind in get_args(EncoderKind)}
 VAE = Kind(vae_parts, _build_vae, _no_aliases)
 GLIGEN = Kind(gligen_parts, GligenNetwork, _no_aliases)

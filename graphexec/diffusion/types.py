@@ -441,6 +441,28 @@ class Conditioning:
 
     conds: tuple[Cond, ...]
 
+    def placed(self, area: Area, strength: float) -> Conditioning:
+        """The same, counting only in an area; conds that have a mask too are computed on the area, not its box."""
+        return Conditioning(
+            tuple(
+                replace(
+                    cond,
+                    area=area,
+                    strength=strength,
+                    region=None if cond.region is None else replace(cond.region, to_bounds=False),
+                )
+                for cond in self.conds
+            )
+        )
+
+    def strengthened(self, strength: float) -> Conditioning:
+        """The same, counting so strongly."""
+        return Conditioning(tuple(replace(cond, strength=strength) for cond in self.conds))
+
+    def timed(self, start: float, end: float) -> Conditioning:
+        """The same, taking part only between two fractions of the sampling range."""
+        return Conditioning(tuple(replace(cond, start=start, end=end) for cond in self.conds))
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:

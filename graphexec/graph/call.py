@@ -185,6 +185,9 @@ def gather(
     inputs = spec.inputs
     arguments = Arguments(hidden)
     for name, value in planned.constants.items():
+        if name in spec.mentioned:
+            arguments.fixed[name] = value
+            continue
         parameter = inputs[name].parameter
         if inputs[name].lazy:
             arguments.fixed[parameter] = _constant(value)

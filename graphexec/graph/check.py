@@ -12,11 +12,13 @@ from graphexec.errors import FolderError, WorkflowError
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders, MissingModelFile
+from graphexec.graph.mentions import mentioned_files
 from graphexec.graph.overrides import resolve_node
 from graphexec.graph.plan import Wire
 from graphexec.graph.values import check_value, did_you_mean, not_in_list, show, suggestion
 from graphexec.graph.wires import compatible
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode
+from graphexec.node.fields import Mentioned
 from graphexec.node.registry import Registry
 from graphexec.node.spec import Hook, InputSpec, NodeSpec
 
@@ -86,6 +88,29 @@ class Checker:
                 self._absent(draft, spec)
         if not given.keys() <= draft.spec.inputs.keys():
             self._undeclared(draft)
+        if draft.spec.mentioned and draft.sound:
+            self._find_mentioned(draft)
+
+    def _find_mentioned(self, draft: Draft) -> None:
+        """Let a node have the files that its texts mention."""
+
+        def missing(name: str, mention: str, mark: Mentioned) -> None:
+            found = self._find(mark.kind, mention)
+            self.findings.add(
+                "mentioned_file_missing",
+                mark.missing(mention),
+                draft.node,
+                input=name,
+                severity="warning",
+                received=mention,
+                hint=_missing_file_hint(found) if isinstance(found, MissingModelFile) else "name a file of the folder",
+            )
+
+        if self.check_files:
+            linked = {wire.input for wire in draft.wires}
+            draft.constants |= mentioned_files(draft.spec, draft.constants, linked, self.folders, missing)
+        else:
+            draft.constants |= {name: {} for name in draft.spec.mentioned}
 
     def _check_input(self, draft: Draft, spec: InputSpec, value: Any) -> None:
         if isinstance(value, Link):

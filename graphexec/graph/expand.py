@@ -12,6 +12,7 @@ from graphexec.errors import GraphexecError
 from graphexec.graph.boundary import Raised
 from graphexec.graph.call import Collected, Outputs, Pending, first_blocker
 from graphexec.graph.folders import Folders
+from graphexec.graph.mentions import mentioned_files
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import dependency_order
 from graphexec.graph.values import check_value, did_you_mean
@@ -141,6 +142,8 @@ class _Builder:
         wires: list[Wire] = []
         for declared in spec.inputs.values():
             self._input(spec, declared, inputs, constants, wires)
+        linked = {wire.input for wire in wires}
+        constants |= mentioned_files(spec, constants, linked, self.folders)  # the node itself tells of missing ones
         salt = b"" if spec.fingerprint is None and not spec.uses_node_id else None
         return PlannedNode(self.prefix + name, spec, constants, tuple(wires), salt)
 

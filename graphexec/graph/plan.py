@@ -45,7 +45,8 @@ class PlannedNode:
     @property
     def files(self) -> list[Path]:
         """The model files that it reads."""
-        return [value for value in self.constants.values() if isinstance(value, Path) and value.is_absolute()]
+        named = [value for value in self.constants.values() if isinstance(value, Path) and value.is_absolute()]
+        return named + [path for name in self.spec.mentioned for path in self.constants[name].values()]
 
     def identity(self) -> object | None:
         """Equal for two nodes of one plan that will return the same; None if nothing can tell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
 
@@ -28,6 +28,23 @@ class Folder:
     """Names accepted besides the folder's files; they reach the node as `Path(name)`."""
     marker: str = ""
     """The value names a folder that has a file of this name; the node gets the path of that file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mentioned:
+    """Marks a hidden `Mapping[str, Path]`: the files of a models folder that the node's texts mention, by name.
+
+    Their names and content enter the key, and mentions without a file are warned of. Where a text is linked and so not
+    known before the run, the node gets every file of the folder.
+    """
+
+    kind: str
+    find: Callable[[str, Sequence[str]], Mapping[str, str | None]]
+    """Given a text and the names of all files: for each mention in it the name of its file, or None."""
+
+    def missing(self, mention: str) -> str:
+        """What is said of a mention without a file."""
+        return f"there is no file {mention!r} in {self.kind}; the text goes without it"
 
 
 @dataclass(frozen=True, slots=True)

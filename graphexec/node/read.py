@@ -25,6 +25,7 @@ from graphexec.node.fields import (
     Folder,
     Graph,
     Lazy,
+    Mentioned,
     Name,
     NodeId,
     Progress,
@@ -74,10 +75,13 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
     tooltips = read_tooltips(function.__doc__ or "")
     inputs: dict[str, InputSpec] = {}
     hidden: dict[str, Hidden] = {}
+    mentioned: dict[str, Mentioned] = {}
     for parameter in inspect.signature(function).parameters.values():
         peeled = peel(_hint(definition, hints, parameter))
         if (supplied := _hidden(peeled)) is not None:
             hidden[parameter.name] = supplied
+        elif (mark := peeled.find(Mentioned)) is not None:
+            mentioned[parameter.name] = mark
         else:
             spec = _input(definition, parameter, peeled, tooltips.get(parameter.name, ""))
             inputs[spec.name] = spec
@@ -91,6 +95,7 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
         inputs=inputs,
         outputs=returned.outputs,
         hidden=hidden,
+        mentioned=mentioned,
         is_output=bool(returned.artifact_slots) or returned.nothing,
         artifact_slots=returned.artifact_slots,
         single=returned.single,

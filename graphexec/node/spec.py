@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from graphexec.node.fields import Folder, Widget
+from graphexec.node.fields import Folder, Mentioned, Widget
 
 HiddenKind = Literal["node_id", "progress", "warn", "workflow", "graph", "resource"]
 
@@ -110,6 +110,8 @@ class NodeSpec:
     inputs: Mapping[str, InputSpec]
     outputs: tuple[OutputSpec, ...]
     hidden: Mapping[str, Hidden]
+    mentioned: Mapping[str, Mentioned]
+    """Parameters that take the files which the node's texts mention."""
     is_output: bool
     """It runs for what it does: a workflow needs at least one such node."""
     artifact_slots: tuple[int, ...]

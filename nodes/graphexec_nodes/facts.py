@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,35 @@ def of_empty_latent(width: int | Facts, height: int | Facts, batch_size: int | F
 def latent_facts(width: int, height: int, batch: int) -> dict[str, Any]:
     """Facts of latents of so many cells."""
     return {"latent": (width, height, batch), "bytes": width * height * batch * LATENT_CHANNELS * FLOAT_BYTES}
+
+
+def of_last_layer(clip: Facts, stop_at_clip_layer: int | Facts) -> Inferred:
+    """The text encoder that stops at another layer."""
+    if "recipe" not in clip or not isinstance(stop_at_clip_layer, int):
+        return Inferred((clip,))
+    return Inferred(({**clip, "recipe": replace(clip["recipe"], last_layer=stop_at_clip_layer)},))
+
+
+def of_weighting(clip: Facts) -> Inferred:
+    """The text encoder is the same."""
+    return Inferred((clip,))
+
+
+def of_sdxl_text(clip: Facts) -> Inferred:
+    """Two texts need the two text encoders of SDXL."""
+    return _of_text(clip, "sdxl", "SDXL")
+
+
+def of_refiner_text(clip: Facts) -> Inferred:
+    """A score needs the text encoder of SDXL's refiner, to be of use."""
+    return _of_text(clip, "sdxl_refiner", "the SDXL refiner")
+
+
+def _of_text(clip: Facts, family: str, title: str) -> Inferred:
+    if "recipe" not in clip or clip["recipe"].family == family:
+        return Inferred()
+    message = f"the text encoder is of the family {clip['recipe'].family}, this node is for {title}"
+    return Inferred(notes=(Note(message, "clip", "warning", "clip_of_another_family", "use CLIPTextEncode"),))
 
 
 def of_sampled(latent_image: Facts) -> Inferred:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from graphexec.node.fields import Folder, Resource
+from graphexec.node.fields import Folder, Mentioned, Resource
 
 if TYPE_CHECKING:
     from graphexec.diffusion.runtime import Runtime as _Runtime
@@ -23,6 +23,18 @@ EncoderFile = Annotated[Path, Folder("text_encoders")]
 UnetFile = Annotated[Path, Folder("diffusion_models")]
 VaeFile = Annotated[Path, Folder("vae")]
 PictureFile = Annotated[Path, Folder("input")]
+
+
+def find_embeddings(text: str, known: Sequence[str]) -> Mapping[str, str | None]:
+    """The files of the embeddings that a prompt names."""
+    if "embedding:" not in text:
+        return {}
+    from graphexec.diffusion.embeddings import find_mentioned
+
+    return find_mentioned(text, known)
+
+
+Embeddings = Annotated[Mapping[str, Path], Mentioned("embeddings", find_embeddings)]
 
 
 def make_runtime(settings: Mapping[str, str]) -> Any:
