@@ -179,6 +179,7 @@ class Caching:
     cache_dir: Path | None
     no_cache: bool
     device: str
+    allow_pickle: bool = False
 
     def context(self, registry: Registry, on_event: Sink | None = None, **more: Any) -> Context:
         """A context with these caches, which tell of bad entries, and whatever else it is to have."""
@@ -191,7 +192,7 @@ class Caching:
         return Context(
             cache=_cache(root, registry, on_event),
             digests=FileDigests(root),
-            settings={"device": self.device},
+            settings={"device": self.device} | ({"allow_pickle": "yes"} if self.allow_pickle else {}),
             on_event=on_event,
             **more,
         )
@@ -230,6 +231,9 @@ cache_options = bundled(
         show_default=True,
         metavar="DEVICE",
         help="What to compute on: auto, cpu, cuda or cuda:N.",
+    ),
+    click.option(
+        "--allow-pickle", is_flag=True, help="Open .ckpt and .pt checkpoints too; nothing that is in them is run."
     ),
 )
 

@@ -93,13 +93,14 @@ class CheckpointLayout:
         return sum(encoder.layout.width for encoder in self.encoders)
 
 
-def open_checkpoint(path: Path) -> tuple[Model, Clip, Vae]:
+def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> tuple[Model, Clip, Vae]:
     """The model, text encoders and autoencoder of a single-file checkpoint.
 
-    Raises `ModelFileError` if the file is damaged, not a checkpoint, or of a layout that is not known.
+    Raises `ModelFileError` if the file is damaged, not a checkpoint, or of a layout that is not known; or if it is
+    pickled, unless that is allowed.
     """
     file = WeightsFile.of(path)
-    layout = read_layout(path)
+    layout = read_layout(path, allow_pickle=allow_pickle)
     encoders = tuple(TextEncoder(encoder.kind, file, encoder.prefix) for encoder in layout.encoders)
     return (
         Model(file, layout.family, layout.unet_prefix, sampling=layout.sampling),
@@ -108,10 +109,10 @@ def open_checkpoint(path: Path) -> tuple[Model, Clip, Vae]:
     )
 
 
-def open_vae(path: Path) -> Vae:
+def open_vae(path: Path, *, allow_pickle: bool = False) -> Vae:
     """The autoencoder of a file of its own (named as in latent diffusion or in diffusers), or of a checkpoint."""
     file = WeightsFile.of(path)
-    shapes = list_file(path).shapes
+    shapes = list_file(path, allow_pickle=allow_pickle).shapes
     with in_file(path):
         prefix = find_prefix(shapes, VAE_ALONE, "an autoencoder")
         vae_layout(_named(shapes, prefix, vae_parts))
@@ -132,9 +133,9 @@ def checkpoint_facts(path: Path) -> dict[str, int | str | None]:
     }
 
 
-def read_layout(path: Path) -> CheckpointLayout:
+def read_layout(path: Path, *, allow_pickle: bool = False) -> CheckpointLayout:
     """The layout of the checkpoint at `path`; `ModelFileError` says which names were looked for."""
-    listing = list_file(path)
+    listing = list_file(path, allow_pickle=allow_pickle)
     with in_file(path):
         return _layout(listing)
 

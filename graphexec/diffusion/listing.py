@@ -10,7 +10,10 @@ from pathlib import Path
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Header, Shapes, data_start, read_header
 
-__all__ = ["Listing", "list_file"]
+__all__ = ["PICKLE_SUFFIXES", "Listing", "list_file"]
+
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+"""How the names of files end that may be pickled."""
 
 _FORMATS = {"F64": "d", "F32": "f", "F16": "e"}
 _MOST_NUMBERS = 1 << 16
@@ -26,8 +29,17 @@ class Listing:
     numbers: Callable[[str], Sequence[float]]
 
 
-def list_file(path: Path) -> Listing:
-    """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format."""
+def list_file(path: Path, *, allow_pickle: bool = False) -> Listing:
+    """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format.
+
+    With `allow_pickle` also that of a file that PyTorch pickled, which takes torch; nothing that is in it is run.
+    """
+    if allow_pickle and path.suffix.lower() in PICKLE_SUFFIXES:
+        from graphexec.diffusion.pickles import PickledFile, is_pickled
+
+        if is_pickled(path):
+            file = PickledFile(path)
+            return Listing(path, file.shapes, {}, file.numbers)
     header = read_header(path)
     return Listing(path, header.shapes, header.metadata, lambda name: _numbers(path, header, name))
 

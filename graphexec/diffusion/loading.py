@@ -11,12 +11,14 @@ from typing import Generic, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from graphexec.diffusion.listing import PICKLE_SUFFIXES
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
 from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.pickles import PickledFile, is_pickled
 from graphexec.diffusion.stored import MappedFile
 from graphexec.diffusion.types import EncoderKind, Stored, WeightsFile
 from graphexec.errors import ModelFileError
@@ -63,7 +65,10 @@ class Weights:
 
     def __init__(self, source: Source, parts: Callable[[Shapes], Parts]) -> None:
         self.source = source
-        self._file = MappedFile(source.file.path)
+        path = source.file.path
+        # Whoever made the recipe allowed it: a pickled file opens only when asked to.
+        pickled = path.suffix.lower() in PICKLE_SUFFIXES and is_pickled(path)
+        self._file = PickledFile(path) if pickled else MappedFile(path)
         stored = strip_prefix(self._file.shapes, source.prefix)
         self._parts = parts(stored)
         self.shapes: Shapes = named_shapes(stored, self._parts)

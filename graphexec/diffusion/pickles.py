@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,10 +13,14 @@ import torch
 from torch import Tensor
 
 from graphexec.errors import ModelFileError
+from graphexec.lora.header import Shapes
 
-__all__ = ["is_pickled", "read_pickled"]
+__all__ = ["PickledFile", "is_pickled", "read_pickled"]
 
-FAULTS = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, OSError)
+FAULTS = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError),
+    *(AttributeError, ArithmeticError, AssertionError, MemoryError, OSError),
+)
 """What torch raises on files that are damaged, or hold more than tensors."""
 
 
@@ -47,8 +53,32 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+class PickledFile:
+    """A pickled checkpoint, read as `MappedFile` reads safetensors."""
+
+    def __init__(self, path: Path) -> None:
+        self._tensors = read_pickled(path)
+        self.shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor that may lie in the file itself, not to be changed."""
+        return self._tensors[name]
+
+    def numbers(self, name: str) -> list[float]:
+        """The numbers of one small tensor."""
+        return [float(value) for value in self._tensors[name].flatten().tolist()]
+
+    def expect(self, name: str) -> None:
+        """The system finds out by itself what is needed."""
+
+    def forget(self, name: str) -> None:
+        """The memory goes with the file."""
+
+
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     # Files of before PyTorch 1.6 are no archives and cannot be mapped.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)

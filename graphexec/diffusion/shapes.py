@@ -12,7 +12,7 @@ __all__ = ["network_shapes"]
 
 def network_shapes(recipe: Model | TextEncoder | Vae) -> dict[str, Shape]:
     """The shape of each weight of a recipe's network; `ModelFileError` if its file cannot be read any more."""
-    stored = strip_prefix(list_file(recipe.file.path).shapes, recipe.prefix)
+    stored = strip_prefix(list_file(recipe.file.path, allow_pickle=True).shapes, recipe.prefix)
     match recipe:
         case Model():
             return named_shapes(stored, unet_parts(stored))

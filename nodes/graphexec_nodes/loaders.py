@@ -9,11 +9,19 @@ from graphexec.errors import ModelFileError
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name
 from graphexec_nodes import facts
-from graphexec_nodes.sockets import CheckpointFile, ConfigFile, DiffusersFolder, EncoderFile, UnetFile, VaeFile
+from graphexec_nodes.sockets import (
+    AllowPickle,
+    CheckpointFile,
+    ConfigFile,
+    DiffusersFolder,
+    EncoderFile,
+    UnetFile,
+    VaeFile,
+)
 
 
 @node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", infer=facts.of_checkpoint)
-def load_checkpoint(ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
+def load_checkpoint(ckpt_name: CheckpointFile, *, allow_pickle: AllowPickle) -> tuple[Model, Clip, Vae]:
     """Open a checkpoint: the diffusion model, its text encoder and its VAE.
 
     Args:
@@ -21,11 +29,11 @@ def load_checkpoint(ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
     """
     from graphexec.diffusion.checkpoint import open_checkpoint
 
-    return open_checkpoint(ckpt_name)
+    return open_checkpoint(ckpt_name, allow_pickle=allow_pickle)
 
 
 @node("VAELoader", category="loaders", display_name="Load VAE")
-def load_vae(vae_name: VaeFile) -> Vae:
+def load_vae(vae_name: VaeFile, *, allow_pickle: AllowPickle) -> Vae:
     """Open a VAE that lies in a file of its own.
 
     Args:
@@ -33,7 +41,7 @@ def load_vae(vae_name: VaeFile) -> Vae:
     """
     from graphexec.diffusion.checkpoint import open_vae
 
-    return open_vae(vae_name)
+    return open_vae(vae_name, allow_pickle=allow_pickle)
 
 
 @node(

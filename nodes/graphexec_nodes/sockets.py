@@ -15,6 +15,8 @@ else:
 
 Runtime = Annotated[_Runtime, Resource("runtime")]
 
+AllowPickle = Annotated[bool, Resource("allow_pickle")]
+
 CheckpointFile = Annotated[Path, Folder("checkpoints")]
 LoraFile = Annotated[Path, Folder("loras")]
 ConfigFile = Annotated[Path, Folder("configs")]
@@ -44,4 +46,9 @@ def make_runtime(settings: Mapping[str, str]) -> Any:
     return Runtime(device=settings.get("device", "auto"))
 
 
-RESOURCES: Mapping[str, Callable[[Mapping[str, str]], Any]] = {"runtime": make_runtime}
+def may_unpickle(settings: Mapping[str, str]) -> bool:
+    """Whether files that PyTorch pickled may be opened."""
+    return settings.get("allow_pickle") == "yes"
+
+
+RESOURCES: Mapping[str, Callable[[Mapping[str, str]], Any]] = {"runtime": make_runtime, "allow_pickle": may_unpickle}

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion.tiny import checkpoint_weights
+from diffusion.tiny import UNET, checkpoint_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
 from graphexec.diffusion.convert import convert_checkpoint
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.shapes import network_shapes
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
 
@@ -31,6 +33,16 @@ def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: boo
     assert convert_checkpoint(source, target) == len(weights)
     assert open_checkpoint(target)[0].family == "sd1"
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(target).items())
+
+
+def test_a_pickled_checkpoint_is_opened_and_loaded_where_that_is_allowed(tmp_path: Path, runtime: Runtime) -> None:
+    weights = checkpoint_weights(family="sd2")
+    torch.save(weights, tmp_path / "x.ckpt")
+    model, _clip, vae = open_checkpoint(tmp_path / "x.ckpt", allow_pickle=True)
+    assert open_vae(tmp_path / "x.ckpt", allow_pickle=True) == vae
+    assert network_shapes(model)["out.2.weight"] == (4, 32, 3, 3)
+    with runtime.unet(model) as unet:
+        assert torch.equal(unet.get_parameter("out.2.weight"), weights[UNET + "out.2.weight"].float())
 
 
 @pytest.mark.parametrize(
