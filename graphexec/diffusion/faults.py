@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from graphexec.errors import GraphexecError
 
-__all__ = ["LatentError", "MissingLibrary", "NonFiniteError", "SigmasError", "StaleValue"]
+__all__ = [
+    "LatentError",
+    "MergeError",
+    "MissingLibrary",
+    "NonFiniteError",
+    "OutOfMemory",
+    "SigmasError",
+    "StaleValue",
+]
 
 
 class NonFiniteError(GraphexecError):
@@ -19,9 +27,17 @@ class SigmasError(GraphexecError):
     """Noise levels, or settings of a sampler, with which no run is possible."""
 
 
+class MergeError(GraphexecError):
+    """Models that cannot be merged, or a difference that cannot be extracted."""
+
+
 class StaleValue(GraphexecError):
     """A cached recipe names a file that has been changed or removed since."""
 
 
 class MissingLibrary(GraphexecError):
     """A library is not installed that a node needs; the message names the extra that brings it."""
+
+
+class OutOfMemory(GraphexecError):
+    """A computation needs more memory than there is, after all else made room; the message says what to do."""

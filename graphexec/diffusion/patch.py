@@ -1,56 +1,138 @@
-"""LoRAs on a network: which weights a stack of them changes, and the changed weights."""
+"""Patches on a network: what they do to each weight, step by step, and the weight that comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from graphexec.diffusion.types import LoraPatch, WeightsFile
+from graphexec.diffusion.pristine import Pristine
+from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, ScalePatch, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.blocks import block_factor
 from graphexec.lora.coverage import check_fit, match_modules
 from graphexec.lora.formats import LoraModule, list_modules
 from graphexec.lora.header import Shapes, in_file, read_header
 
-__all__ = ["Delta", "LoraReader", "deltas_by_weight", "patched_weight"]
+__all__ = ["Delta", "Mix", "Patching", "Scale", "Step", "Steps", "apply_steps", "longest_prefix", "patched_weight"]
+
+UNMERGED = ("position_ids", "logit_scale")
+"""What is no matter of degree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One LoRA module at a strength, on one weight."""
+    """One LoRA module at a strength."""
 
     file: WeightsFile
     module: LoraModule
     strength: float
 
-
-def deltas_by_weight(
-    patches: Sequence[LoraPatch], aliases: Mapping[str, str], shapes: Shapes
-) -> dict[str, tuple[Delta, ...]]:
-    """What a stack of LoRAs changes, by weight, in the stack's order; `aliases` give a module's layer.
-
-    Raises `ModelFileError` if a file is gone, has changed, or does not fit `shapes`.
-    """
-    found: dict[str, list[Delta]] = {}
-    matched = {file: _matched(file, aliases, shapes) for file in {patch.file for patch in patches}}
-    for patch in patches:
-        for weight, modules in matched[patch.file].items():
-            strength = patch.strength * block_factor(patch.blocks, weight)
-            if strength != 0:
-                found.setdefault(weight, []).extend(Delta(patch.file, module, strength) for module in modules)
-    return {weight: tuple(deltas) for weight, deltas in found.items()}
+    def apply(self, weight: Tensor, read: LoraReader) -> Tensor:
+        """The weight (float32, contiguous) after the step, which may use its memory."""
+        return self.module.adapter.change(weight, self.strength, lambda name: read(self.file, name))
 
 
-def patched_weight(base: Tensor, deltas: Sequence[Delta], read: Callable[[WeightsFile, str], Tensor]) -> Tensor:
-    """`base` after all deltas, in float32; `base` itself is not touched. `read` gives a tensor of a LoRA file."""
-    weight = base.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    for delta in deltas:
-        weight = delta.module.adapter.change(weight, delta.strength, lambda name, file=delta.file: read(file, name))
-    return weight
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The weight times a factor."""
+
+    factor: float
+
+    def apply(self, weight: Tensor, read: LoraReader) -> Tensor:
+        """The weight (float32, contiguous) after the step, which may use its memory."""
+        return weight.mul_(self.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The weight times `own`, and the weight `name` of another network, changed by its own steps, times `strength`."""
+
+    other: Pristine
+    name: str
+    steps: Steps
+    strength: float
+    own: float
+
+    def apply(self, weight: Tensor, read: LoraReader) -> Tensor:
+        """The weight (float32, contiguous) after the step, which may use its memory."""
+        if self.own != 1:
+            weight.mul_(self.own)
+        if self.strength != 0:
+            other = self.other.read(self.name).to(weight.device).view(weight.shape)
+            weight.add_(patched_weight(other, self.steps, read) if self.steps else other.float(), alpha=self.strength)
+        return weight
+
+
+Step = Delta | Scale | Mix
+Steps = tuple[Step, ...]
+
+
+Find = Callable[[Model | Clip], Pristine | None]
+"""Opens the network of another recipe that a merge names, or gives None where it has none."""
+
+
+@dataclass(slots=True)
+class Patching:
+    """Finds what patches do to each weight; a file is matched with a network once."""
+
+    matched: dict[tuple[WeightsFile, Pristine], Mapping[str, tuple[LoraModule, ...]]] = field(
+        default_factory=dict[tuple[WeightsFile, Pristine], Mapping[str, tuple[LoraModule, ...]]]
+    )
+
+    def steps(self, patches: Sequence[Patch], base: Pristine, find: Find) -> dict[str, Steps]:
+        """The steps of a stack of patches by the weight of `base` that they change, in the stack's order.
+
+        Raises `ModelFileError` if a file is gone, has changed, or does not fit the network.
+        """
+        found: dict[str, list[Step]] = {}
+        for patch in patches:
+            for name, taken in self._of(patch, base, find).items():
+                found.setdefault(name, []).extend(taken)
+        return {name: tuple(steps) for name, steps in found.items()}
+
+    def _of(self, patch: Patch, base: Pristine, find: Find) -> Mapping[str, Sequence[Step]]:
+        match patch:
+            case LoraPatch():
+                modules = self._modules(patch.file, base)
+                strengths = {name: patch.strength * block_factor(patch.blocks, name) for name in modules}
+                return {
+                    name: [Delta(patch.file, module, strengths[name]) for module in found]
+                    for name, found in modules.items()
+                    if strengths[name] != 0
+                }
+            case MergePatch():
+                return self._mixes(patch, base, find)
+            case ScalePatch():
+                return _scales(patch, base.shapes)
+
+    def _mixes(self, patch: MergePatch, base: Pristine, find: Find) -> dict[str, list[Step]]:
+        other = find(patch.other)
+        if other is None:
+            return {}
+        steps = self.steps(patch.other.patches, other, find)
+        found: dict[str, list[Step]] = {}
+        for name, shape in base.shapes.items():
+            ratio = None if name.endswith(UNMERGED) else longest_prefix(name, patch.ratios)
+            if ratio is not None and _elements(other.shapes.get(name)) == _elements(shape):
+                found[name] = [Mix(other, name, steps.get(name, ()), *ratio)]
+        return found
+
+    def _modules(self, file: WeightsFile, base: Pristine) -> Mapping[str, tuple[LoraModule, ...]]:
+        if not file.is_current():
+            raise ModelFileError(
+                f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
+            )
+        if (file, base) not in self.matched:
+            header = read_header(file.path)
+            with in_file(file.path):
+                match = match_modules(list_modules(header).modules, base.shapes, base.aliases)
+                check_fit(match)
+                self.matched[file, base] = match.found
+        return self.matched[file, base]
 
 
 class LoraReader:
@@ -70,13 +152,33 @@ class LoraReader:
         return tensor
 
 
-def _matched(file: WeightsFile, aliases: Mapping[str, str], shapes: Shapes) -> Mapping[str, tuple[LoraModule, ...]]:
-    if not file.is_current():
-        raise ModelFileError(
-            f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
-        )
-    header = read_header(file.path)
-    with in_file(file.path):
-        match = match_modules(list_modules(header).modules, shapes, aliases)
-        check_fit(match)
-        return match.found
+def apply_steps(weight: Tensor, steps: Steps, read: LoraReader) -> Tensor:
+    """The weight (float32, contiguous) after the steps, which may use its memory."""
+    for step in steps:
+        weight = step.apply(weight, read)
+    return weight
+
+
+def patched_weight(base: Tensor, steps: Steps, read: LoraReader) -> Tensor:
+    """`base` after the steps, in float32 on its device; `base` itself is not touched."""
+    return apply_steps(base.to(torch.float32, copy=True, memory_format=torch.contiguous_format), steps, read)
+
+
+def longest_prefix(name: str, ratios: Sequence[tuple[str, float, float]]) -> tuple[float, float] | None:
+    """Strength and own of the longest prefix that a name begins with."""
+    fitting = [ratio for ratio in ratios if name.startswith(ratio[0])]
+    return max(fitting, key=lambda ratio: len(ratio[0]))[1:] if fitting else None
+
+
+def _scales(patch: ScalePatch, shapes: Shapes) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for name in shapes:
+        module = name.rpartition(".")[0]
+        factors = [factor for suffix, factor in patch.factors if f".{module}".endswith(f".{suffix}")]
+        if factors:
+            found[name] = [Scale(factors[0])]
+    return found
+
+
+def _elements(shape: Sequence[int] | None) -> int | None:
+    return None if shape is None else torch.Size(shape).numel()

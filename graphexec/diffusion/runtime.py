@@ -2,114 +2,94 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Generic, TypeVar
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from graphexec.diffusion.controlfiles import read_control
 from graphexec.diffusion.controlload import Steering, load_control
-from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, Weights, load_network
+from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, load_network
+from graphexec.diffusion.memory import device_budget, host_budget, network_bytes, streamed, within_memory
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
-from graphexec.diffusion.patch import Delta, LoraReader, deltas_by_weight, patched_weight
+from graphexec.diffusion.patch import Find, Patching
+from graphexec.diffusion.pristine import Pristine, check_current
+from graphexec.diffusion.resident import Kept, Resident
 from graphexec.diffusion.tokenizer import ClipTokenizer
-from graphexec.diffusion.types import ControlNet, Gligen, LoraPatch, Model, TextEncoder, Vae, WeightsFile
-from graphexec.errors import ModelFileError
+from graphexec.diffusion.types import Clip, ControlNet, Gligen, Model, Patch, Precision, TextEncoder, Vae
 
 __all__ = ["Runtime", "network_bytes"]
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+T = TypeVar("T")
 
-
-@dataclass
-class Resident(Generic[NetworkT]):
-    """A network on the device, and the LoRAs now in its weights."""
-
-    network: NetworkT
-    weights: Weights
-    aliases: Mapping[str, str]
-    applied: dict[str, tuple[Delta, ...]] = field(default_factory=dict[str, tuple[Delta, ...]])
-
-    def switch(self, patches: Sequence[LoraPatch]) -> None:
-        """Make the weights those of the base with `patches`, touching only the layers in which they differ."""
-        wanted = deltas_by_weight(patches, self.aliases, self.weights.shapes)
-        changed = [name for name in self.applied.keys() | wanted.keys() if self.applied.get(name) != wanted.get(name)]
-        read = LoraReader()
-        for name in sorted(changed):
-            self._set(name, wanted.get(name, ()), read)
-
-    def _set(self, name: str, deltas: tuple[Delta, ...], read: LoraReader) -> None:
-        parameter = self.network.get_parameter(name)
-        base = self.weights.tensor(name).to(parameter.device).contiguous().view(parameter.shape)
-        weight = patched_weight(base, deltas, read) if deltas else base
-        parameter.data = weight.to(parameter.dtype)
-        if deltas:
-            self.applied[name] = deltas
-        else:
-            self.applied.pop(name, None)
-
-
-@dataclass
-class Held:
-    """A network on the device that is not switched from one recipe to the next."""
-
-    network: Steering
+HOST = torch.device("cpu")
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Runtime:
     """Networks on one device, made from recipes. Safe to share between threads: one at a time uses a network.
 
-    `device` is a torch device, or "auto" for CUDA where there is one. `budget` bounds the bytes of weights held
-    (None: four fifths of a GPU's memory, half of a computer's); the networks used longest ago make room for a new one.
+    `device` is a torch device, or "auto" for CUDA where there is one. `budget` bounds the bytes of weights held there
+    (None: four fifths of a GPU's memory, half of a computer's); the networks used longest ago make room for a new one,
+    those in use stay. They go to the host as long as it holds no more than `host_budget` (None: half of the
+    computer's memory where the device is a GPU, else nothing), and a network too large for the device computes from
+    there, layer by layer. `precision` is what UNets compute in unless a model says otherwise (None: fp16 on CUDA, else
+    fp32). Text encoders and VAEs always compute in float32.
     """
 
-    def __init__(self, device: str = "auto", budget: int | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        budget: int | None = None,
+        *,
+        host_budget: int | None = None,
+        precision: Precision | None = None,
+    ) -> None:
         self.device = torch.device(_pick(device))
-        self.budget = _memory(self.device) if budget is None else budget
+        self.budget = device_budget(self.device) if budget is None else budget
+        self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
+        self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
         self._lock = threading.RLock()
-        self._resident: dict[Hashable, Resident[Any] | Held] = {}
+        self._stored: dict[Hashable, Kept[Any]] = {}
+        """Those used last come last."""
+        self._opened: dict[Source, Pristine] = {}
+        self._patching = Patching()
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
         """CLIP's tokenizer."""
         return ClipTokenizer()
 
-    @property
-    def unet_dtype(self) -> torch.dtype:
-        """What the UNet computes in: float16 on CUDA, else float32. Text encoder and VAE are always float32."""
-        return torch.float16 if self.device.type == "cuda" else torch.float32
+    def dtype_of(self, model: Model) -> torch.dtype:
+        """What the UNet of a recipe computes in."""
+        return DTYPES[model.dtype or self.precision]
 
     @contextmanager
     def unet(self, model: Model) -> Generator[UNet]:
         """The UNet of a recipe, for the length of the block."""
-        with self._lock:
-            resident = self._load(UNET, Source(model.file, model.prefix, model.stored), self.unet_dtype)
-            resident.switch(model.patches)
-            yield resident.network
+        with self._use(UNET, _of_model(model), self.dtype_of(model), model.patches, self._merged_unet) as network:
+            yield network
 
     @contextmanager
-    def text_encoder(self, encoder: TextEncoder, patches: Sequence[LoraPatch] = ()) -> Generator[ClipText]:
+    def text_encoder(self, encoder: TextEncoder, patches: Sequence[Patch] = ()) -> Generator[ClipText]:
         """One text encoder of a recipe, for the length of the block."""
-        with self._lock:
-            resident = self._load(TEXT[encoder.kind], Source(encoder.file, encoder.prefix), torch.float32)
-            resident.switch(patches)
-            yield resident.network
+        find = partial(self._merged_text, encoder.kind)
+        with self._use(TEXT[encoder.kind], _of_encoder(encoder), torch.float32, patches, find) as network:
+            yield network
 
     @contextmanager
     def vae(self, vae: Vae) -> Generator[Autoencoder]:
         """The autoencoder of a recipe, for the length of the block."""
-        with self._lock:
-            yield self._load(VAE, Source(vae.file, vae.prefix), torch.float32).network
+        with self._use(VAE, Source(vae.file, vae.prefix), torch.float32) as network:
+            yield network
 
     @contextmanager
     def controlnet(self, net: ControlNet, model: Model) -> Generator[Steering]:
@@ -117,55 +97,178 @@ class Runtime:
 
         A difference without a base of its own is added to the weights of `model`, whose UNet this may switch.
         """
-        with self._lock:
-            yield self._load_control(net, net.base or model).network
+        with self._lock, self._lend(self._load_control(net, model)) as network:
+            yield network
 
     @contextmanager
     def gligen(self, net: Gligen) -> Generator[GligenNetwork]:
         """The GLIGEN network of a recipe, for the length of the block."""
+        with self._use(GLIGEN, Source(net.file, ""), DTYPES[self.precision]) as network:
+            yield network
+
+    def within_memory(
+        self, compute: Callable[[], T], what: str, *, smaller: Callable[[], T] | None = None, network: nn.Module
+    ) -> T:
+        """Compute with a network in use; what to do when memory runs out is tried in turn.
+
+        First what is not in use leaves the device, then `smaller` takes the place of `compute`, then the network
+        computes layer by layer from the host. Raises `OutOfMemory` naming `what` when all that was not enough.
+        """
+        last = smaller or compute
+        remedies: list[Callable[[], Callable[[], T] | None]] = [lambda: compute if self.free_idle() else None]
+        if smaller is not None:
+            remedies.append(lambda: smaller)
+        remedies.append(lambda: last if self._stream(network) else None)
+        return within_memory(compute, remedies, what)
+
+    def free_idle(self) -> bool:
+        """Take what is not in use off the device; whether there was anything."""
         with self._lock:
-            yield self._load(GLIGEN, Source(net.file, ""), self.unet_dtype).network
+            before = self.resident_bytes()
+            self._make_room(self.budget + 1)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return self.resident_bytes() < before
 
     def clear(self) -> None:
-        """Drop every network."""
+        """Drop every network that is not in use."""
         with self._lock:
-            self._resident.clear()
+            self._stored = {key: stored for key, stored in self._stored.items() if stored.users}
+            self._opened.clear()
+            self._patching.matched.clear()
 
     def resident_bytes(self) -> int:
-        """Bytes of the weights held now."""
-        return sum(network_bytes(resident.network) for resident in self._resident.values())
+        """Bytes of the weights on the device now."""
+        return sum(stored.bytes for stored in self._stored.values() if stored.on_device)
 
-    def _load_control(self, net: ControlNet, base: Model) -> Held:
-        _check_current(net.file)
-        file = read_control(net.file)
-        key = (net.file, (base.file, base.prefix, base.patches) if file.needs_base else None)
-        held = self._resident.pop(key, None)
-        if not isinstance(held, Held):
-            self._make_room(self.unet_dtype.itemsize * file.parameters)
-            with self.unet(base) if file.needs_base else nullcontext() as unet:
-                held = Held(load_control(net.file, unet, self.device, self.unet_dtype))
-        self._resident[key] = held
-        return held
+    def host_bytes(self) -> int:
+        """Bytes of the weights that wait on the host."""
+        return sum(stored.bytes for stored in self._stored.values() if not stored.on_device)
+
+    @contextmanager
+    def _use(
+        self,
+        kind: Kind[NetworkT],
+        source: Source,
+        dtype: torch.dtype,
+        patches: Sequence[Patch] = (),
+        find: Find = lambda other: None,
+    ) -> Generator[NetworkT]:
+        with self._lock:
+            resident = self._load(kind, source, dtype)
+            if not resident.has(patches):
+                wanted = self._patching.steps(patches, resident.base, find)
+                resident.switch(wanted, self.budget - self.resident_bytes())
+                resident.patches = tuple(patches)
+            with self._lend(resident) as network:
+                yield network
+
+    @contextmanager
+    def _lend(self, stored: Kept[NetworkT]) -> Generator[NetworkT]:
+        """The network, which stays where it is meanwhile; from the host it computes on the device layer by layer."""
+        stored.users += 1
+        try:
+            if stored.users == 1 and not stored.on_device:
+                stored.uses.enter_context(streamed(stored.network, self.device))
+            yield stored.network
+        finally:
+            stored.users -= 1
+            if not stored.users:
+                stored.uses.close()
 
     def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype) -> Resident[NetworkT]:
-        _check_current(source.file)
-        resident = self._resident.pop((kind, source), None)
-        if not isinstance(resident, Resident):
-            weights = Weights(source, kind.parts)
-            self._make_room(dtype.itemsize * weights.parameters)
-            network = load_network(kind, weights, self.device, dtype)
-            resident = Resident(network, weights, kind.aliases(weights.shapes))
-        self._resident[kind, source] = resident
+        """The network, last used now, on the device if it fits there."""
+        check_current(source.file)
+        key = (kind, source, dtype)
+        stored = self._recall(key)
+        if isinstance(stored, Resident):
+            return stored
+        base = self._open(kind, source)
+        fits = self._fits(dtype.itemsize * base.weights.parameters)
+        network = load_network(kind, base.weights, self.device if fits else HOST, dtype)
+        self._stored[key] = resident = Resident(network, base, on_device=fits)
         return resident
 
+    def _load_control(self, net: ControlNet, model: Model) -> Kept[Steering]:
+        check_current(net.file)
+        file, base, dtype = read_control(net.file), net.base or model, self.dtype_of(model)
+        key = (net.file, dtype, (base.file, base.prefix, base.patches) if file.needs_base else None)
+        stored = self._recall(key)
+        if stored is not None:
+            return stored
+        fits = self._fits(dtype.itemsize * file.parameters)
+        with self.unet(base) if file.needs_base else nullcontext() as unet:
+            network = load_control(net.file, unet, self.device if fits else HOST, dtype)
+        self._stored[key] = stored = Kept(network, on_device=fits)
+        return stored
+
+    def _recall(self, key: Hashable) -> Kept[Any] | None:
+        """A network that is here, last used now, back on the device if it fits there."""
+        stored = self._stored.pop(key, None)
+        if stored is None:
+            return None
+        if not stored.on_device and not stored.users and self._fits(stored.bytes):
+            stored.move(self.device, on_device=True)
+        self._stored[key] = stored
+        return stored
+
+    def _fits(self, needed: int) -> bool:
+        """Make room on the device; False if the host has to do."""
+        self._make_room(needed)
+        return not self.host_budget or self.resident_bytes() + needed <= self.budget
+
     def _make_room(self, needed: int) -> None:
-        while self._resident and self.resident_bytes() + needed > self.budget:
-            del self._resident[next(iter(self._resident))]
+        """What was used longest ago leaves the device first, and copies before all."""
+        if self.resident_bytes() + needed > self.budget:
+            for stored in self._stored.values():
+                stored.drop_copies()
+        for key, stored in list(self._stored.items()):
+            if self.resident_bytes() + needed <= self.budget:
+                return
+            if stored.on_device and not stored.users:
+                self._put_off(key, stored)
+
+    def _put_off(self, key: Hashable, leaving: Kept[Any]) -> None:
+        """Move a network to the host, where the ones used longest ago make room, or drop it."""
+        waiting = [other for other, stored in self._stored.items() if not stored.on_device and not stored.users]
+        while waiting and self.host_bytes() + leaving.bytes > self.host_budget:
+            del self._stored[waiting.pop(0)]
+        if self.host_bytes() + leaving.bytes > self.host_budget:
+            del self._stored[key]
+        else:
+            leaving.move(HOST, on_device=False)
+
+    def _stream(self, network: nn.Module) -> bool:
+        """Let a network in use compute from the host until its last use ends; False if it does so, or may not."""
+        stored = next((stored for stored in self._stored.values() if stored.network is network), None)
+        if stored is None or not stored.on_device or not self.host_budget:
+            return False
+        stored.move(HOST, on_device=False)
+        stored.uses.enter_context(streamed(network, self.device))
+        return True
+
+    def _open(self, kind: Kind[Any], source: Source) -> Pristine:
+        check_current(source.file)
+        if source not in self._opened:
+            self._opened = {source: base for source, base in self._opened.items() if source.file.is_current()}
+            self._opened[source] = Pristine.open(kind, source)
+        return self._opened[source]
+
+    def _merged_unet(self, other: Model | Clip) -> Pristine | None:
+        return self._open(UNET, _of_model(other)) if isinstance(other, Model) else None
+
+    def _merged_text(self, kind: str, other: Model | Clip) -> Pristine | None:
+        encoders = other.encoders if isinstance(other, Clip) else ()
+        found = next((encoder for encoder in encoders if encoder.kind == kind), None)
+        return None if found is None else self._open(TEXT[found.kind], _of_encoder(found))
 
 
-def network_bytes(network: nn.Module) -> int:
-    """Bytes of a network's weights."""
-    return sum(parameter.nbytes for parameter in network.parameters())
+def _of_model(model: Model) -> Source:
+    return Source(model.file, model.prefix, model.stored)
+
+
+def _of_encoder(encoder: TextEncoder) -> Source:
+    return Source(encoder.file, encoder.prefix)
 
 
 def _pick(device: str) -> str:
@@ -174,17 +277,5 @@ def _pick(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _memory(device: torch.device) -> int:
-    """The bytes of weights that a device may hold."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory * 4 // 5
-    if hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return sys.maxsize
-
-
-def _check_current(file: WeightsFile) -> None:
-    if not file.is_current():
-        raise ModelFileError(
-            f"{file.path}: the file was changed or removed after it was opened; run the workflow again"
-        )
+def _default_host_budget(device: torch.device) -> int:
+    return 0 if device.type == "cpu" else host_budget()

@@ -59,14 +59,18 @@ __all__ = [
     "Latent",
     "LoraPatch",
     "Mask",
+    "MergePatch",
     "Model",
     "ModelOption",
     "Noise",
+    "Patch",
     "PerpNegGuider",
+    "Precision",
     "Prediction",
     "Region",
     "Sampler",
     "Sampling",
+    "ScalePatch",
     "Sigmas",
     "SizeHint",
     "Stored",
@@ -94,6 +98,9 @@ DOWNSCALE = 8
 
 Weighting = Literal["comfy", "a1111", "compel"]
 """How the weights of a prompt's pieces change its embedding."""
+
+Precision = Literal["fp32", "fp16", "bf16"]
+"""What a UNet computes in."""
 
 
 Stored = Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
@@ -203,6 +210,29 @@ class TimestepsRange:
 
 
 @dataclass(frozen=True, slots=True)
+class MergePatch:
+    """Another recipe of the same kind mixed in: a weight W becomes `W * own + other's W * strength`.
+
+    `ratios` are (prefix, strength, own); of the prefixes that a weight's name begins with, the longest counts, and a
+    weight that begins with none stays as it is.
+    """
+
+    other: Model | Clip
+    ratios: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePatch:
+    """Weights and biases of the modules whose names end with a suffix, multiplied by its factor."""
+
+    factors: tuple[tuple[str, float], ...]
+
+
+Patch = LoraPatch | MergePatch | ScalePatch
+"""What changes the weights of a network; patches are applied in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How a model's predictions are read, and the noise levels it works on.
 
@@ -247,11 +277,11 @@ class Model:
     file: WeightsFile
     family: Family
     prefix: str
-    patches: tuple[LoraPatch, ...] = ()
+    patches: tuple[Patch, ...] = ()
     sampling: Sampling = Sampling()
     options: tuple[ModelOption, ...] = ()
     stored: Stored = "default"
-    dtype: Literal["fp32", "fp16", "bf16"] | None = None
+    dtype: Precision | None = None
     """What it computes with; None leaves it to the device."""
 
     def patched(self, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Model:
@@ -283,7 +313,7 @@ class Clip:
 
     encoders: tuple[TextEncoder, ...]
     family: Family
-    patches: tuple[LoraPatch, ...] = ()
+    patches: tuple[Patch, ...] = ()
     last_layer: int | None = None
     weighting: Weighting = "comfy"
     hooks: Hooks | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from graphexec.errors import Cancelled, ModelFileError, NodeError, OutputError
+from graphexec.errors import Cancelled, GraphexecError, ModelFileError, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
 from graphexec.graph.boundary import Raised
@@ -257,7 +257,7 @@ class Execution:
         if self.nodes[name].spec.artifact_slots:
             try:
                 self.publisher.publish(self._shown(name), kept[-1][0], key)
-            except OutputError as error:
+            except GraphexecError as error:
                 self._fail(name, error)
                 return False
             kept = kept[:-1]

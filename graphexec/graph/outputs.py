@@ -99,9 +99,9 @@ class _Batch:
             name = stem.replace(_BATCH, str(index))
             paths = (folder / f"{name}_{number:05}_{artifact.suffix}" for number in self.numbers[folder, stem])
             again = [earlier] if earlier is not None and _fits(earlier, folder, name, artifact.suffix) else []
-            if again and _holds(again[0], artifact.data):
+            if again and _holds(again[0], artifact):
                 return again[0]
-            with temporary(folder, [artifact.data], fsync=True) as written:
+            with temporary(folder, artifact.pieces(), fsync=True) as written:
                 return next(path for path in chain(again, paths) if _claim(written, path))
 
     def _place(self, artifact: Artifact) -> tuple[Path, str]:
@@ -173,8 +173,10 @@ def _fits(path: Path, folder: Path, name: str, suffix: str) -> bool:
     return path.parent == folder and re.fullmatch(numbered, path.name) is not None
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+def _holds(path: Path, artifact: Artifact) -> bool:
+    """Whether a file has the content of an artifact, as far as that can be told without making it."""
+    data = artifact.data
+    return isinstance(data, bytes) and path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _claim(written: Path, path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
 
@@ -77,6 +77,14 @@ class Name:
     """
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Makes of `**values` an input of each name: `**ratios: Annotated[float, Each(("time_embed.", "out."), 1.0)]`."""
+
+    names: tuple[str, ...]
+    default: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +174,26 @@ class Blocker:
     message: str | None = None
 
 
+Pieces = Callable[[], Iterable[bytes]]
+"""Makes the content of a file, piece by piece, each time it is called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A file that a node made. The executor gives it a name and a place, and writes it whole or not at all."""
 
-    data: bytes
+    data: bytes | Pieces
+    """The content, or what makes it piece by piece: for files too large to hold, the same each time for one key."""
     prefix: str = "ComfyUI"
     """As ComfyUI's `filename_prefix`: subfolders, `%date:…%`, `%width%` and the like."""
     suffix: str = ".png"
     width: int = 0
     height: int = 0
     folder: Literal["output", "temp"] = "output"
+
+    def pieces(self) -> Iterable[bytes]:
+        """The content, made now if it is not there."""
+        return (self.data,) if isinstance(self.data, bytes) else self.data()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -21,6 +21,7 @@ from graphexec.node.decorator import NodeDefinition
 from graphexec.node.fields import (
     Artifacts,
     Blocker,
+    Each,
     Expand,
     Folder,
     Graph,
@@ -78,13 +79,13 @@ def read_spec(function: Callable[..., Any], definition: NodeDefinition) -> NodeS
     mentioned: dict[str, Mentioned] = {}
     for parameter in inspect.signature(function).parameters.values():
         peeled = peel(_hint(definition, hints, parameter))
+        _check_number(definition, parameter, peeled)
         if (supplied := _hidden(peeled)) is not None:
             hidden[parameter.name] = supplied
         elif (mark := peeled.find(Mentioned)) is not None:
             mentioned[parameter.name] = mark
         else:
-            spec = _input(definition, parameter, peeled, tooltips.get(parameter.name, ""))
-            inputs[spec.name] = spec
+            inputs |= _inputs(definition, parameter, peeled, tooltips.get(parameter.name, ""))
     returned = _returned(definition, hints)
     return NodeSpec(
         name=definition.name,
@@ -183,11 +184,19 @@ def read_tooltips(docstring: str) -> dict[str, str]:
 
 
 def _hint(definition: NodeDefinition, hints: Mapping[str, Any], parameter: inspect.Parameter) -> Any:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise NodeDefinitionError(f"{definition.name}: a node takes no *{parameter.name}; name every input")
     if parameter.name not in hints:
         raise NodeDefinitionError(f"{definition.name}: parameter {parameter.name} has no type annotation")
     return hints[parameter.name]
+
+
+def _check_number(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Peeled) -> None:
+    if parameter.kind is parameter.VAR_POSITIONAL or (parameter.kind is parameter.VAR_KEYWORD) != bool(
+        peeled.find(Each)
+    ):
+        raise NodeDefinitionError(
+            f"{definition.name}: a node takes no *{parameter.name}; name every input, or mark **{parameter.name} with"
+            " Each(names, default)"
+        )
 
 
 def _hidden(peeled: Peeled) -> Hidden | None:
@@ -199,6 +208,17 @@ def _hidden(peeled: Peeled) -> Hidden | None:
     except TypeError:  # an unhashable annotation is no hidden type
         return None
     return Hidden(kind) if kind else None
+
+
+def _inputs(
+    definition: NodeDefinition, parameter: inspect.Parameter, peeled: Peeled, tooltip: str
+) -> dict[str, InputSpec]:
+    """The input that a parameter stands for, or those of a `**parameter` marked by `Each`."""
+    spec = _input(definition, parameter, peeled, tooltip)
+    each = peeled.find(Each)
+    if each is None:
+        return {spec.name: spec}
+    return {name: replace(spec, name=name, default=each.default) for name in each.names}
 
 
 def _input(definition: NodeDefinition, parameter: inspect.Parameter, peeled: Peeled, tooltip: str) -> InputSpec:

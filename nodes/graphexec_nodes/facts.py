@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphexec.diffusion.faults import MergeError
+from graphexec.diffusion.merge import check_families
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
@@ -163,3 +165,23 @@ def of_diff_controlnet(model: Facts, control_net_name: Path) -> Inferred:
     if alone.notes or "recipe" not in model:
         return alone
     return Inferred(({"recipe": open_controlnet(control_net_name, model["recipe"])},))
+
+
+def of_merged_models(model1: Facts, model2: Facts) -> Inferred:
+    """The first model with another mixed in; models of different families are an error."""
+    return _merged(model1, model2, "model2")
+
+
+def of_merged_clips(clip1: Facts, clip2: Facts) -> Inferred:
+    """The first text encoders with others mixed in; those of different families are an error."""
+    return _merged(clip1, clip2, "clip2")
+
+
+def _merged(one: Facts, two: Facts, name: str) -> Inferred:
+    if "recipe" not in one or "recipe" not in two:
+        return Inferred((one,))
+    try:
+        check_families(one["recipe"], two["recipe"])
+    except MergeError as error:
+        return Inferred((one,), (Note(str(error), name, hint="choose two of one family"),))
+    return Inferred((one,))

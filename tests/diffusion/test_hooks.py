@@ -26,6 +26,7 @@ from graphexec.diffusion.types import (
     HookKeyframes,
     Hooks,
     Keyframe,
+    LoraPatch,
     Model,
     Sampling,
     TimestepsRange,
@@ -48,9 +49,13 @@ def keyed(hook: Hook, *frames: tuple[float, float]) -> Hooks:
     return Hooks((replace(hook, keyframes=HookKeyframes().joined(Keyframe(*frame) for frame in frames)),))
 
 
+def strengths(recipe: Model | Clip) -> list[float]:
+    return [patch.strength for patch in recipe.patches if isinstance(patch, LoraPatch)]
+
+
 class TestStrengths:
     def at(self, model: Model, hooks: Hooks, sigma: float) -> list[float]:
-        return [patch.strength for patch in hooked_model(model, hooks, sigma, LEVELS).patches]
+        return strengths(hooked_model(model, hooks, sigma, LEVELS))
 
     def test_without_keyframes_it_is_always_the_same(self, recipes: Recipes, lora: Hook) -> None:
         assert [self.at(recipes[0], Hooks((lora,)), sigma) for sigma in (14.0, 0.1)] == [[0.8], [0.8]]
@@ -77,12 +82,12 @@ class TestClip:
         clip = replace(recipes[1], hooks=keyed(lora, (0.0, 0.0), (0.3, 1.0), (0.6, 1.0), (0.8, 0.5)), scheduled=True)
         segments = clip_segments(clip)
         assert [(s.start, s.end) for s in segments] == [(0.0, 0.3), (0.3, 0.8), (0.8, 1.0)]
-        assert [[p.strength for p in s.clip.patches] for s in segments] == [[], [0.6], [0.3]]
+        assert [strengths(s.clip) for s in segments] == [[], [0.6], [0.3]]
 
     def test_without_a_schedule_the_first_strength_counts(self, recipes: Recipes, lora: Hook) -> None:
         clip = replace(recipes[1], hooks=keyed(lora, (0.0, 0.5), (0.3, 1.0)))
         (segment,) = clip_segments(clip)
-        assert [patch.strength for patch in segment.clip.patches] == [0.3]
+        assert strengths(segment.clip) == [0.3]
 
     def test_conds_say_what_they_are_for(self, runtime: Runtime, recipes: Recipes, lora: Hook) -> None:
         hooks = keyed(lora, (0.0, 0.0), (0.5, 1.0))

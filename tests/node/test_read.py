@@ -18,6 +18,7 @@ from graphexec.node.decorator import node
 from graphexec.node.fields import (
     Artifacts,
     Blocker,
+    Each,
     Expand,
     Folder,
     Graph,
@@ -375,6 +376,10 @@ class TestRefusals:
         for function, name in ((run, "many"), (run_named, "named")):
             with pytest.raises(NodeDefinitionError, match=rf"N: a node takes no \*{name}"):
                 read(function)
+
+    def test_a_mark_for_each_name_needs_two_stars(self) -> None:
+        with pytest.raises(NodeDefinitionError, match=r"N: a node takes no \*x"):
+            taking(Annotated[int, Each(("a", "b"), 1)])
 
     def test_types_that_exist_for_the_type_checker_alone(self) -> None:
         @node("N")

@@ -119,7 +119,7 @@ class Predictor:
 
     def _shown(self, prepared: Prepared, negative: bool) -> Shown:
         cond, latent, (channels, vector) = prepared.cond, self.around.latent, self.channels
-        dtype = self.runtime.unet_dtype
+        dtype = self.runtime.dtype_of(self.model)
         missing = channels - latent.shape[1]
         return Shown(
             prepared,
@@ -155,12 +155,16 @@ class Predictor:
 
     def _run(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         """The estimate for each job of a group; where memory is short, one after the other."""
-        try:
+
+        def together() -> Sequence[Tensor]:
             return self._forward(group, x, sigma, taps)
-        except torch.OutOfMemoryError:
-            if len(group) == 1:
-                raise
-        return [estimate for job in group for estimate in self._forward([job], x, sigma, taps)]
+
+        def apart() -> Sequence[Tensor]:
+            return [estimate for job in group for estimate in self._forward([job], x, sigma, taps)]
+
+        with self.runtime.unet(self.model) as unet:
+            smaller = apart if len(group) > 1 else None
+            return self.runtime.within_memory(together, "the sampling step", smaller=smaller, network=unet)
 
     def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         parts = torch.cat([_inside(x, job.shown.prepared.box) for job in group])

@@ -1,0 +1,217 @@
+"""Recipes written as files of weights: whole checkpoints in the layout of latent diffusion, single networks, LoRAs.
+
+Nothing is held in memory but one weight at a time. A weight is stored in the precision of the file it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source
+from graphexec.diffusion.patch import LoraReader, Patching, Steps, patched_weight
+from graphexec.diffusion.pristine import Pristine
+from graphexec.diffusion.stored import DTYPES
+from graphexec.diffusion.types import Clip, Family, Model, TextEncoder, Vae
+
+__all__ = [
+    "Saved",
+    "checkpoint_tensors",
+    "clip_tensors",
+    "model_metadata",
+    "model_tensors",
+    "safetensors_chunks",
+    "text_steps",
+    "unet_steps",
+    "vae_tensors",
+    "weight_after",
+    "workflow_metadata",
+]
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+TEXT_PREFIX: Mapping[tuple[Family, str], str] = {
+    ("sd1", "clip_l"): "cond_stage_model.transformer.text_model.",
+    ("sd2", "clip_h"): "cond_stage_model.model.",
+    ("sdxl", "clip_l"): "conditioner.embedders.0.transformer.text_model.",
+    ("sdxl", "clip_g"): "conditioner.embedders.1.model.",
+    ("sdxl_refiner", "clip_g"): "conditioner.embedders.0.model.",
+}
+ARCHITECTURES: Mapping[Family, str] = {
+    "sd1": "stable-diffusion-v1",
+    "sd2": "stable-diffusion-v2",
+    "sdxl": "stable-diffusion-xl-v1-base",
+    "sdxl_refiner": "stable-diffusion-xl-v1-refiner",
+}
+LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+OPENCLIP_LAYER = {
+    "self_attn.out_proj": "attn.out_proj",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+}
+OPENCLIP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+    "text_projection.weight": "text_projection",
+}
+THIRDS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A tensor to be written; it is made when its turn comes."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+
+def checkpoint_tensors(model: Model, clip: Clip, vae: Vae) -> list[Saved]:
+    """A whole checkpoint, named as in latent diffusion."""
+    text = [tensor for encoder in clip.encoders for tensor in _text(clip, encoder)]
+    return [*model_tensors(model), *text, *vae_tensors(vae, "first_stage_model.")]
+
+
+def model_tensors(model: Model, prefix: str = "model.diffusion_model.") -> list[Saved]:
+    """The UNet of a recipe with its patches."""
+    base, steps = unet_steps(model)
+    return [_weight(base, name, steps, prefix + name) for name in base.shapes]
+
+
+def clip_tensors(clip: Clip, encoder: TextEncoder) -> list[Saved]:
+    """One text encoder of a recipe with its patches, named as in transformers."""
+    base, steps = text_steps(clip, encoder)
+    return [_weight(base, name, steps, _alone(name)) for name in base.shapes]
+
+
+def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
+    """The autoencoder of a recipe."""
+    base = Pristine.open(VAE, Source(vae.file, vae.prefix))
+    return [_weight(base, name, {}, prefix + name) for name in base.shapes]
+
+
+def unet_steps(model: Model) -> tuple[Pristine, dict[str, Steps]]:
+    """The pristine weights of a model, and what its patches do to each."""
+
+    def find(other: Model | Clip) -> Pristine | None:
+        return _open(UNET, other) if isinstance(other, Model) else None
+
+    base = _open(UNET, model)
+    return base, Patching().steps(model.patches, base, find)
+
+
+def text_steps(clip: Clip, encoder: TextEncoder) -> tuple[Pristine, dict[str, Steps]]:
+    """The pristine weights of a text encoder, and what its recipe's patches do to each."""
+
+    def find(other: Model | Clip) -> Pristine | None:
+        encoders = other.encoders if isinstance(other, Clip) else ()
+        return next((_open(TEXT[each.kind], each) for each in encoders if each.kind == encoder.kind), None)
+
+    base = _open(TEXT[encoder.kind], encoder)
+    return base, Patching().steps(clip.patches, base, find)
+
+
+def weight_after(base: Pristine, name: str, steps: Mapping[str, Steps]) -> Tensor:
+    """A weight as its recipe gives it, in float32."""
+    return patched_weight(base.read(name), steps.get(name, ()), LoraReader())
+
+
+def model_metadata(model: Model, title: str, prompt: object, extra: Mapping[str, object]) -> dict[str, str]:
+    """What a checkpoint says of itself: modelspec 1.0.0, and the workflow as ComfyUI keeps it."""
+    predicts = {"eps": "epsilon", "v": "v"}.get(model.sampling.prediction)
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.implementation": "sgm",
+        "modelspec.architecture": ARCHITECTURES[model.family],
+        "modelspec.title": title,
+        **({"modelspec.predict_key": predicts} if predicts else {}),
+        **workflow_metadata(prompt, extra),
+    }
+
+
+def workflow_metadata(prompt: object, extra: Mapping[str, object]) -> dict[str, str]:
+    """The workflow as ComfyUI keeps it in a file of weights."""
+    return {"prompt": json.dumps(prompt), **{name: json.dumps(value) for name, value in extra.items()}}
+
+
+def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) -> Iterator[bytes]:
+    """A safetensors file, piece by piece; https://github.com/huggingface/safetensors#format."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    at = 0
+    for tensor in tensors:
+        end = at + math.prod(tensor.shape) * tensor.dtype.itemsize
+        header[tensor.name] = {
+            "dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]
+        }  # fmt: skip
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for tensor in tensors:
+        yield _bytes(tensor.make())
+
+
+def _open(kind: Kind[Any], recipe: Model | TextEncoder) -> Pristine:
+    stored = recipe.stored if isinstance(recipe, Model) else "default"
+    return Pristine.open(kind, Source(recipe.file, recipe.prefix, stored))
+
+
+def _text(clip: Clip, encoder: TextEncoder) -> Iterator[Saved]:
+    """A text encoder as checkpoints hold it: OpenCLIP's under its own names, q, k and v as one."""
+    base, steps = text_steps(clip, encoder)
+    prefix = TEXT_PREFIX[clip.family, encoder.kind]
+    if encoder.kind == "clip_l":
+        yield from (_weight(base, name, steps, prefix + name) for name in base.shapes)
+        return
+    for name in base.shapes:
+        saved = _weight(base, name, steps, prefix + OPENCLIP.get(name, name))
+        layer = LAYER.fullmatch(name)
+        if name == "text_projection.weight":
+            yield Saved(saved.name, saved.dtype, saved.shape[::-1], _transposed(saved.make))
+        elif layer is None:
+            yield saved
+        elif layer[2] == THIRDS[0]:
+            yield _joined(base, steps, layer, f"{prefix}transformer.resblocks.{layer[1]}.attn.in_proj_{layer[3]}")
+        elif layer[2] not in THIRDS:
+            inner = OPENCLIP_LAYER.get(layer[2], layer[2])
+            at = f"{prefix}transformer.resblocks.{layer[1]}.{inner}.{layer[3]}"
+            yield Saved(at, saved.dtype, saved.shape, saved.make)
+
+
+def _joined(base: Pristine, steps: Mapping[str, Steps], layer: re.Match[str], name: str) -> Saved:
+    parts = [_weight(base, f"encoder.layers.{layer[1]}.{third}.{layer[3]}", steps, "") for third in THIRDS]
+    rows = sum(part.shape[0] for part in parts)
+    return Saved(name, parts[0].dtype, (rows, *parts[0].shape[1:]), lambda: torch.cat([part.make() for part in parts]))
+
+
+def _transposed(make: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return lambda: make().t()
+
+
+def _weight(base: Pristine, name: str, steps: Mapping[str, Steps], saved: str) -> Saved:
+    stored = base.read(name)
+
+    def make() -> Tensor:
+        return weight_after(base, name, steps).to(stored.dtype) if name in steps else base.read(name)
+
+    return Saved(saved, stored.dtype, tuple(stored.shape), make)
+
+
+def _alone(name: str) -> str:
+    """The name of a weight in a file that holds a text encoder alone."""
+    return name if name.startswith(("text_projection", "logit_scale")) else f"text_model.{name}"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,174 @@
+"""What the weight store does when memory is short, on a computer whose budgets play a small GPU."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphexec.diffusion.faults import OutOfMemory
+from graphexec.diffusion.memory import network_bytes, out_of_memory, streamed, within_memory
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.types import Clip, Model, Vae
+
+Recipes = tuple[Model, Clip, Vae]
+MANY = 1 << 40
+
+
+def full() -> torch.OutOfMemoryError:
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore")
+
+
+class Failing:
+    """Computes only from the n-th time on."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise full()
+        return f"call {self.calls}"
+
+
+@pytest.fixture
+def sizes(recipes: Recipes) -> tuple[int, int, int]:
+    """Bytes of UNet, text encoder and VAE."""
+    model, clip, vae = recipes
+    runtime = Runtime("cpu")
+    with runtime.unet(model) as a, runtime.text_encoder(clip.encoders[0]) as b, runtime.vae(vae) as c:
+        return network_bytes(a), network_bytes(b), network_bytes(c)
+
+
+class TestWithinMemory:
+    @pytest.mark.parametrize(
+        "error",
+        [full(), MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes")],
+    )
+    def test_failed_allocations_are_known(self, error: BaseException) -> None:
+        assert out_of_memory(error)
+
+    def test_other_errors_pass(self) -> None:
+        def compute() -> str:
+            raise RuntimeError("shapes do not fit")
+
+        with pytest.raises(RuntimeError, match="shapes"):
+            within_memory(compute, [], "x")
+
+    def test_remedies_are_taken_in_turn_and_those_that_cannot_help_are_passed(self) -> None:
+        compute, taken = Failing(1), list[str]()
+
+        def remedy(name: str, then: Callable[[], str] | None) -> Callable[[], Callable[[], str] | None]:
+            def take() -> Callable[[], str] | None:
+                taken.append(name)
+                return then
+
+            return take
+
+        remedies = [remedy("evict", None), remedy("tile", compute), remedy("offload", compute)]
+        assert within_memory(compute, remedies, "x") == "call 2"
+        assert taken == ["evict", "tile"]
+
+    def test_at_the_end_is_an_error_that_says_what_to_do(self) -> None:
+        with pytest.raises(OutOfMemory, match=r"decoding does not fit in memory \(CUDA out of memory.*GiB\); make"):
+            within_memory(Failing(9), [lambda: None], "decoding")
+
+
+class TestStore:
+    def test_what_makes_room_waits_on_the_host_with_its_patches(
+        self, recipes: Recipes, weights: Path, sizes: tuple[int, int, int]
+    ) -> None:
+        unet_bytes, _, vae_bytes = sizes
+        runtime = Runtime("cpu", budget=unet_bytes + 100, host_budget=MANY)
+        patched = recipes[0].patched(weights / "a.safetensors", 1.0)
+        with runtime.unet(patched) as unet:
+            before = {name: weight.clone() for name, weight in unet.state_dict().items()}
+        with runtime.vae(recipes[2]):
+            assert (runtime.resident_bytes(), runtime.host_bytes()) == (vae_bytes, unet_bytes)
+        with runtime.unet(patched) as again:
+            assert again is unet
+            assert all(torch.equal(before[name], weight) for name, weight in again.state_dict().items())
+            assert (runtime.resident_bytes(), runtime.host_bytes()) == (unet_bytes, vae_bytes)
+
+    def test_the_host_has_a_budget_too(self, recipes: Recipes, sizes: tuple[int, int, int]) -> None:
+        unet_bytes, text_bytes, vae_bytes = sizes
+        runtime = Runtime("cpu", budget=max(sizes), host_budget=max(text_bytes, vae_bytes))
+        with runtime.vae(recipes[2]):
+            pass
+        with runtime.text_encoder(recipes[1].encoders[0]):
+            pass
+        assert runtime.host_bytes() in (0, vae_bytes)
+        with runtime.unet(recipes[0]):
+            assert runtime.host_bytes() <= runtime.host_budget
+        assert runtime.resident_bytes() == unet_bytes
+
+    def test_a_network_larger_than_the_device_computes_from_the_host(self, recipes: Recipes) -> None:
+        inputs = (torch.randn(1, 4, 8, 8), torch.tensor([5.0]), torch.randn(1, 7, 32))
+        with Runtime("cpu").unet(recipes[0]) as unet, torch.no_grad():
+            expected = unet(*inputs)
+        runtime = Runtime("cpu", budget=100, host_budget=MANY)
+        with runtime.unet(recipes[0]) as unet, torch.no_grad():
+            assert runtime.resident_bytes() == 0
+            assert torch.equal(unet(*inputs), expected)
+            assert vars(unet.out[2])["_forward_hooks"]
+        assert not vars(unet.out[2])["_forward_hooks"]
+
+
+class TestLadder:
+    def test_what_is_idle_goes_first(self, recipes: Recipes) -> None:
+        runtime, compute = Runtime("cpu"), Failing(1)
+        with runtime.unet(recipes[0]):
+            pass
+        with runtime.vae(recipes[2]) as vae:
+            assert runtime.within_memory(compute, "decoding", network=vae) == "call 2"
+            assert runtime.resident_bytes() == network_bytes(vae)
+
+    def test_then_tiles(self, recipes: Recipes) -> None:
+        runtime, compute = Runtime("cpu"), Failing(9)
+        with runtime.vae(recipes[2]) as vae:
+            assert runtime.within_memory(compute, "decoding", smaller=lambda: "tiled", network=vae) == "tiled"
+        assert compute.calls == 1
+
+    def test_then_the_network_itself_computes_from_the_host(self, recipes: Recipes) -> None:
+        runtime, compute = Runtime("cpu", host_budget=MANY), Failing(1)
+        with runtime.unet(recipes[0]) as unet:
+            assert runtime.within_memory(compute, "sampling", network=unet) == "call 2"
+            assert runtime.resident_bytes() == 0
+            assert vars(unet.out[2])["_forward_hooks"]
+        with runtime.unet(recipes[0]):
+            assert runtime.resident_bytes() == network_bytes(unet)
+
+    def test_without_a_host_apart_nothing_is_left_to_do(self, recipes: Recipes) -> None:
+        runtime = Runtime("cpu")
+        with runtime.unet(recipes[0]) as unet, pytest.raises(OutOfMemory, match=r"^sampling does not fit"):
+            runtime.within_memory(Failing(9), "sampling", network=unet)
+
+
+def test_streamed_layers_are_back_home_even_after_an_error() -> None:
+    class Bad(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+            raise ValueError("bad")
+
+    network = nn.Sequential(nn.Linear(2, 2), Bad(2, 2)).requires_grad_(False)
+    home = [parameter.data_ptr() for parameter in network.parameters()]
+    with streamed(network, torch.device("meta")), pytest.raises((ValueError, RuntimeError, NotImplementedError)):
+        network(torch.ones(1, 2, device="meta"))
+    assert [parameter.data_ptr() for parameter in network.parameters()] == home
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
+def test_precision_is_the_runtimes_or_the_models(recipes: Recipes, precision: str, dtype: torch.dtype) -> None:
+    model = recipes[0]
+    with Runtime("cpu", precision=precision).unet(model) as unet:  # pyright: ignore[reportArgumentType]
+        assert unet.out[2].weight.dtype == dtype
+    with Runtime("cpu").unet(replace(model, dtype=precision)) as unet:  # pyright: ignore[reportArgumentType]
+        assert unet.out[2].weight.dtype == dtype

@@ -1,0 +1,160 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusion.tiny import write_checkpoint
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.extract import factors, lora_tensors
+from graphexec.diffusion.faults import MergeError
+from graphexec.diffusion.merge import interpolate, subtract
+from graphexec.diffusion.pristine import opened
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.save import (
+    Saved,
+    checkpoint_tensors,
+    clip_tensors,
+    model_metadata,
+    model_tensors,
+    safetensors_chunks,
+    vae_tensors,
+)
+from graphexec.diffusion.types import Clip, Model, Vae
+
+Recipes = tuple[Model, Clip, Vae]
+
+
+def write(path: Path, tensors: Sequence[Saved], metadata: dict[str, str] | None = None) -> dict[str, Tensor]:
+    with path.open("wb") as file:
+        file.writelines(safetensors_chunks(tensors, metadata or {}))
+    return load_file(path)
+
+
+def unet_of(model: Model) -> dict[str, Tensor]:
+    with Runtime("cpu").unet(model) as unet:
+        return {name: weight.clone() for name, weight in unet.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Recipes:
+    return open_checkpoint(write_checkpoint(tmp_path_factory.mktemp("other") / "x.safetensors", seed=7))
+
+
+class TestCheckpoints:
+    def test_what_was_not_changed_is_saved_bit_for_bit(self, tmp_path: Path, recipes: Recipes) -> None:
+        saved = write(tmp_path / "x.safetensors", checkpoint_tensors(*recipes))
+        original = load_file(recipes[0].file.path)
+        assert saved.keys() == original.keys()
+        assert all(
+            torch.equal(saved[name], original[name]) and saved[name].dtype == original[name].dtype for name in saved
+        )
+
+    def test_merges_and_loras_are_saved_in_the_files_precision(
+        self, tmp_path: Path, recipes: Recipes, other: Recipes, weights: Path
+    ) -> None:
+        model = interpolate(recipes[0].patched(weights / "a.safetensors", 0.7), other[0], 0.4)
+        clip = interpolate(recipes[1], other[1], 0.4)
+        write(tmp_path / "x.safetensors", checkpoint_tensors(model, clip, recipes[2]))
+        again, text, _ = open_checkpoint(tmp_path / "x.safetensors")
+        expected = unet_of(model)
+        assert all(torch.equal(weight, expected[name].half().float()) for name, weight in unet_of(again).items())
+        with (
+            Runtime("cpu").text_encoder(text.encoders[0]) as a,
+            Runtime("cpu").text_encoder(clip.encoders[0], clip.patches) as b,
+        ):
+            mine, theirs = a.state_dict(), b.state_dict()
+            assert all(torch.equal(mine[name], theirs[name].half().float()) for name in mine)
+
+    def test_metadata(self, tmp_path: Path, recipes: Recipes) -> None:
+        metadata = model_metadata(recipes[0], "x", {"1": {}}, {"workflow": []})
+        write(tmp_path / "x.safetensors", vae_tensors(recipes[2]), metadata)
+        with safe_open(tmp_path / "x.safetensors", "pt") as file:
+            assert file.metadata() == metadata
+        assert (metadata["prompt"], metadata["workflow"]) == ('{"1": {}}', "[]")
+        assert metadata["modelspec.predict_key"] == "epsilon"
+
+    def test_parts_alone(self, tmp_path: Path, recipes: Recipes) -> None:
+        model, clip, vae = recipes
+        original = load_file(model.file.path)
+        text = write(tmp_path / "t", clip_tensors(clip, clip.encoders[0]))
+        name = "text_model.encoder.layers.0.mlp.fc1.weight"
+        assert torch.equal(text[name], original[f"cond_stage_model.transformer.{name}"])
+        unet = write(tmp_path / "u", model_tensors(model))
+        assert all(torch.equal(unet[name], original[name]) for name in unet)
+        autoencoder = write(tmp_path / "v", vae_tensors(vae))
+        assert all(torch.equal(autoencoder[name], original[f"first_stage_model.{name}"]) for name in autoencoder)
+
+    def test_openclip_has_its_own_names_and_q_k_v_as_one(self, tmp_path: Path, recipes: Recipes) -> None:
+        model, clip, vae = recipes
+        names = {f"cond_stage_model.transformer.text_model.{name}" for name in ("text_projection.weight",)}
+        stored = {**load_file(model.file.path), **{name: torch.randn(32, 32).half() for name in names}}
+        save_file(stored, tmp_path / "in.safetensors")
+        encoder = open_checkpoint(tmp_path / "in.safetensors")[1].encoders[0]
+        clip = Clip((replace(encoder, kind="clip_h"),), "sd2")
+        saved = write(tmp_path / "x.safetensors", checkpoint_tensors(replace(model, family="sd2"), clip, vae))
+        prefix = "cond_stage_model.model."
+        assert saved[f"{prefix}transformer.resblocks.0.attn.in_proj_weight"].shape == (96, 32)
+        assert not any("self_attn" in name or "encoder.layers" in name for name in saved)
+        back = Clip((replace(clip.encoders[0], file=replace(clip.encoders[0].file), prefix=encoder.prefix),), "sd2")
+        before = opened(back)["clip_h"]
+        from graphexec.diffusion.types import WeightsFile
+
+        file = WeightsFile.of(tmp_path / "x.safetensors")
+        after = opened(Clip((replace(encoder, kind="clip_h", file=file, prefix=prefix),), "sd2"))["clip_h"]
+        assert after.shapes == before.shapes
+        assert all(torch.equal(after.read(name), before.read(name)) for name in before.shapes)
+
+
+class TestExtraction:
+    @pytest.mark.parametrize("shape", [(12, 20), (20, 12), (16, 8, 3, 3), (4, 8, 1, 1)])
+    def test_a_difference_of_low_rank_is_told_exactly(self, shape: tuple[int, ...]) -> None:
+        rows, columns = shape[0], torch.Size(shape[1:]).numel()
+        difference = (torch.randn(rows, 3) @ torch.randn(3, columns)).view(shape)
+        up, down = factors(difference, 3)
+        torch.testing.assert_close((up.flatten(1) @ down.flatten(1)).view(shape), difference, atol=1e-5, rtol=1e-5)
+        assert (up.shape[1], down.shape[1:]) == (3, difference.shape[1:])
+
+    def test_it_is_the_nearest_of_its_rank(self) -> None:
+        difference = torch.randn(20, 30)
+        up, down = factors(difference, 5)
+        rest = torch.linalg.svdvals(difference)[5:].norm()
+        torch.testing.assert_close((difference - up @ down).norm(), rest)
+        up, down = factors(difference, 99)
+        torch.testing.assert_close(up @ down, difference, atol=1e-4, rtol=1e-4)
+
+    def test_a_lora_takes_one_model_to_the_other(self, recipes: Recipes, other: Recipes) -> None:
+        difference = subtract(other[0], recipes[0])
+        seen: list[str] = []
+        tensors = {
+            saved.name: saved.make().float()
+            for saved in lora_tensors(difference, None, 4096, "standard", bias=True, on_weight=seen.append)
+        }
+        name = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+        product = (
+            tensors[f"diffusion_model.{name}.lora_up.weight"] @ tensors[f"diffusion_model.{name}.lora_down.weight"]
+        )
+        expected = unet_of(other[0])[f"{name}.weight"] - unet_of(recipes[0])[f"{name}.weight"]
+        assert float((product - expected).norm() / expected.norm()) < 2e-3
+        assert tensors[f"diffusion_model.{name}.alpha"] == len(tensors[f"diffusion_model.{name}.lora_down.weight"])
+        assert len(seen) == len(set(seen))
+
+    def test_whole_differences(self, recipes: Recipes, other: Recipes) -> None:
+        difference = subtract(other[1], recipes[1])
+        tensors = lora_tensors(None, difference, 4, "full_diff", bias=False, on_weight=lambda name: None)
+        assert tensors
+        assert all(saved.name.startswith("text_encoders.clip_l.transformer.text_model.") for saved in tensors)
+        assert all(saved.name.endswith(".diff") for saved in tensors)
+
+    def test_no_difference_is_an_error(self, recipes: Recipes) -> None:
+        model = recipes[0]
+        for nothing in (None, subtract(model, model)):
+            with pytest.raises(MergeError, match="no difference to save"):
+                lora_tensors(nothing, None, 4, "standard", bias=True, on_weight=lambda name: None)
