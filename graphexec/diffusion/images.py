@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.imaging.tiles import TileWork
+from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS, Latent, Vae
 
-__all__ = ["empty_latent", "vae_decode", "vae_encode"]
+__all__ = ["Tiles", "crop_to_cells", "empty_latent", "vae_decode", "vae_encode"]
+
+Warn = Callable[[str], object]
+
+COLORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Square tiles of `side` pixels that share `overlap` pixels; an overlap too large for them is a quarter of it."""
+
+    side: int
+    overlap: int
+
+
+FOR_DECODING, FOR_ENCODING = Tiles(512, 128), Tiles(512, 64)
+"""What is tried where memory is short."""
 
 
 def empty_latent(width: int, height: int, batch: int = 1) -> Latent:
@@ -17,41 +38,96 @@ def empty_latent(width: int, height: int, batch: int = 1) -> Latent:
     return Latent(torch.zeros(batch, LATENT_CHANNELS, height // DOWNSCALE, width // DOWNSCALE))
 
 
-def vae_decode(runtime: Runtime, vae: Vae, latent: Latent) -> Tensor:
-    """Pictures [B, H, W, 3], float32 in 0..1, on the CPU.
+def vae_decode(
+    runtime: Runtime, vae: Vae, latent: Latent, *, tiles: Tiles | None = None, warn: Warn = lambda message: None
+) -> Tensor:
+    """Pictures [B, H, W, 3], float32 in 0..1, on the CPU; in tiles where that is asked for or memory is short.
 
     Raises `LatentError` if the latents have another number of channels, `NonFiniteError` if a pixel is not finite.
     """
     with runtime.vae(vae) as network, torch.no_grad():
-        channels = network.layout.latent_channels
-        if latent.samples.ndim != 4 or latent.samples.shape[1] != channels:
-            raise LatentError(
-                f"the VAE decodes latents [batch, {channels}, height, width], these are {tuple(latent.samples.shape)}"
-            )
-        pixels = network.decode(latent.samples.to(runtime.device, torch.float32))
+        scale = network.layout.downscale
+        samples = _need_latents(latent.samples, network)
+        work = TileWork(lambda part: network.decode(part.to(runtime.device, torch.float32)), scale=scale)
+        if tiles is not None:
+            pixels = work.smoothed(samples, *_to_decode(tiles, scale))
+        else:
+            pixels = _at_once(work, samples, _to_decode(FOR_DECODING, scale), "decode", warn)
         picture = ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().contiguous()
         return _finite(picture, "the decoded picture")
 
 
-def vae_encode(runtime: Runtime, vae: Vae, image: Tensor) -> Latent:
+def vae_encode(
+    runtime: Runtime, vae: Vae, image: Tensor, *, tiles: Tiles | None = None, warn: Warn = lambda message: None
+) -> Latent:
     """Latents of pictures [B, H, W, C >= 3] in 0..1: the mode of the posterior, on the CPU.
 
     Sides that are no multiple of the VAE's scale are cropped at both ends; channels beyond the third are dropped.
+    Tiles as for `vae_decode`.
     """
     with runtime.vae(vae) as network, torch.no_grad():
-        pixels = _crop(image, network.layout.downscale)[..., :3]
-        inputs = pixels.to(runtime.device, torch.float32).movedim(-1, 1) * 2 - 1
-        return Latent(_finite(network.encode(inputs).cpu(), "the encoded latent"))
+        grain = network.layout.downscale
+        pixels = crop_to_cells(_need_pictures(image, grain)[..., :COLORS].movedim(-1, 1), grain)
+        work = TileWork(lambda part: network.encode(part.to(runtime.device, torch.float32) * 2 - 1), grain=grain)
+        if tiles is not None:
+            samples = work.smoothed(pixels, *_to_encode(tiles, grain))
+        else:
+            samples = _at_once(work, pixels, _to_encode(FOR_ENCODING, grain), "encode", warn)
+        return Latent(_finite(samples.cpu(), "the encoded latent"))
 
 
-def _crop(image: Tensor, multiple: int) -> Tensor:
-    if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < multiple:
+def crop_to_cells(samples: Tensor, multiple: int) -> Tensor:
+    """The middle of [..., H, W] whose sides are multiples of a number."""
+    (top, height), (left, width) = ((side % multiple // 2, side // multiple * multiple) for side in samples.shape[-2:])
+    return samples[..., top : top + height, left : left + width]
+
+
+def _to_decode(tiles: Tiles, scale: int) -> tuple[int, int]:
+    """Side and overlap in cells."""
+    overlap = tiles.overlap if tiles.overlap * 4 <= tiles.side else tiles.side // 4
+    return max(tiles.side // scale, 2), overlap // scale
+
+
+def _to_encode(tiles: Tiles, grain: int) -> tuple[int, int]:
+    """Side and overlap in cells; an overlap as wide as the narrowest tiles, with which ComfyUI fails, is too large."""
+    side, overlap = max(tiles.side // grain, 2), tiles.overlap // grain
+    return side, overlap if overlap < side // 2 else side // 4
+
+
+def _at_once(work: TileWork, samples: Tensor, cells: tuple[int, int], what: str, warn: Warn) -> Tensor:
+    """The whole batch; where memory is short one after the other, then in tiles."""
+    try:
+        return work.function(samples)
+    except torch.OutOfMemoryError:
+        pass  # what follows would hold on to the tensors of the failed run inside of the handler
+    if len(samples) > 1:
+        return torch.cat([_at_once(work, item, cells, what, warn) for item in samples.split(1)])
+    warn(f"memory is too short to {what} the picture at once; it is done in tiles, which may differ a little")
+    try:
+        return work.smoothed(samples, *cells)
+    except torch.OutOfMemoryError as error:
+        raise LatentError(
+            f"memory is too short to {what} the picture even in tiles; use the tiled node with smaller ones, free some"
+            " memory, or run on the CPU"
+        ) from error
+
+
+def _need_latents(samples: Tensor, network: Autoencoder) -> Tensor:
+    channels = network.layout.latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise LatentError(
+            f"the VAE decodes latents [batch, {channels}, height, width], these are {tuple(samples.shape)}"
+        )
+    return samples
+
+
+def _need_pictures(image: Tensor, multiple: int) -> Tensor:
+    if image.ndim != 4 or image.shape[-1] < COLORS or min(image.shape[1:3]) < multiple:
         raise LatentError(
             f"the VAE encodes pictures [batch, height, width, 3] of at least {multiple} pixels a side, not"
             f" {tuple(image.shape)}"
         )
-    (top, height), (left, width) = ((side % multiple // 2, side // multiple * multiple) for side in image.shape[1:3])
-    return image[:, top : top + height, left : left + width]
+    return image
 
 
 def _finite(tensor: Tensor, what: str) -> Tensor:

@@ -3,65 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import product
 
 import torch
 from torch import Tensor
 
-__all__ = ["tile_count", "tiled"]
+__all__ = ["TileWork", "Tiling"]
 
 
-def tiled(
-    samples: Tensor,
-    function: Callable[[Tensor], Tensor],
-    scale: int,
-    tile: int,
-    overlap: int,
-    done: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """`function` over [B,C,H,W] tile by tile, on the CPU; it makes [1,C',h,w] of them `scale` times as large.
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Tiles of `width` x `height` cells, of which neighbours share `overlap`, over which each fades in a line."""
 
-    Tiles of `tile` cells a side overlap by `overlap` cells, over which each fades in a straight line. `done` is
-    called after each tile.
+    width: int
+    height: int
+    overlap: int
+
+    def count(self, samples: Tensor, grain: int = 1) -> int:
+        """How many tiles there are of [B,C,H,W] with `grain` rows and columns a cell."""
+        rows, columns = (side // grain for side in samples.shape[-2:])
+        return len(samples) * len(list(self.places(rows, columns)))
+
+    def places(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
+        """The upper left cells of the tiles."""
+        return product(_starts(rows, self.height, self.overlap), _starts(columns, self.width, self.overlap))
+
+
+@dataclass(frozen=True, slots=True)
+class TileWork:
+    """A function from [1,C,H,W] to [1,C',H',W'], where a cell of `grain` rows and columns becomes one of `scale`.
+
+    What comes of it is float32 on the CPU. `done` is called after each tile.
     """
-    return torch.cat([_one(item, function, scale, tile, overlap, done) for item in samples.split(1)])
+
+    function: Callable[[Tensor], Tensor]
+    scale: int = 1
+    grain: int = 1
+    done: Callable[[], None] = lambda: None
+
+    def tiled(self, samples: Tensor, tiling: Tiling) -> Tensor:
+        """The function over [B,C,H,W] tile by tile; what fits into one tile is done at once."""
+        return torch.cat([self._one(item, tiling) for item in samples.split(1)])
+
+    def smoothed(self, samples: Tensor, tile: int, overlap: int) -> Tensor:
+        """The mean of three: square tiles, tiles half as wide and twice as high, tiles twice as wide and half as high.
+
+        Their seams lie at different places, as ComfyUI has it. What fits into one tile of each is done once.
+        """
+        half, double = tile // 2, tile * 2
+        tilings = [Tiling(half, double, overlap), Tiling(double, half, overlap), Tiling(tile, tile, overlap)]
+        if all(tiling.count(samples[:1], self.grain) == 1 for tiling in tilings):
+            return self.tiled(samples, tilings[-1])
+        first, second, third = (self.tiled(samples, tiling) for tiling in tilings)
+        return (first + second + third) / 3.0
+
+    def _one(self, item: Tensor, tiling: Tiling) -> Tensor:
+        rows, columns = (side // self.grain for side in item.shape[-2:])
+        places = list(tiling.places(rows, columns))
+        sheet = _Sheet(rows * self.scale, columns * self.scale, tiling.overlap * self.scale)
+        for top, left in places:
+            part = self.function(self._cut(item, top, left, tiling)).float().cpu()
+            if len(places) == 1:
+                self.done()
+                return part
+            sheet.add(part, top * self.scale, left * self.scale)
+            self.done()
+        return sheet.total / sheet.weight
+
+    def _cut(self, item: Tensor, top: int, left: int, tiling: Tiling) -> Tensor:
+        grain = self.grain
+        rows = slice(top * grain, (top + tiling.height) * grain)
+        return item[..., rows, left * grain : (left + tiling.width) * grain]
 
 
-def tile_count(samples: Tensor, tile: int, overlap: int) -> int:
-    """How many tiles there are of [B,C,H,W]."""
-    height, width = samples.shape[-2:]
-    return len(samples) * len(_starts(height, tile, overlap)) * len(_starts(width, tile, overlap))
+@dataclass
+class _Sheet:
+    """What tiles are laid on."""
 
+    rows: int
+    columns: int
+    ramp: int
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+    weight: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-def _one(
-    item: Tensor,
-    function: Callable[[Tensor], Tensor],
-    scale: int,
-    tile: int,
-    overlap: int,
-    done: Callable[[], None],
-) -> Tensor:
-    height, width = item.shape[-2:]
-    total, weight = torch.zeros(()), torch.zeros(())
-    for top, left in _places(height, width, tile, overlap):
-        part = function(item[..., top : top + tile, left : left + tile]).float().cpu()
-        if part.shape[-2:] == (height * scale, width * scale):
-            done()
-            return part
-        if not total.ndim:
-            total = part.new_zeros(*part.shape[:2], height * scale, width * scale)
-            weight = part.new_zeros(1, 1, height * scale, width * scale)
-        rows = slice(top * scale, top * scale + part.shape[-2])
-        columns = slice(left * scale, left * scale + part.shape[-1])
-        fade = _fade(part.shape[-2], overlap * scale)[:, None] * _fade(part.shape[-1], overlap * scale)
-        total[..., rows, columns] += part * fade
-        weight[..., rows, columns] += fade
-        done()
-    return total / weight
-
-
-def _places(height: int, width: int, tile: int, overlap: int) -> Iterator[tuple[int, int]]:
-    return product(_starts(height, tile, overlap), _starts(width, tile, overlap))
+    def add(self, part: Tensor, top: int, left: int) -> None:
+        if not self.total.ndim:
+            self.total = part.new_zeros(*part.shape[:2], self.rows, self.columns)
+            self.weight = part.new_zeros(1, 1, self.rows, self.columns)
+        height, width = part.shape[-2:]
+        fade = _fade(height, self.ramp)[:, None] * _fade(width, self.ramp)
+        place = (..., slice(top, top + height), slice(left, left + width))
+        self.total[place] += part * fade
+        self.weight[place] += fade
 
 
 def _starts(side: int, tile: int, overlap: int) -> range:

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
 from graphexec.diffusion.imaging.batches import need_channels
 from graphexec.diffusion.imaging.resize import resize_picture
-from graphexec.diffusion.imaging.tiles import tile_count, tiled
+from graphexec.diffusion.imaging.tiles import TileWork, Tiling
 from graphexec.diffusion.types import UpscaleModel
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
@@ -82,16 +82,11 @@ def upscale_by_network(
 def _in_tiles(
     network: Network, samples: Tensor, device: torch.device, tile: int, progress: Callable[[int, int], None]
 ) -> Tensor:
-    total = tile_count(samples, tile, OVERLAP)
+    tiling = Tiling(tile, tile, OVERLAP)
+    total = tiling.count(samples)
     done = iter(range(1, total + 1))
-    return tiled(
-        samples,
-        lambda part: network(part.to(device)),
-        network.scale,
-        tile,
-        OVERLAP,
-        lambda: progress(next(done), total),
-    )
+    work = TileWork(lambda part: network(part.to(device)), network.scale, done=lambda: progress(next(done), total))
+    return work.tiled(samples, tiling)
 
 
 def load_upscaler(model: UpscaleModel) -> Network:

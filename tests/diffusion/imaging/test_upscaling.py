@@ -8,13 +8,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
 from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
-from graphexec.diffusion.imaging.tiles import tile_count, tiled
 from graphexec.diffusion.imaging.upscaling import load_upscaler, upscale_by_network, upscale_with_model
 from graphexec.diffusion.types import UpscaleModel, WeightsFile
 from graphexec.errors import ModelFileError
@@ -50,23 +47,6 @@ class Doubling:
 
     def eval(self) -> Doubling:
         return self
-
-
-class TestTiles:
-    @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 2))
-    def test_tiles_join_without_a_seam(self, height: int, width: int, count: int) -> None:
-        samples = torch.rand(count, 3, height, width)
-        calls: list[None] = []
-        whole = tiled(samples, doubled, 2, 16, 4, lambda: calls.append(None))
-        assert torch.allclose(whole, doubled(samples), atol=1e-6)
-        assert len(calls) == tile_count(samples, 16, 4)
-
-    def test_tiles_fade_in_a_straight_line(self) -> None:
-        levels = iter((0.0, 1.0))
-        row = tiled(torch.zeros(1, 1, 1, 24), lambda part: torch.full_like(part, next(levels)), 1, 16, 4)
-        expected = torch.tensor([(n + 1) / 4 / ((n + 1) / 4 + (4 - n) / 4) for n in range(4)])
-        assert torch.allclose(row[0, 0, 0, 12:16], expected)
-        assert row[0, 0, 0, 11] == 0 and row[0, 0, 0, 16] == 1
 
 
 class TestMemory:
