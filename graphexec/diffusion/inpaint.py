@@ -16,7 +16,7 @@ from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import DOWNSCALE, Conditioning, Inpaint, Latent, Vae
 
-__all__ = ["condition_on", "encode_around", "encode_hidden", "encode_to_edit"]
+__all__ = ["condition_on", "encode_around", "encode_hidden", "encode_to_edit", "grown"]
 
 Warn = Callable[[str], object]
 
@@ -30,7 +30,7 @@ def encode_hidden(runtime: Runtime, vae: Vae, picture: Tensor, mask: Tensor, gro
     """
     planes = _fitted(mask, picture).round()
     hidden = vae_encode(runtime, vae, _greyed(picture, planes), warn=warn)
-    return replace(hidden, noise_mask=_grown(crop_to_cells(planes, DOWNSCALE), grow))
+    return replace(hidden, noise_mask=grown(crop_to_cells(planes, DOWNSCALE), grow))
 
 
 def encode_around(
@@ -73,7 +73,7 @@ def _greyed(picture: Tensor, planes: Tensor) -> Tensor:
     return (picture[..., :3] - GREY) * (1.0 - planes.round().movedim(1, -1)) + GREY
 
 
-def _grown(planes: Tensor, by: int) -> Tensor:
+def grown(planes: Tensor, by: int) -> Tensor:
     """1 where a square of `by` pixels a side meets a mask of zeros and ones; an even one reaches further up and left.
 
     So the mask grows by one pixel more to the right and below, as in ComfyUI.

@@ -1,7 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,8 @@ from safetensors.torch import save_file
 
 from graphexec.diffusion.checkpoint import open_vae
 from graphexec.diffusion.faults import LatentError, NonFiniteError
-from graphexec.diffusion.images import empty_latent, vae_decode, vae_encode
+from graphexec.diffusion.images import Tiles, crop_to_cells, empty_latent, vae_decode, vae_encode
+from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import Clip, Latent, Model, Vae
 
@@ -65,3 +69,90 @@ def test_a_vae_of_its_own_is_that_of_the_checkpoint(tmp_path: Path, runtime: Run
     save_file({name[len(VAE) :]: w for name, w in weights.items() if name.startswith(VAE)}, tmp_path / "vae")
     latent = Latent(torch.randn(1, 4, 2, 2))
     assert torch.equal(vae_decode(runtime, open_vae(tmp_path / "vae"), latent), vae_decode(runtime, recipes[2], latent))
+
+
+class TestTiles:
+    SMALL = Tiles(64, 16)
+
+    def test_a_picture_inside_of_every_tile_is_decoded_as_without(self, runtime: Runtime, recipes: Recipes) -> None:
+        latent = Latent(torch.randn(2, 4, 4, 4))
+        whole = torch.cat([vae_decode(runtime, recipes[2], Latent(item)) for item in latent.samples.split(1)])
+        assert torch.equal(vae_decode(runtime, recipes[2], latent, tiles=self.SMALL), whole)
+
+    def test_larger_ones_are_decoded_nearly_alike(self, runtime: Runtime, recipes: Recipes) -> None:
+        latent = Latent(torch.randn(1, 4, 14, 19))
+        whole, tiled = (vae_decode(runtime, recipes[2], latent, tiles=tiles) for tiles in (None, self.SMALL))
+        assert tiled.shape == whole.shape
+        assert 0 < float((tiled - whole).abs().mean()) < 0.1
+
+    def test_pictures_are_encoded_nearly_alike(self, runtime: Runtime, recipes: Recipes) -> None:
+        picture = torch.rand(2, 117, 150, 4)
+        whole, tiled = (vae_encode(runtime, recipes[2], picture, tiles=tiles).samples for tiles in (None, self.SMALL))
+        assert tiled.shape == whole.shape == (2, 4, 14, 18)
+        assert 0 < float((tiled - whole).abs().mean()) < 0.5 * float(whole.abs().mean())
+
+    @pytest.mark.parametrize("overlap", [64, 4096])
+    def test_an_overlap_too_large_is_a_quarter(self, runtime: Runtime, recipes: Recipes, overlap: int) -> None:
+        latent, picture = Latent(torch.randn(1, 4, 9, 11)), torch.rand(1, 72, 88, 3)
+        wide, quarter = Tiles(64, overlap), self.SMALL
+        decoded = [vae_decode(runtime, recipes[2], latent, tiles=tiles) for tiles in (wide, quarter)]
+        encoded = [vae_encode(runtime, recipes[2], picture, tiles=tiles).samples for tiles in (wide, quarter)]
+        assert torch.equal(*decoded)
+        assert torch.equal(*encoded)
+
+
+def test_the_middle_is_kept() -> None:
+    assert crop_to_cells(torch.arange(19).expand(9, 19), 8).tolist() == [list(range(1, 17))] * 8
+
+
+class Narrow(Runtime):
+    """A device on which a VAE can take no more than so many numbers at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__("cpu")
+        self.most = most
+        self.batches: list[int] = []
+
+    @contextmanager
+    def vae(self, vae: Vae) -> Generator[Autoencoder]:
+        with super().vae(vae) as network:
+            sides = [side.register_forward_pre_hook(self._measure) for side in (network.encoder, network.decoder)]
+            yield network
+            for handle in sides:
+                handle.remove()
+
+    def _measure(self, module: object, inputs: tuple[Any, ...]) -> None:
+        if inputs[0].numel() > self.most:
+            raise torch.OutOfMemoryError("no memory")
+        self.batches.append(len(inputs[0]))
+
+
+class TestShortMemory:
+    def test_pictures_are_decoded_one_by_one(self, runtime: Runtime, recipes: Recipes) -> None:
+        latent, narrow = Latent(torch.randn(3, 4, 4, 4)), Narrow(100)
+        said = list[str]()
+        found = vae_decode(narrow, recipes[2], latent, warn=said.append)
+        torch.testing.assert_close(found, vae_decode(runtime, recipes[2], latent), rtol=1e-4, atol=1e-4)
+        assert (narrow.batches, said) == ([1, 1, 1], [])
+
+    def test_pictures_are_encoded_one_by_one(self, runtime: Runtime, recipes: Recipes) -> None:
+        picture, narrow = torch.rand(2, 16, 16, 3), Narrow(16 * 16 * 3)
+        found = vae_encode(narrow, recipes[2], picture).samples
+        torch.testing.assert_close(found, vae_encode(runtime, recipes[2], picture).samples, rtol=1e-4, atol=1e-4)
+        assert narrow.batches == [1, 1]
+
+    def test_then_in_tiles_with_a_warning(self, runtime: Runtime, recipes: Recipes) -> None:
+        latent, said = Latent(torch.randn(1, 4, 2, 130)), list[str]()
+        found = vae_decode(Narrow(130 * 2 * 4 - 1), recipes[2], latent, warn=said.append)
+        assert torch.equal(found, vae_decode(runtime, recipes[2], latent, tiles=Tiles(512, 128)))
+        assert [message.split(";")[0] for message in said] == ["memory is too short to decode the picture at once"]
+
+    def test_encoding_too(self, runtime: Runtime, recipes: Recipes) -> None:
+        picture, said = torch.rand(1, 16, 1040, 3), list[str]()
+        found = vae_encode(Narrow(16 * 1040 * 3 - 1), recipes[2], picture, warn=said.append).samples
+        assert torch.equal(found, vae_encode(runtime, recipes[2], picture, tiles=Tiles(512, 64)).samples)
+        assert len(said) == 1
+
+    def test_there_is_an_end_to_it(self, recipes: Recipes) -> None:
+        with pytest.raises(LatentError, match="too short to decode the picture even in tiles"):
+            vae_decode(Narrow(10), recipes[2], Latent(torch.randn(1, 4, 4, 4)))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from graphexec.diffusion import options
 from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.latents.kinds import Sharpen, TonemapReinhard
+from graphexec.diffusion.latents.operations import operated
 from graphexec.diffusion.models.taps import Place
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
@@ -21,6 +23,7 @@ from graphexec.diffusion.sampling.effects.freeu import Backbone
 from graphexec.diffusion.sampling.effects.frequencies import scale_frequencies
 from graphexec.diffusion.sampling.effects.guidance import Damping, Likeness, Norm, Projection, Rescale, ZeroStar
 from graphexec.diffusion.sampling.effects.inpainting import Differential
+from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
 from graphexec.diffusion.types import CfgGuider, Clip, Conditioning, Model, ModelOption, PerpNegGuider, Sampling, Vae
@@ -39,6 +42,7 @@ NEUTRAL = [
     options.RescaleCfg(0.0),
     options.EpsilonScaling(1.0),
     options.FreSca(1.0, 1.0, 20),
+    options.OperateOnGuidance(Sharpen(1, 1.0, 0.0)),
     options.EasyCache(0.0, 0.0, 1.0),
     options.LazyCache(0.0, 0.0, 1.0),
     options.DifferentialDiffusion(),
@@ -60,6 +64,8 @@ FELT = [
     options.CfgZeroStar(),
     options.Mahiro(),
     options.TangentialDamping(),
+    options.OperateOnGuidance(TonemapReinhard(0.5)),
+    options.OperateOnGuidance(Sharpen(2, 1.0, 0.5)),
 ]
 
 
@@ -168,6 +174,20 @@ class TestGuidance:
         alone = Guess(g.x, 2.0, 1.0, g.positive, None, no_more)
         option = options.CfgZeroStar() if kind is ZeroStar else options.Mahiro()
         assert kind(option, SETTING).guided(alone, g.positive) is g.positive  # pyright: ignore[reportArgumentType]
+
+    def test_an_operation_is_done_on_what_guidance_adds(self) -> None:
+        g, operation = guess(), TonemapReinhard(0.5)
+        found = Operated(options.OperateOnGuidance(operation), SETTING).guesses(g)
+        assert g.negative is not None
+        torch.testing.assert_close(found.positive - g.negative, operated(g.positive - g.negative, operation))
+        assert found.negative is g.negative
+
+    def test_an_operation_is_done_on_the_estimate_where_nothing_guides_it(self) -> None:
+        g, operation = guess(), TonemapReinhard(0.5)
+        alone = Guess(g.x, 2.0, 1.0, g.positive, None, no_more)
+        found = Operated(options.OperateOnGuidance(operation), SETTING).guesses(alone)
+        assert torch.equal(found.positive, operated(g.positive, operation))
+        assert found.negative is None
 
 
 def test_perp_neg_on_the_model_is_that_of_the_guider(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
