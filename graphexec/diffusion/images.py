@@ -49,10 +49,8 @@ def vae_decode(
         scale = network.layout.downscale
         samples = _need_latents(latent.samples, network)
         work = TileWork(lambda part: network.decode(part.to(runtime.device, torch.float32)), scale=scale)
-        if tiles is not None:
-            pixels = work.smoothed(samples, *_to_decode(tiles, scale))
-        else:
-            pixels = _at_once(work, samples, _to_decode(FOR_DECODING, scale), "decode", warn)
+        memory = _Memory(runtime, network, work, "decoding", _to_decode(tiles or FOR_DECODING, scale), warn)
+        pixels = memory.in_tiles(samples) if tiles else memory.at_once(samples)
         picture = ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().contiguous()
         return _finite(picture, "the decoded picture")
 
@@ -69,10 +67,8 @@ def vae_encode(
         grain = network.layout.downscale
         pixels = crop_to_cells(_need_pictures(image, grain)[..., :COLORS].movedim(-1, 1), grain)
         work = TileWork(lambda part: network.encode(part.to(runtime.device, torch.float32) * 2 - 1), grain=grain)
-        if tiles is not None:
-            samples = work.smoothed(pixels, *_to_encode(tiles, grain))
-        else:
-            samples = _at_once(work, pixels, _to_encode(FOR_ENCODING, grain), "encode", warn)
+        memory = _Memory(runtime, network, work, "encoding", _to_encode(tiles or FOR_ENCODING, grain), warn)
+        samples = memory.in_tiles(pixels) if tiles else memory.at_once(pixels)
         return Latent(_finite(samples.cpu(), "the encoded latent"))
 
 
@@ -94,22 +90,35 @@ def _to_encode(tiles: Tiles, grain: int) -> tuple[int, int]:
     return side, overlap if overlap < side // 2 else side // 4
 
 
-def _at_once(work: TileWork, samples: Tensor, cells: tuple[int, int], what: str, warn: Warn) -> Tensor:
-    """The whole batch; where memory is short one after the other, then in tiles."""
-    try:
-        return work.function(samples)
-    except torch.OutOfMemoryError:
-        pass  # what follows would hold on to the tensors of the failed run inside of the handler
-    if len(samples) > 1:
-        return torch.cat([_at_once(work, item, cells, what, warn) for item in samples.split(1)])
-    warn(f"memory is too short to {what} the picture at once; it is done in tiles, which may differ a little")
-    try:
-        return work.smoothed(samples, *cells)
-    except torch.OutOfMemoryError as error:
-        raise LatentError(
-            f"memory is too short to {what} the picture even in tiles; use the tiled node with smaller ones, free some"
-            " memory, or run on the CPU"
-        ) from error
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """How a VAE's work is done within the memory there is."""
+
+    runtime: Runtime
+    network: Autoencoder
+    work: TileWork
+    what: str
+    cells: tuple[int, int]
+    warn: Warn
+
+    def at_once(self, samples: Tensor) -> Tensor:
+        """The whole batch; where memory is short one after the other, then in tiles."""
+        smaller = self._one_by_one if len(samples) > 1 else self._with_a_warning
+        return self.runtime.within_memory(
+            lambda: self.work.function(samples), self.what, smaller=lambda: smaller(samples), network=self.network
+        )
+
+    def in_tiles(self, samples: Tensor) -> Tensor:
+        return self.runtime.within_memory(
+            lambda: self.work.smoothed(samples, *self.cells), f"{self.what} in tiles", network=self.network
+        )
+
+    def _one_by_one(self, samples: Tensor) -> Tensor:
+        return torch.cat([self.at_once(item) for item in samples.split(1)])
+
+    def _with_a_warning(self, samples: Tensor) -> Tensor:
+        self.warn(f"memory is too short for {self.what} at once; it is done in tiles, which differs a little")
+        return self.in_tiles(samples)
 
 
 def _need_latents(samples: Tensor, network: Autoencoder) -> Tensor:

@@ -12,7 +12,7 @@ from diffusion.tiny import VAE, checkpoint_weights
 from safetensors.torch import save_file
 
 from graphexec.diffusion.checkpoint import open_vae
-from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.faults import LatentError, NonFiniteError, OutOfMemory
 from graphexec.diffusion.images import Tiles, crop_to_cells, empty_latent, vae_decode, vae_encode
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.runtime import Runtime
@@ -145,7 +145,7 @@ class TestShortMemory:
         latent, said = Latent(torch.randn(1, 4, 2, 130)), list[str]()
         found = vae_decode(Narrow(130 * 2 * 4 - 1), recipes[2], latent, warn=said.append)
         assert torch.equal(found, vae_decode(runtime, recipes[2], latent, tiles=Tiles(512, 128)))
-        assert [message.split(";")[0] for message in said] == ["memory is too short to decode the picture at once"]
+        assert [message.split(";")[0] for message in said] == ["memory is too short for decoding at once"]
 
     def test_encoding_too(self, runtime: Runtime, recipes: Recipes) -> None:
         picture, said = torch.rand(1, 16, 1040, 3), list[str]()
@@ -154,5 +154,5 @@ class TestShortMemory:
         assert len(said) == 1
 
     def test_there_is_an_end_to_it(self, recipes: Recipes) -> None:
-        with pytest.raises(LatentError, match="too short to decode the picture even in tiles"):
+        with pytest.raises(OutOfMemory, match="decoding in tiles does not fit in memory"):
             vae_decode(Narrow(10), recipes[2], Latent(torch.randn(1, 4, 4, 4)))
