@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from graphexec.diffusion.types import Family, Model
+from graphexec.diffusion.families import FAMILIES
+from graphexec.diffusion.types import Model
 
-__all__ = ["LATENT_SCALES", "from_model", "to_model"]
-
-LATENT_SCALES: Mapping[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sdxl_refiner": 0.13025}
+__all__ = ["from_model", "to_model"]
 
 PLAYGROUND_SCALE = 0.5
 PLAYGROUND_MEAN = (-1.6574, 1.886, -1.383, 2.5155)
@@ -22,7 +19,7 @@ PLAYGROUND_STD = (8.4927, 5.9022, 6.5498, 5.2299)
 def to_model(model: Model, latent: Tensor) -> Tensor:
     """Latents [B, C, h, w] of a VAE at the model's scale."""
     if model.sampling.latents == "family":
-        return latent * LATENT_SCALES[model.family]
+        return latent * FAMILIES[model.family].latent_scale
     mean, std = _playground(latent)
     return (latent - mean) * (PLAYGROUND_SCALE / std)
 
@@ -30,7 +27,7 @@ def to_model(model: Model, latent: Tensor) -> Tensor:
 def from_model(model: Model, latent: Tensor) -> Tensor:
     """The model's latents [B, C, h, w] at the scale of its VAE."""
     if model.sampling.latents == "family":
-        return latent / LATENT_SCALES[model.family]
+        return latent / FAMILIES[model.family].latent_scale
     mean, std = _playground(latent)
     return latent * (std / PLAYGROUND_SCALE) + mean
 

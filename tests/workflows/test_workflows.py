@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from diffusion.tiny import UNetSize, write_checkpoint
+from diffusion.tiny_control import controlnet_weights
 from PIL import Image
+from safetensors.torch import save_file
 
 import graphexec
 from graphexec.diffusion.imaging.pixels import load_picture
@@ -22,6 +25,7 @@ from graphexec.graph.context import Resources
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 STEPS = 2
+LORA = ROOT / "workflows/lora.json"
 
 
 class Home:
@@ -31,6 +35,8 @@ class Home:
         self.folder = folder
         self.registry = graphexec.Registry.standard()
         self.settings = {"device": "cpu"}
+        models = folder / "models"
+        self.folders = graphexec.Folders.standard([models] if models.exists() else [])
         self.resources = Resources()  # loading the model again for each run would only cost time
 
     def run(self, workflow: Mapping[str, Any]) -> graphexec.Result:
@@ -44,12 +50,18 @@ class Home:
             resources=self.resources,
             on_event=self.events.append,
         )
-        return graphexec.run(graphexec.compile(workflow, registry=self.registry), context)
+        return graphexec.run(graphexec.compile(workflow, registry=self.registry, folders=self.folders), context)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("home"))
+    folder = tmp_path_factory.mktemp("home")
+    for kind in ("checkpoints", "controlnet"):
+        (folder / "models" / kind).mkdir(parents=True)
+    write_checkpoint(folder / "models/checkpoints/sd15.safetensors")
+    write_checkpoint(folder / "models/checkpoints/sdxl.safetensors", family="sdxl")
+    save_file(controlnet_weights(UNetSize()), folder / "models/controlnet/canny.safetensors")
+    return Home(folder)
 
 
 def short(path: Path, **changes: Any) -> dict[str, Any]:
@@ -76,35 +88,35 @@ def test_it_makes_a_picture(home: Home, path: Path) -> None:
 
 
 def test_a_saved_picture_is_its_workflow(home: Home) -> None:
-    first = home.run(short(WORKFLOWS[0]))
+    first = home.run(short(LORA))
     (files,) = first.files.values()
     again = graphexec.compile(files[0], registry=home.registry)
-    assert again.workflow.prompt == short(WORKFLOWS[0])
+    assert again.workflow.prompt == short(LORA)
 
 
 def test_an_unchanged_workflow_names_its_files(home: Home) -> None:
-    first, second = home.run(short(WORKFLOWS[0])), home.run(short(WORKFLOWS[0]))
+    first, second = home.run(short(LORA)), home.run(short(LORA))
     assert second.executed == ()
     assert second.files == first.files
 
 
 def test_files_that_are_gone_are_written_again(home: Home) -> None:
-    (files,) = home.run(short(WORKFLOWS[0])).files.values()
+    (files,) = home.run(short(LORA)).files.values()
     before = files[0].read_bytes()
     files[0].unlink()
-    second = home.run(short(WORKFLOWS[0]))
+    second = home.run(short(LORA))
     assert second.executed == ()
     assert next(iter(second.files.values()))[0].read_bytes() == before
 
 
 def test_another_prefix_does_not_sample_again(home: Home) -> None:
-    path = ROOT / "workflows" / "lora.json"
+    path = LORA
     home.run(short(path))
     assert home.run(short(path, save__filename_prefix="other")).executed == ("save",)
 
 
 def test_another_prompt_keeps_what_does_not_need_it(home: Home) -> None:
-    path = ROOT / "workflows" / "lora.json"
+    path = LORA
     home.run(short(path))
     result = home.run(short(path, positive__text="a dog"))
     assert set(result.executed) == {"positive", "sampler", "decode", "save"}
@@ -119,7 +131,7 @@ def test_one_strength_of_a_stack_keeps_everything_above_it(home: Home) -> None:
 
 
 def test_strengths_change_the_picture_and_a_seed_repeats_it(home: Home, tmp_path: Path) -> None:
-    path = ROOT / "workflows" / "lora.json"
+    path = LORA
 
     def picture(home: Home, **changes: Any) -> bytes:
         (files,) = home.run(short(path, **changes)).files.values()
@@ -134,7 +146,7 @@ def test_strengths_change_the_picture_and_a_seed_repeats_it(home: Home, tmp_path
 
 def test_a_rerun_imports_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "short.json"
-    path.write_text(json.dumps(short(WORKFLOWS[0])))
+    path.write_text(json.dumps(short(LORA)))
     script = (
         "import sys, runpy\n"
         f"sys.argv = ['graphexec', 'run', {str(path)!r}, '--quiet', '--device', 'cpu', '--cache-dir',"
@@ -158,6 +170,6 @@ def test_a_gpu_makes_the_same_picture(home: Home, tmp_path: Path) -> None:
     other.settings = {"device": "cuda"}
     pictures: list[torch.Tensor] = []
     for place in (home, other):
-        (files,) = place.run(short(ROOT / "workflows" / "lora.json")).files.values()
+        (files,) = place.run(short(LORA)).files.values()
         pictures.append(load_picture(files[0])[0])
     assert (pictures[0] - pictures[1]).abs().mean() < 0.02

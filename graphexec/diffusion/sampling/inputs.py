@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.families import SIZE_WIDTH
 from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latent_format import to_model
@@ -15,7 +16,6 @@ from graphexec.diffusion.types import DOWNSCALE, Cond, Family, Model, SizeHint
 
 __all__ = ["Surroundings", "extra_channels", "size_vector"]
 
-SIZE_WIDTH = 256
 POSITIVE_SCORE, NEGATIVE_SCORE = 6.0, 2.5
 GREY = (0.8223, -0.6876, 0.6364, 0.1380)
 """Medium grey as scaled SD 1.x latents: what inpainting models see where they are shown no picture."""

@@ -11,9 +11,9 @@ from diffusion.sampling.toys import Fake
 from torch import Tensor
 
 from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.images import empty_latent
-from graphexec.diffusion.latent_format import LATENT_SCALES
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.run import run_sampler, sample
@@ -157,5 +157,5 @@ def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prom
     latent = Latent(torch.full((1, 4, 4, 4), 100.0))
     steps: list[Step] = []
     run(runtime, recipes, prompts, latent, denoise=0.3, on_step=steps.append)
-    assert float(steps[0].x.mean()) == pytest.approx(100 * LATENT_SCALES["sd1"], rel=0.2)
+    assert float(steps[0].x.mean()) == pytest.approx(100 * FAMILIES["sd1"].latent_scale, rel=0.2)
     assert replace(latent) == latent
