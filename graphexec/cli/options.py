@@ -180,6 +180,7 @@ class Caching:
     no_cache: bool
     device: str
     allow_pickle: bool = False
+    precision: str | None = None
 
     def context(self, registry: Registry, on_event: Sink | None = None, **more: Any) -> Context:
         """A context with these caches, which tell of bad entries, and whatever else it is to have."""
@@ -192,7 +193,9 @@ class Caching:
         return Context(
             cache=_cache(root, registry, on_event),
             digests=FileDigests(root),
-            settings={"device": self.device} | ({"allow_pickle": "yes"} if self.allow_pickle else {}),
+            settings={"device": self.device}
+            | ({"allow_pickle": "yes"} if self.allow_pickle else {})
+            | ({"precision": self.precision} if self.precision else {}),
             on_event=on_event,
             **more,
         )
@@ -231,6 +234,11 @@ cache_options = bundled(
         show_default=True,
         metavar="DEVICE",
         help="What to compute on: auto, cpu, cuda or cuda:N.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "fp16", "bf16"]),
+        help="What models compute in where a workflow does not say; without it fp16 on CUDA, else fp32.",
     ),
     click.option(
         "--allow-pickle", is_flag=True, help="Open .ckpt and .pt checkpoints too; nothing that is in them is run."

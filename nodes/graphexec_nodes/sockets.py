@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from graphexec.node.fields import Folder, Mentioned, Resource
 
@@ -40,10 +40,10 @@ Embeddings = Annotated[Mapping[str, Path], Mentioned("embeddings", find_embeddin
 
 
 def make_runtime(settings: Mapping[str, str]) -> Any:
-    """The runtime of one context; `device` among the settings is auto, cpu, cuda or cuda:N."""
+    """The runtime of one context; `device` among the settings is auto, cpu, cuda or cuda:N, `precision` fp32, fp16 or bf16."""
     from graphexec.diffusion.runtime import Runtime
 
-    return Runtime(device=settings.get("device", "auto"))
+    return Runtime(device=settings.get("device", "auto"), precision=cast("Any", settings.get("precision")))
 
 
 def may_unpickle(settings: Mapping[str, str]) -> bool:

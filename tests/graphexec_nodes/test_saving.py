@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import graphexec
 from graphexec.graph.cache import MemoryCache
+from graphexec_nodes.sockets import make_runtime
 
 REGISTRY = graphexec.Registry.standard()
 
@@ -79,3 +80,8 @@ def test_nothing_to_save_fails_the_node(models: Path, tmp_path: Path) -> None:
     inputs = {"filename_prefix": "l", "rank": 2, "lora_type": "standard", "bias_diff": True}
     result = run(models, graphexec.Context(output=tmp_path, settings={"device": "cpu"}), "LoraSave", inputs)
     assert "no difference" in str(result.failures["save"])
+
+
+def test_the_runs_precision_reaches_the_runtime() -> None:
+    assert make_runtime({"device": "cpu", "precision": "bf16"}).precision == "bf16"
+    assert make_runtime({"device": "cpu"}).precision == "fp32"
