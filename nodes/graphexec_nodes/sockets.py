@@ -40,7 +40,10 @@ Embeddings = Annotated[Mapping[str, Path], Mentioned("embeddings", find_embeddin
 
 
 def make_runtime(settings: Mapping[str, str]) -> Any:
-    """The runtime of one context; `device` among the settings is auto, cpu, cuda or cuda:N, `precision` fp32, fp16 or bf16."""
+    """The runtime of one context.
+
+    `device` among the settings is auto, cpu, cuda or cuda:N; `precision` is fp32, fp16 or bf16.
+    """
     from graphexec.diffusion.runtime import Runtime
 
     return Runtime(device=settings.get("device", "auto"), precision=cast("Any", settings.get("precision")))
