@@ -24,9 +24,6 @@ COMPARED = ("default", "min", "max", "step", "round", "multiline", "dynamicPromp
 EXPECTED = frozenset((DATA / "expected.txt").read_text("utf-8").splitlines())
 """Nodes that are being written."""
 
-GROWING = ("sampler_name", "scheduler")
-"""Inputs that do not have all of their choices yet."""
-
 
 def shown(name: str) -> dict[str, Any]:
     return object_info(REGISTRY[name])
@@ -38,13 +35,10 @@ def told(name: str, given: str, kind: list[Any]) -> tuple[Any, dict[str, Any]]:
     return ("FILE" if REGISTRY[name].inputs[given].folder else kind[0]), options
 
 
-def wanted_of(given: str, kind: list[Any], ours: dict[str, tuple[Any, Any]]) -> tuple[Any, dict[str, Any]]:
-    """Type and options as recorded: each choice once, and of choices that grow only those that we have."""
-    given_kind: Any = kind[0]
-    kind = [given_kind if isinstance(given_kind, str) else [*dict.fromkeys(given_kind)], kind[1]]
-    if given in GROWING and given in ours:
-        return [choice for choice in kind[0] if choice in ours[given][0]], kind[1]
-    return kind[0], kind[1]
+def wanted(kind: list[Any]) -> tuple[Any, dict[str, Any]]:
+    """Type and options as recorded: each choice once."""
+    given: Any = kind[0]
+    return given if isinstance(given, str) else [*dict.fromkeys(given)], kind[1]
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -55,11 +49,10 @@ class TestNativeNodes:
             for group, inputs in shown(name)["input"].items()
             if group != "hidden" and inputs
         }
-        wanted = {
-            group: {given: wanted_of(given, kind, ours.get(group, {})) for given, kind in inputs.items()}
-            for group, inputs in RECORDED[name]["input"].items()
+        recorded = RECORDED[name]["input"]
+        assert ours == {
+            group: {given: wanted(kind) for given, kind in inputs.items()} for group, inputs in recorded.items()
         }
-        assert ours == wanted
 
     def test_the_order_is_that_of_widgets_in_files_of_the_editor(self, name: str) -> None:
         assert list(REGISTRY[name].inputs) == [given for group in RECORDED[name]["input"].values() for given in group]

@@ -18,6 +18,9 @@ from graphexec.diffusion.types import Conditioning, Latent
 
 CASES = sorted(path.stem for path in (DATA / "ksampler").glob("*.json"))
 TOLERANCE = 1e-4
+GROUPS = {"": "VAE, pictures", "samples": "KSampler", "noise_mask": "masks"}
+"""What a recorded part belongs to; the others are of conditioning."""
+
 MODELS = {"ckpt_name", "lora_name", "control_net_name"}
 
 
@@ -42,7 +45,7 @@ def test_workflow(case: str, full_size: Path, context: graphexec.Context, agrees
     assert not result.failures
     for key, theirs in recorded.items():
         node, slot, part = _place(key)
-        group = "KSampler" if part == "samples" else "VAE, pictures" if part is None else "CLIP"
+        group = GROUPS.get(part or "", "CLIP")
         agrees(group, _part(result.value(node, slot), part), theirs, TOLERANCE)
 
 
@@ -55,7 +58,9 @@ def _place(key: str) -> tuple[str, int, str | None]:
 def _part(value: Any, part: str | None) -> Tensor:
     """The tensor of a value that the recording names."""
     if isinstance(value, Latent):
-        return value.samples
+        tensor = getattr(value, part or "samples")
+        assert isinstance(tensor, Tensor)
+        return tensor
     if isinstance(value, Conditioning):
         cond = value.conds[0]
         pooled = cond.pooled if cond.pooled is not None else cond.embedding
