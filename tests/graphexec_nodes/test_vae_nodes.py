@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def workflow(channels: int, color: str = "red", **nodes: dict[str, Any]) -> dict[str, Any]:
+def workflow(channels: int, color: str = "red", /, **nodes: dict[str, Any]) -> dict[str, Any]:
     return {
         "ckpt": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": f"{channels}.safetensors"}},
         "yes": {"class_type": "CLIPTextEncode", "inputs": {"text": "red", "clip": ["ckpt", 1]}},
