@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from graphexec.diffusion.loras import load_lora
-from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, Model
+from graphexec.diffusion.merge import check_families, unmerged
+from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
 
 __all__ = ["Ease", "Segment", "clip_segments", "eased", "hook_warnings", "hooked_model", "spread"]
 
@@ -40,11 +41,8 @@ def hooked_model(model: Model, hooks: Hooks | None, sigma: float, levels: Levels
     """The model as hooks change it at a noise level."""
     if hooks is None:
         return model
-    patches = [
-        LoraPatch(hook.file, strength)
-        for hook in hooks.hooks
-        if (strength := hook.strength_model * _at_sigma(hook.keyframes, sigma, levels)) != 0
-    ]
+    strengths = ((hook.model, _at_sigma(hook.keyframes, sigma, levels)) for hook in hooks.hooks)
+    patches = _scaled(strengths)
     return replace(model, patches=(*model.patches, *patches)) if patches else model
 
 
@@ -64,19 +62,31 @@ def clip_segments(clip: Clip) -> list[Segment]:
     return segments
 
 
-def hook_warnings(hooks: Iterable[Hook], model: Model | None, clip: Clip | None) -> list[str]:
-    """What of hooks' LoRAs changes nothing in a model or its text encoders.
+def hook_warnings(hooks: Sequence[Hook], model: Model | None, clip: Clip | None) -> list[str]:
+    """What of hooks changes nothing in a model or its text encoders.
 
-    Raises `ModelFileError` for a LoRA of another family.
+    Raises `ModelFileError` for a LoRA or model of another family.
     """
-    distinct = dict.fromkeys(
-        hook.file for hook in hooks if (model and hook.strength_model) or (clip and hook.strength_clip)
-    )
-    return [
-        f"{file.path.name}: {warning}"
-        for file in distinct
-        for warning in load_lora(model, clip, file.path, 1.0, 1.0).coverage.warnings()
-    ]
+    found: dict[str, None] = {}
+    if model:
+        for patch in dict.fromkeys(hook.model for hook in hooks):
+            found |= dict.fromkeys(_unused(patch, model, None))
+    if clip:
+        for patch in dict.fromkeys(hook.clip for hook in hooks):
+            found |= dict.fromkeys(_unused(patch, None, clip))
+    return list(found)
+
+
+def _unused(patch: LoraPatch | MergePatch | None, model: Model | None, clip: Clip | None) -> list[str]:
+    recipe = model or clip
+    if isinstance(patch, LoraPatch):
+        coverage = load_lora(model, clip, patch.file.path, 1.0, 1.0).coverage
+        return [f"{patch.file.path.name}: {warning}" for warning in coverage.warnings()]
+    if patch is None or recipe is None:
+        return []
+    check_families(recipe, patch.other)
+    names = unmerged(recipe, patch.other)
+    return [f"{len(names)} weights have none of their size in the other model and stay as they are"] if names else []
 
 
 def eased(first: float, last: float, count: int, ease: Ease) -> list[float]:
@@ -92,12 +102,22 @@ def spread(strengths: Sequence[float], start: float, end: float) -> list[Keyfram
 
 
 def _hooked_clip(clip: Clip, hooks: Hooks, fraction: float) -> Clip:
-    patches = [
-        LoraPatch(hook.file, strength)
-        for hook in hooks.hooks
-        if (strength := hook.strength_clip * _at_fraction(hook, fraction)) != 0
-    ]
+    patches = _scaled((hook.clip, _at_fraction(hook, fraction)) for hook in hooks.hooks)
     return replace(clip, hooks=None, patches=(*clip.patches, *patches))
+
+
+def _scaled(patches: Iterable[tuple[LoraPatch | MergePatch | None, float]]) -> list[LoraPatch | MergePatch]:
+    """Patches times their factors, without those that come to nothing."""
+    found: list[LoraPatch | MergePatch] = []
+    for patch, factor in patches:
+        if patch is None or factor == 0:
+            continue
+        if isinstance(patch, LoraPatch):
+            found.append(replace(patch, strength=patch.strength * factor))
+        else:
+            ratios = ((prefix, strength * factor) for prefix, strength, _ in patch.ratios)
+            found.append(replace(patch, ratios=tuple((prefix, part, 1.0 - part) for prefix, part in ratios)))
+    return found
 
 
 def _at_sigma(keyframes: HookKeyframes, sigma: float, levels: Levels) -> float:

@@ -182,12 +182,27 @@ class HookKeyframes:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A LoRA whose strengths follow keyframes."""
+    """A LoRA, or another model instead of one, whose strengths follow keyframes; None leaves that network alone."""
 
-    file: WeightsFile
-    strength_model: float
-    strength_clip: float
+    model: LoraPatch | MergePatch | None
+    clip: LoraPatch | MergePatch | None
     keyframes: HookKeyframes = HookKeyframes()
+
+    @classmethod
+    def of_lora(cls, path: Path, strength_model: float, strength_clip: float) -> Self:
+        """A LoRA file as it is now; strength 0 leaves a network alone."""
+        strengths = (strength_model, strength_clip)
+        model, clip = (LoraPatch.of(path, strength) if strength else None for strength in strengths)
+        return cls(model, clip)
+
+    @classmethod
+    def of_model(cls, model: Model, clip: Clip, strength_model: float, strength_clip: float) -> Self:
+        """A model towards which the one in use is moved: at strength 1 it takes its place."""
+
+        def towards(other: Model | Clip, strength: float) -> MergePatch | None:
+            return MergePatch(other, (("", strength, 1.0 - strength),)) if strength else None
+
+        return cls(towards(model, strength_model), towards(clip, strength_clip))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from graphexec.diffusion.types import (
     Keyframe,
     Mask,
     TimestepsRange,
-    WeightsFile,
 )
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Widget, Wire
-from graphexec_nodes.sockets import LoraFile
+from graphexec_nodes.sockets import CheckpointFile, LoraFile
 
 HookStrength = Annotated[float, Field(ge=-20.0, le=20.0), Widget(step=0.01)]
 Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
@@ -65,7 +64,7 @@ def hook_lora(
     before = prev_hooks or Hooks()
     if strength_model == 0 and strength_clip == 0:
         return before
-    return before.joined(Hooks((Hook(WeightsFile.of(lora_name), strength_model, strength_clip),)))
+    return before.joined(Hooks((Hook.of_lora(lora_name, strength_model, strength_clip),)))
 
 
 @node("CreateHookLoraModelOnly", category="advanced/hooks/create", display_name="Create Hook LoRA (MO)")
@@ -80,6 +79,45 @@ def hook_lora_on_model(
         prev_hooks: hooks that it joins.
     """
     return hook_lora(lora_name, strength_model, 0.0, prev_hooks)
+
+
+@node("CreateHookModelAsLora", category="advanced/hooks/create", display_name="Create Hook Model as LoRA")
+def hook_model(
+    ckpt_name: CheckpointFile,
+    strength_model: HookStrength = 1.0,
+    strength_clip: HookStrength = 1.0,
+    prev_hooks: Hooks | None = None,
+) -> Hooks:
+    """Make a hook of a checkpoint: the model in use is moved towards it.
+
+    Args:
+        ckpt_name: a file of the checkpoints folder.
+        strength_model: how far the diffusion model is moved; 1 is all the way.
+        strength_clip: how far the text encoder is moved.
+        prev_hooks: hooks that it joins.
+    """
+    from graphexec.diffusion.checkpoint import open_checkpoint
+
+    model, clip, _ = open_checkpoint(ckpt_name)
+    return (prev_hooks or Hooks()).joined(Hooks((Hook.of_model(model, clip, strength_model, strength_clip),)))
+
+
+@node(
+    "CreateHookModelAsLoraModelOnly",
+    category="advanced/hooks/create",
+    display_name="Create Hook Model as LoRA (MO)",
+)
+def hook_model_alone(
+    ckpt_name: CheckpointFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None
+) -> Hooks:
+    """Make a hook of a checkpoint that leaves the text encoder alone.
+
+    Args:
+        ckpt_name: a file of the checkpoints folder.
+        strength_model: how far the diffusion model is moved; 1 is all the way.
+        prev_hooks: hooks that it joins.
+    """
+    return hook_model(ckpt_name, strength_model, 0.0, prev_hooks)
 
 
 @node("SetHookKeyframes", category="advanced/hooks/scheduling", display_name="Set Hook Keyframes")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusion.sampling.guiding import guided
-from diffusion.tiny import UNetSize, write_lora
+from diffusion.tiny import UNetSize, write_checkpoint, write_lora
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.hooks import Ease, clip_segments, eased, hook_warnings, hooked_model, spread
 from graphexec.diffusion.images import empty_latent
@@ -31,7 +32,6 @@ from graphexec.diffusion.types import (
     Sampling,
     TimestepsRange,
     Vae,
-    WeightsFile,
 )
 from graphexec.errors import ModelFileError
 
@@ -42,7 +42,7 @@ HALF = LEVELS.percent_to_sigma(0.5)
 
 @pytest.fixture
 def lora(weights: Path) -> Hook:
-    return Hook(WeightsFile.of(weights / "a.safetensors"), 0.8, 0.6)
+    return Hook.of_lora(weights / "a.safetensors", 0.8, 0.6)
 
 
 def keyed(hook: Hook, *frames: tuple[float, float]) -> Hooks:
@@ -102,34 +102,47 @@ class TestClip:
 
 
 class TestModel:
-    def test_hooks_change_only_their_own_cond(self, runtime: Runtime, recipes: Recipes, lora: Hook) -> None:
+    def test_hooks_change_only_their_own_cond(
+        self, runtime: Runtime, recipes: Recipes, lora: Hook, weights: Path
+    ) -> None:
         x = torch.randn(1, 4, 8, 8)
         plain = encode_prompt(runtime, recipes[1], "a tiger")
         hooked = with_properties(plain, 1.0, False, None, Hooks((lora,)), None)
-        patched = recipes[0].patched(lora.file.path, 0.8)
+        patched = recipes[0].patched(weights / "a.safetensors", 0.8)
         alone = guided(runtime, recipes[0], x, plain, plain, 1.0)
         expected = guided(runtime, patched, x, plain, plain, 1.0)
         found = guided(runtime, recipes[0], x, hooked, plain, 3.0)
         torch.testing.assert_close(found, alone + (expected - alone) * 3.0, rtol=1e-3, atol=1e-3)
         assert torch.equal(guided(runtime, recipes[0], x, plain, plain, 1.0), alone)
 
-    def test_a_constant_schedule_is_a_loader(self, runtime: Runtime, recipes: Recipes, lora: Hook) -> None:
+    def test_a_constant_schedule_is_a_loader(
+        self, runtime: Runtime, recipes: Recipes, lora: Hook, weights: Path
+    ) -> None:
         settings = {"seed": 1, "steps": 3, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
         prompt = encode_prompt(runtime, recipes[1], "a tiger")
         hooked = with_properties(prompt, 1.0, False, None, keyed(lora, (0.0, 0.5), (0.4, 0.5)), None)
         latent = empty_latent(32, 32)
         found = sample(runtime, recipes[0], hooked, hooked, latent, **settings)  # pyright: ignore[reportArgumentType]
-        model = recipes[0].patched(lora.file.path, 0.4)
+        model = recipes[0].patched(weights / "a.safetensors", 0.4)
         expected = sample(runtime, model, prompt, prompt, latent, **settings)  # pyright: ignore[reportArgumentType]
         assert torch.equal(found.samples, expected.samples)
 
+    def test_a_model_takes_the_place_of_another(self, runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
+        other = open_checkpoint(write_checkpoint(tmp_path / "other.safetensors", seed=9))
+        hook = Hook.of_model(other[0], other[1], 1.0, 1.0)
+        x, prompt = torch.randn(1, 4, 8, 8), encode_prompt(runtime, recipes[1], "a tiger")
+        hooked = with_properties(prompt, 1.0, False, None, Hooks((hook,)), None)
+        found = guided(runtime, recipes[0], x, hooked, hooked, 1.0)
+        torch.testing.assert_close(found, guided(runtime, other[0], x, prompt, prompt, 1.0), rtol=1e-3, atol=1e-3)
+        clip = replace(recipes[1], hooks=Hooks((hook,)))
+        moved = encode_prompt(runtime, clip, "a tiger").conds[0].embedding
+        torch.testing.assert_close(moved, encode_prompt(runtime, other[1], "a tiger").conds[0].embedding)
+
     def test_a_lora_of_another_width_is_an_error(self, recipes: Recipes, tmp_path: Path) -> None:
-        file = WeightsFile.of(
-            write_lora(tmp_path / "other.safetensors", 1, size=UNetSize(32, (1, 2), 1, (True, True), 48))
-        )
+        path = write_lora(tmp_path / "other.safetensors", 1, size=UNetSize(32, (1, 2), 1, (True, True), 48))
         with pytest.raises(ModelFileError):
-            hook_warnings([Hook(file, 1.0, 1.0)], recipes[0], None)
-        assert hook_warnings([Hook(file, 0.0, 1.0)], recipes[0], None) == []
+            hook_warnings([Hook.of_lora(path, 1.0, 1.0)], recipes[0], None)
+        assert hook_warnings([Hook.of_lora(path, 0.0, 1.0)], recipes[0], None) == []
 
 
 class TestProperties:
