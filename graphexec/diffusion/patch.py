@@ -63,7 +63,9 @@ class Mix:
             weight.mul_(self.own)
         if self.strength != 0:
             other = self.other.read(self.name).to(weight.device).view(weight.shape)
-            weight.add_(patched_weight(other, self.steps, read) if self.steps else other.float(), alpha=self.strength)
+            other = patched_weight(other, self.steps, read) if self.steps else other.float()
+            # Rounded before it is added, which `alpha=` does not do: what is alike in both cancels to exactly 0.
+            weight.add_(other * self.strength)
         return weight
 
 

@@ -67,6 +67,10 @@ class TestAlgebra:
         for name, weight in unet_of(two).items():
             torch.testing.assert_close(back[name], weight, rtol=0, atol=1e-6)
 
+    def test_what_is_alike_in_both_leaves_no_difference(self, pair: Pair) -> None:
+        (one, _), _ = pair
+        assert not any(weight.any() for weight in unet_of(subtract(one, one, 0.7)).values())
+
     @settings(max_examples=10, deadline=None)
     @given(history=st.lists(st.tuples(st.sampled_from(["mix", "add", "subtract", "scale"]), numbers), max_size=3))
     def test_a_merge_undone_is_the_identity(self, pair: Pair, history: list[tuple[str, float]]) -> None:

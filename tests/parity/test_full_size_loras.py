@@ -1,15 +1,14 @@
-"""Weights of a full-size SD 1.5 with LoRAs of every format, against what ComfyUI 0.3.64 makes of them in float32.
+"""Weights of a full-size SD 1.5 with LoRAs of every format, and merged, against what ComfyUI 0.3.64 makes of them.
 
-Recorded are a slice of each changed weight, and sums over the whole of it. Where ComfyUI is wrong, the right answer is
-computed in float64, and ComfyUI's is checked to be what its formula gives.
+Recorded, in float32, are a slice of each changed weight and sums over the whole of it. Where ComfyUI is wrong, the
+right answer is computed in float64, and ComfyUI's is checked to be what its formula gives.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
-from graphexec.diffusion.loading import TEXT, UNET, Source, Weights
-from graphexec.lora import LoraModule, list_modules
-from graphexec.lora.coverage import match_modules
-from graphexec.lora.header import read_header
+from graphexec.diffusion.merge import add, interpolate, interpolate_blocks, subtract
+from graphexec.diffusion.patch import Delta, LoraReader, Mix, Patching, Steps, patched_weight
+from graphexec.diffusion.pristine import Pristine, opened
+from graphexec.diffusion.types import Clip, Model, Patch
 
 RECORDED = load_file(DATA / "lora_slices.safetensors")
 TOLERANCE = 1e-6
@@ -38,6 +37,7 @@ STACKS: Mapping[str, tuple[tuple[str, float, float], ...]] = {
     "dora@.8+kohya_alpha@.8": (("ref_dora", 0.8, 0.8), ("ref_kohya_alpha", 0.8, 0.8)),
     "set_weight@.8+kohya_alpha@.8": (("ref_set_weight", 0.8, 0.8), ("ref_kohya_alpha", 0.8, 0.8)),
 }
+"""Files, each with its strengths on the model and on the text encoder."""
 TUCKER = "lokr_fixed@"
 """What LoKr with a Tucker decomposition should give, recorded apart: ComfyUI leaves the weight as it is."""
 APART = (
@@ -56,119 +56,115 @@ APART = (
 
 
 @dataclass(frozen=True)
-class Network:
-    """The UNet or the text encoder of the checkpoint; weights are read one by one."""
-
-    weights: Weights
-    aliases: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A module of a LoRA file, at a strength."""
-
-    lora: Lora
-    module: LoraModule
-    strength: float
-
-
-@dataclass(frozen=True)
-class Lora:
-    """One LoRA file."""
-
-    path: Path
-
-    @cached_property
-    def tensors(self) -> dict[str, Tensor]:
-        return load_file(self.path)
-
-    @cached_property
-    def modules(self) -> tuple[LoraModule, ...]:
-        return list_modules(read_header(self.path)).modules
-
-    def on(self, network: Network, name: str, strength: float) -> list[Change]:
-        """What it changes in a weight."""
-        found = match_modules(self.modules, network.weights.shapes, network.aliases).found.get(name, ())
-        return [Change(self, module, strength) for module in found]
-
-    def parts(self, module: LoraModule) -> Parts:
-        """The tensors of a module, by the ends of their names."""
-        return {name.removeprefix(f"{module.name}."): self.tensors[name].double() for name in module.tensors}
-
-
-@dataclass(frozen=True)
 class Case:
-    """A weight of the checkpoint, and what a stack of LoRAs does to it."""
+    """A weight of the checkpoint, and what a recipe does to it."""
 
     name: str
     base: Tensor
-    changes: Sequence[Change]
+    steps: Steps
 
     @property
     def is_wrong_in_comfyui(self) -> bool:
-        return any(self.name in WRONG.get(change.lora.path.stem, {}) for change in self.changes)
+        return any(self.name in WRONG.get(delta.file.path.stem, {}) for delta in deltas(self.steps))
 
     def ours(self) -> Tensor:
         """What the adapters make of it."""
-        weight = self.base.to(torch.float32, copy=True)
-        for change in self.changes:
-            weight = change.module.adapter.change(weight, change.strength, change.lora.tensors.__getitem__)
-        return weight
+        return patched_weight(self.base, self.steps, LoraReader())
 
     def by_formula(self, *, comfys: bool) -> Tensor:
         """What the formulas make of it, in float64."""
-        weight = self.base.double()
-        for change in self.changes:
-            pair = WRONG.get(change.lora.path.stem, {}).get(self.name, Pair(low_rank, low_rank))
-            formula = pair.comfys if comfys else pair.right
-            weight = formula(weight, change.lora.parts(change.module), change.strength)
-        return weight
+        return by_formula(self.name, self.base, self.steps, comfys=comfys)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The checkpoint's networks, and LoRA files by name."""
+    """The recipes of the checkpoint, its weights, which are read one by one, and LoRA files by name."""
 
     root: Path
-    networks: Mapping[str, Network]
+    model: Model
+    clip: Clip
+    unet: Pristine
+    text: Pristine
 
     def case(self, tag: str, place: str) -> Case:
-        """The case of a stack of LoRAs and a weight as the recording names them."""
+        """The case of what was done and a weight, both as the recording names them."""
         side = place.partition(":")[0]
         name = place.removeprefix(PREFIXES[side])
-        network = self.networks[side]
-        changes = [
-            change
-            for file, of_model, of_clip in stack(tag)
-            for change in self.lora(file).on(network, name, of_model if side == "model" else of_clip)
-        ]
-        return Case(name, network.weights.tensor(name), changes)
+        base, recipe = (self.unet, self.on_model(tag)) if side == "model" else (self.text, self.on_clip(tag))
+        return Case(name, base.read(name), self.steps(base, recipe.patches)[name])
 
-    def lora(self, name: str) -> Lora:
-        return Lora(make(self.root, name))
+    def steps(self, base: Pristine, patches: tuple[Patch, ...]) -> dict[str, Steps]:
+        return Patching().steps(patches, base, lambda other: self.unet)
+
+    def on_model(self, tag: str) -> Model:
+        if tag.startswith("ModelMerge"):
+            return merged(tag, self.on_model("full_diff@1.0"), self.on_model("kohya_alpha@1.0"))
+        model = self.model
+        for file, strength, _ in stack(tag):
+            model = model.patched(make(self.root, file), strength)
+        return model
+
+    def on_clip(self, tag: str) -> Clip:
+        clip = self.clip
+        for file, _, strength in stack(tag):
+            clip = clip.patched(make(self.root, file), strength)
+        return clip
 
 
 @pytest.fixture(scope="module")
 def bench(full_size: Path) -> Bench:
     model, clip, _ = open_checkpoint(make(full_size, "ref_sd15"))
-    encoder = clip.encoders[0]
-    unet = Weights(Source(model.file, model.prefix), UNET.parts)
-    text = Weights(Source(encoder.file, encoder.prefix), TEXT["clip_l"].parts)
-    networks = {
-        "model": Network(unet, UNET.aliases(unet.shapes)),
-        "clip": Network(text, TEXT["clip_l"].aliases(text.shapes)),
-    }
-    return Bench(full_size, networks)
+    return Bench(full_size, model, clip, opened(model)[""], opened(clip)["clip_l"])
 
 
 def stack(tag: str) -> tuple[tuple[str, float, float], ...]:
-    """Files, each with its strengths on the model and the text encoder."""
     name, _, strength = tag.partition("@")
     return STACKS.get(tag) or ((f"ref_{name}", float(strength), float(strength)),)
 
 
+def merged(tag: str, m2: Model, m3: Model) -> Model:
+    return {
+        "ModelMergeSimple(m2=full_diff,m3=kohya,ratio=.3)": lambda: interpolate(m2, m3, 0.3),
+        "ModelMergeSubtract(m3,m2,.7)": lambda: subtract(m3, m2, 0.7),
+        "ModelMergeAdd(m2,m3)": lambda: add(m2, m3),
+        "ModelMergeBlocks(m2,m3,input=.2,middle=.5,out=.9)": lambda: interpolate_blocks(
+            m2, m3, {"input": 0.2, "middle": 0.5, "out": 0.9}
+        ),
+    }[tag]()
+
+
+def deltas(steps: Steps) -> Iterator[Delta]:
+    """The LoRA modules in steps, and in those of networks that are mixed in."""
+    for step in steps:
+        if isinstance(step, Delta):
+            yield step
+        elif isinstance(step, Mix):
+            yield from deltas(step.steps)
+
+
+def by_formula(name: str, base: Tensor, steps: Steps, *, comfys: bool) -> Tensor:
+    weight = base.double()
+    for step in steps:
+        if isinstance(step, Delta):
+            pair = WRONG.get(step.file.path.stem, {}).get(name, Pair(low_rank, low_rank))
+            weight = (pair.comfys if comfys else pair.right)(weight, parts(step), step.strength)
+        elif isinstance(step, Mix):
+            other = by_formula(name, step.other.read(name), step.steps, comfys=comfys)
+            weight = weight * step.own + other * step.strength
+    return weight
+
+
+def parts(delta: Delta) -> Parts:
+    """The tensors of a module, by the ends of their names."""
+    read = LoraReader()
+    module = delta.module
+    return {name.removeprefix(f"{module.name}."): read(delta.file, name).double() for name in module.tensors}
+
+
 def group_of(tag: str) -> str:
     """What the comparison is called in the table of docs/parity.md."""
+    if tag.startswith("ModelMerge"):
+        return f"LoRA, {tag.partition('(')[0]}"
     return f"LoRA, {'stacks' if tag in STACKS else tag.partition('@')[0]}"
 
 
@@ -203,7 +199,6 @@ def recorded(weight: Tensor, key: str) -> Iterator[tuple[Tensor, Tensor]]:
 def test_weights(tag: str, bench: Bench, agrees: Agreement) -> None:
     for key in keys_of(tag):
         case = bench.case(tag, key.partition("|")[2])
-        assert case.changes
         if case.is_wrong_in_comfyui:
             agrees(f"{group_of(tag)}: definition", case.ours(), case.by_formula(comfys=False), TOLERANCE)
             comfys = case.by_formula(comfys=True)
