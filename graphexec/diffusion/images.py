@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.imaging.tiles import TileWork
+from graphexec.diffusion.memory import host_budget
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS, Latent, Vae
@@ -31,6 +33,10 @@ class Tiles:
 
 FOR_DECODING, FOR_ENCODING = Tiles(512, 128), Tiles(512, 64)
 """What is tried where memory is short."""
+
+
+PEAK = 8
+"""Numbers that a VAE holds at its peak for each pixel and channel of its last level, as measured; less to encode."""
 
 
 def empty_latent(width: int, height: int, batch: int = 1) -> Latent:
@@ -104,6 +110,8 @@ class _Memory:
     def at_once(self, samples: Tensor) -> Tensor:
         """The whole batch; where memory is short one after the other, then in tiles."""
         smaller = self._one_by_one if len(samples) > 1 else self._with_a_warning
+        if not self._may_fit(samples):
+            return smaller(samples)
         return self.runtime.within_memory(
             lambda: self.work.function(samples), self.what, smaller=lambda: smaller(samples), network=self.network
         )
@@ -112,6 +120,15 @@ class _Memory:
         return self.runtime.within_memory(
             lambda: self.work.smoothed(samples, *self.cells), f"{self.what} in tiles", network=self.network
         )
+
+    def _may_fit(self, samples: Tensor) -> bool:
+        """Whether it is worth trying: a GPU says when it is full, but a computer ends a process that fills it.
+
+        So there half of its memory must do.
+        """
+        pixels = len(samples) * math.prod(samples.shape[-2:]) * self.work.scale**2
+        needed = pixels * self.network.layout.decoder.last * PEAK * torch.float32.itemsize
+        return self.runtime.device.type != "cpu" or needed <= host_budget()
 
     def _one_by_one(self, samples: Tensor) -> Tensor:
         return torch.cat([self.at_once(item) for item in samples.split(1)])

@@ -11,9 +11,10 @@ import torch
 from diffusion.tiny import VAE, checkpoint_weights
 from safetensors.torch import save_file
 
+from graphexec.diffusion import images
 from graphexec.diffusion.checkpoint import open_vae
 from graphexec.diffusion.faults import LatentError, NonFiniteError, OutOfMemory
-from graphexec.diffusion.images import Tiles, crop_to_cells, empty_latent, vae_decode, vae_encode
+from graphexec.diffusion.images import PEAK, Tiles, crop_to_cells, empty_latent, vae_decode, vae_encode
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import Clip, Latent, Model, Vae
@@ -146,6 +147,19 @@ class TestShortMemory:
         found = vae_decode(Narrow(130 * 2 * 4 - 1), recipes[2], latent, warn=said.append)
         assert torch.equal(found, vae_decode(runtime, recipes[2], latent, tiles=Tiles(512, 128)))
         assert [message.split(";")[0] for message in said] == ["memory is too short for decoding at once"]
+
+    def test_a_computer_is_not_filled_to_see_whether_it_has_memory(
+        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        latent, narrow, said = Latent(torch.randn(2, 4, 3, 66)), Narrow(10_000), list[str]()
+        one = 3 * 66 * 64 * 32 * PEAK * 4
+        monkeypatch.setattr(images, "host_budget", lambda: one)
+        vae_decode(narrow, recipes[2], latent, warn=said.append)
+        assert (narrow.batches, said) == ([1, 1], [])
+        monkeypatch.setattr(images, "host_budget", lambda: one - 1)
+        vae_decode(narrow, recipes[2], Latent(latent.samples[:1]), warn=said.append)
+        assert len(said) == 1
+        assert len(narrow.batches) > 3
 
     def test_encoding_too(self, runtime: Runtime, recipes: Recipes) -> None:
         picture, said = torch.rand(1, 16, 1040, 3), list[str]()
