@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from graphexec.diffusion import types
 from graphexec.diffusion.faults import StaleValue
 from graphexec.diffusion.latents.kinds import LATENT_OPERATIONS
 from graphexec.diffusion.options import OPTIONS
-from graphexec.diffusion.types import (
-    Area,
-    CfgGuider,
-    Clip,
-    Cond,
-    Conditioning,
-    Control,
-    ControlNet,
-    DualCfgGuider,
-    Gligen,
-    GroundedBox,
-    Grounding,
-    Guider,
-    Hook,
-    HookKeyframes,
-    Hooks,
-    Inpaint,
-    Keyframe,
-    Latent,
-    LoraPatch,
-    MergePatch,
-    Model,
-    Noise,
-    PerpNegGuider,
-    Region,
-    Sampler,
-    Sampling,
-    ScalePatch,
-    SizeHint,
-    TextEncoder,
-    TimestepsRange,
-    UpscaleModel,
-    Vae,
-    WeightsFile,
-)
+from graphexec.diffusion.types import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,40 +82,7 @@ class RecordCodec:
         return value
 
 
-RECORDS: tuple[type[Any], ...] = (
-    Area,
-    CfgGuider,
-    Clip,
-    Cond,
-    Conditioning,
-    Control,
-    ControlNet,
-    DualCfgGuider,
-    Gligen,
-    GroundedBox,
-    Grounding,
-    Guider,
-    Hook,
-    HookKeyframes,
-    Hooks,
-    Inpaint,
-    Keyframe,
-    Latent,
-    LoraPatch,
-    MergePatch,
-    Model,
-    Noise,
-    PerpNegGuider,
-    Region,
-    Sampler,
-    Sampling,
-    ScalePatch,
-    SizeHint,
-    TextEncoder,
-    TimestepsRange,
-    UpscaleModel,
-    Vae,
-    WeightsFile,
-)
+RECORDS = tuple(cls for name in types.__all__ if is_dataclass(cls := getattr(types, name)) and isinstance(cls, type))
+"""Every record among the types."""
 
 CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS, *LATENT_OPERATIONS)))

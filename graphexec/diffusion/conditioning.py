@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.properties import each
 from graphexec.diffusion.types import Cond, Conditioning, Region
 
 __all__ = ["average", "concat", "set_mask", "zero_out"]
@@ -27,13 +27,13 @@ def average(to: Conditioning, other: Conditioning, strength: float) -> Condition
         pooled = cond.pooled if source.pooled is None else _mix(cond.pooled, source.pooled, strength)
         return replace(cond, embedding=_mix(cond.embedding, tokens, strength), pooled=pooled)
 
-    return _each(to, mixed)
+    return each(to, mixed)
 
 
 def concat(to: Conditioning, other: Conditioning) -> Conditioning:
     """Each cond of `to` with the tokens of the first cond of `other` behind its own."""
     tokens = other.conds[0].embedding
-    return _each(to, lambda cond: replace(cond, embedding=torch.cat([cond.embedding, tokens], dim=1)))
+    return each(to, lambda cond: replace(cond, embedding=torch.cat([cond.embedding, tokens], dim=1)))
 
 
 def zero_out(conditioning: Conditioning) -> Conditioning:
@@ -43,17 +43,13 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
         pooled = None if cond.pooled is None else torch.zeros_like(cond.pooled)
         return replace(cond, embedding=torch.zeros_like(cond.embedding), pooled=pooled)
 
-    return _each(conditioning, zeroed)
+    return each(conditioning, zeroed)
 
 
 def set_mask(conditioning: Conditioning, mask: Tensor, strength: float, *, to_bounds: bool) -> Conditioning:
     """Let conds count where `mask` [B, H, W] or [H, W] is 1; `to_bounds` also computes them only on the mask's box."""
     region = Region(mask if mask.dim() > 2 else mask[None], strength, to_bounds)
-    return _each(conditioning, lambda cond: replace(cond, region=region))
-
-
-def _each(conditioning: Conditioning, change: Callable[[Cond], Cond]) -> Conditioning:
-    return Conditioning(tuple(change(cond) for cond in conditioning.conds))
+    return each(conditioning, lambda cond: replace(cond, region=region))
 
 
 def _mix(to: Tensor | None, other: Tensor, strength: float) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphexec.diffusion.types import Cond, Conditioning, Hooks, Mask, Region, TimestepsRange
 
-__all__ = ["beside", "with_default", "with_properties"]
+__all__ = ["beside", "each", "with_default", "with_properties"]
 
 
 def beside(one: Conditioning, other: Conditioning) -> Conditioning:
@@ -32,7 +32,7 @@ def with_properties(
             cond = replace(cond, region=Region(mask, strength, to_bounds))
         return cond if timesteps is None else replace(cond, start=timesteps.start, end=timesteps.end)
 
-    return _each(conditioning, changed)
+    return each(conditioning, changed)
 
 
 def with_default(conditioning: Conditioning, default: Conditioning, hooks: Hooks | None) -> Conditioning:
@@ -42,8 +42,9 @@ def with_default(conditioning: Conditioning, default: Conditioning, hooks: Hooks
         own = cond.hooks if hooks is None else (cond.hooks or Hooks()).joined(hooks)
         return replace(cond, default=True, hooks=own)
 
-    return beside(conditioning, _each(default, marked))
+    return beside(conditioning, each(default, marked))
 
 
-def _each(conditioning: Conditioning, change: Callable[[Cond], Cond]) -> Conditioning:
+def each(conditioning: Conditioning, change: Callable[[Cond], Cond]) -> Conditioning:
+    """A conditioning with every cond changed."""
     return Conditioning(tuple(map(change, conditioning.conds)))
