@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from graphexec.diffusion.shapes import network_shapes
-from graphexec.diffusion.types import Clip, Model, TextEncoder, WeightsFile
+from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder, WeightsFile
 from graphexec.lora.blocks import Blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file, read_header
 
-__all__ = ["Loaded", "load_lora"]
+__all__ = ["Loaded", "as_comfyui", "load_lora"]
+
+RecipeT = TypeVar("RecipeT", bound=Model | Clip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,21 @@ def load_lora(
     coverage = _coverage(model and replace(model, patches=(), options=()), texts, WeightsFile.of(path))
     patched = model and model.patched(path, strength_model, blocks)
     return Loaded(patched, clip and clip.patched(path, strength_clip), coverage)
+
+
+def as_comfyui(recipe: RecipeT) -> RecipeT:
+    """The recipe with its LoRAs, and those of what is merged into it, computed as ComfyUI does."""
+    return replace(recipe, patches=tuple(_as_comfyui(patch) for patch in recipe.patches))
+
+
+def _as_comfyui(patch: Patch) -> Patch:
+    match patch:
+        case LoraPatch():
+            return replace(patch, comfy=True)
+        case MergePatch():
+            return replace(patch, other=as_comfyui(patch.other))
+        case _:
+            return patch
 
 
 @lru_cache(

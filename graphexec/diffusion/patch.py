@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from safetensors import safe_open
@@ -102,7 +102,7 @@ class Patching:
                 modules = self._modules(patch.file, base)
                 strengths = {name: patch.strength * block_factor(patch.blocks, name) for name in modules}
                 return {
-                    name: [Delta(patch.file, module, strengths[name]) for module in found]
+                    name: [Delta(patch.file, _meant(module, patch), strengths[name]) for module in found]
                     for name, found in modules.items()
                     if strengths[name] != 0
                 }
@@ -170,6 +170,10 @@ def longest_prefix(name: str, ratios: Sequence[tuple[str, float, float]]) -> tup
     """Strength and own of the longest prefix that a name begins with."""
     fitting = [ratio for ratio in ratios if name.startswith(ratio[0])]
     return max(fitting, key=lambda ratio: len(ratio[0]))[1:] if fitting else None
+
+
+def _meant(module: LoraModule, patch: LoraPatch) -> LoraModule:
+    return replace(module, adapter=module.adapter.as_comfyui()) if patch.comfy else module
 
 
 def _scales(patch: ScalePatch, shapes: Shapes) -> dict[str, list[Step]]:

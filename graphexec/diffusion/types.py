@@ -148,11 +148,15 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True)
 class LoraPatch:
-    """A LoRA file at a strength, with factors for parts of the UNet by the beginning of a weight's name."""
+    """A LoRA file at a strength, with factors for parts of the UNet by the beginning of a weight's name.
+
+    `comfy`: computed as ComfyUI does even where it is wrong and pictures may depend on that.
+    """
 
     file: WeightsFile
     strength: float
     blocks: tuple[tuple[str, float], ...] = ()
+    comfy: bool = False
 
     @classmethod
     def of(cls, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Self:

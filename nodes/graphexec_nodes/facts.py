@@ -120,6 +120,11 @@ def of_decoded(samples: Facts) -> Inferred:
     )
 
 
+def of_model_and_clip(model: Facts, clip: Facts) -> Inferred:
+    """Both are as before."""
+    return Inferred((model, clip))
+
+
 def of_lora(model: Facts, clip: Facts, lora_name: Path) -> Inferred:
     """The model and text encoder with a LoRA on top; a LoRA of another family is an error, unused parts a warning."""
     from graphexec.diffusion.loras import load_lora

@@ -55,6 +55,22 @@ def apply_lora_to_model(model: Model, lora_name: LoraFile, strength_model: Stren
     return loaded.model or model
 
 
+@node("LoraCompatibility", category="loaders", infer=facts.of_model_and_clip)
+def compute_loras_as_comfyui(model: Model, clip: Clip) -> tuple[Model, Clip]:
+    """Compute the LoRAs loaded so far as ComfyUI does where it is wrong, to make a picture of its again.
+
+    That is DoRA with a magnitude for each row (output), which trainers write by default: ComfyUI 0.3.64 divides by the
+    norm of the weight without the LoRA's change instead of with it. Other LoRAs, later ones and hooks stay as they are.
+
+    Args:
+        model: the diffusion model with LoRAs.
+        clip: the text encoder with LoRAs.
+    """
+    from graphexec.diffusion.loras import as_comfyui
+
+    return as_comfyui(model), as_comfyui(clip)
+
+
 @node(
     "LoraLoaderBlockWeight",
     category="loaders",

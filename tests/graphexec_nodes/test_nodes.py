@@ -178,3 +178,19 @@ def test_a_lora_by_block_says_which_values_it_used_and_which_do_nothing(models: 
     assert dict(result.value("lora", 0).patches[-1].blocks)["output_blocks.3"] == 1.0
     (warned,) = [event for event in seen if isinstance(event, Warned)]
     assert "change nothing" in warned.message and "input_blocks.8" in warned.message
+
+
+def test_loras_up_to_a_node_are_computed_as_comfyui_does(models: Path) -> None:
+    workflow = chain()
+    workflow["compatible"] = {
+        "class_type": "LoraCompatibility",
+        "inputs": {"model": ["lora", 0], "clip": ["lora", 1]},
+    }
+    result = graphexec.run(plan_of(workflow, models, "compatible"), graphexec.Context(settings={"device": "cpu"}))
+    for slot in (0, 1):
+        recipe = result.value("compatible", slot)
+        assert [patch.comfy for patch in recipe.patches] == [True]
+        assert [patch.comfy for patch in recipe.patched(models / "loras" / "fits.safetensors", 1.0).patches] == [
+            True,
+            False,
+        ]

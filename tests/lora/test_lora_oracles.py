@@ -53,3 +53,18 @@ def test_what_the_library_says_now(library: str) -> None:
         cases = list({"lycoris": lycoris_cases, "peft": peft_cases}[library]())
     for case in cases:
         check(case)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_as_comfyui_only_dora_by_rows_differs(by_rows: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weight, up, down = (torch.randn(shape, generator=generator) for shape in ((5, 4), (5, 2), (2, 4)))
+    tensors = {
+        "lora_unet_m.lora_up.weight": up,
+        "lora_unet_m.lora_down.weight": down,
+        "lora_unet_m.dora_scale": torch.ones((5, 1) if by_rows else (1, 4)),
+    }
+    (module,) = list_modules(header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})).modules
+    found = module.adapter.as_comfyui().change(weight.clone(), 0.5, tensors.__getitem__)
+    normed = (weight if by_rows else weight + up @ down).norm(dim=1 if by_rows else 0, keepdim=True)
+    torch.testing.assert_close(found, weight + 0.5 * ((weight + up @ down) / normed - weight))

@@ -8,7 +8,7 @@ right answer is computed in float64, and ComfyUI's is checked to be what its for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.loras import as_comfyui
 from graphexec.diffusion.merge import add, interpolate, interpolate_blocks, subtract
 from graphexec.diffusion.patch import Delta, LoraReader, Mix, Patching, Steps, patched_weight
 from graphexec.diffusion.pristine import Pristine, opened
@@ -214,6 +215,18 @@ def test_the_right_lokr_tucker(key: str, bench: Bench, agrees: Agreement) -> Non
     tag, _, place = key.partition("|")
     ours = bench.case(tag.replace("lokr_fixed", "lokr"), place).ours()
     agrees("LoRA, lokr with a core", cut(ours), RECORDED[key], TOLERANCE)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("tag", ["dora@0.8", "dora@-0.5", "dora@1.0", "dora@.8+kohya_alpha@.8"])
+def test_dora_as_comfyui(tag: str, bench: Bench, agrees: Agreement) -> None:
+    model, clip = as_comfyui(bench.on_model(tag)), as_comfyui(bench.on_clip(tag))
+    steps = {"model": bench.steps(bench.unet, model.patches), "clip": bench.steps(bench.text, clip.patches)}
+    for key in keys_of(tag):
+        case = bench.case(tag, key.partition("|")[2])
+        side = key.partition("|")[2].partition(":")[0]
+        for ours, theirs in recorded(replace(case, steps=steps[side][case.name]).ours(), key):
+            agrees("LoRA, dora as ComfyUI", ours, theirs, TOLERANCE)
 
 
 @pytest.mark.parity

@@ -52,6 +52,10 @@ class Adapter(ABC):
         """Whether the shapes are those of this kind, where names alone do not tell."""
         return True
 
+    def as_comfyui(self) -> Adapter:
+        """The adapter as ComfyUI 0.3.64 computes it, where pictures depend on that; others are the same."""
+        return self
+
     @property
     def tensors(self) -> tuple[str, ...]:
         """The names of its tensors in the file."""

@@ -43,10 +43,10 @@ class Boft(Adapter):
         turned = self.rotated(weight, self.rotations(weight, read), strength)
         return rescaled(self, turned, strength, read)
 
-    def rotations(self, weight: Tensor, read: Read, limit: float | None = None) -> Tensor:
-        """The rotations [stages, blocks, size, size]; `limit` is that of the file unless it is given."""
+    def rotations(self, weight: Tensor, read: Read) -> Tensor:
+        """The rotations [stages, blocks, size, size]."""
         alpha = float(read(self.parts["alpha"].tensor)) if "alpha" in self.parts else 0.0
-        return cayley(self.get("oft_blocks", read, weight), alpha * len(weight) if limit is None else limit)
+        return cayley(self.get("oft_blocks", read, weight), alpha * len(weight))
 
     @staticmethod
     def rotated(weight: Tensor, rotations: Tensor, strength: float) -> Tensor:

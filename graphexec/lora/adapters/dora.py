@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from graphexec.lora.adapters.base import Adapter, Additive, Part, Read
@@ -26,6 +26,7 @@ class Dora(Adapter):
     inner: Additive
     by_rows: bool | None = None
     """Known from the name (PEFT); None if the shape tells."""
+    normed_by_base: bool = False
 
     @classmethod
     def over(cls, inner: Additive, part: str, magnitude: Part) -> Dora:
@@ -53,21 +54,19 @@ class Dora(Adapter):
         mine = self.size("magnitude")
         return self.by_rows or len(mine) < 2 or (mine[0] == shape[0] and math.prod(mine) == shape[0])
 
+    def as_comfyui(self) -> Dora:
+        """By rows, the norm is that of the weight without the delta."""
+        return replace(self, normed_by_base=True)
+
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The weight with its direction changed and its magnitudes replaced."""
-        return self.scaled(weight, self.moved(weight, read), strength, read, by=None)
-
-    def moved(self, weight: Tensor, read: Read) -> Tensor:
-        """`V`, the weight with the delta at strength 1."""
-        return weight + self.inner.delta(weight, read).reshape(weight.shape)
-
-    def scaled(self, weight: Tensor, moved: Tensor, strength: float, read: Read, by: Tensor | None) -> Tensor:
-        """`W + strength * (m * V / |by| - W)`; `by` is V unless it is given."""
         import torch
 
+        moved = weight + self.inner.delta(weight, read).reshape(weight.shape)
         rows = self.is_by_rows(tuple(weight.shape))
         axes = [axis for axis in range(weight.ndim) if axis != (0 if rows else 1)]
-        norm = torch.linalg.vector_norm(moved if by is None else by, dim=axes, keepdim=True)
+        normed = weight if self.normed_by_base and rows else moved
+        norm = torch.linalg.vector_norm(normed, dim=axes, keepdim=True)
         # As ComfyUI: a row of zeros stays zero instead of NaN.
         norm += torch.finfo(norm.dtype).eps
         magnitude = self.get("magnitude", read, weight).reshape(norm.shape)

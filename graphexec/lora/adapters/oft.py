@@ -60,12 +60,12 @@ class Oft(Adapter):
         """The rotated weight."""
         return rescaled(self, self.rotated(weight, self.rotations(weight, read), strength), strength, read)
 
-    def rotations(self, weight: Tensor, read: Read, limit: float | None = None) -> Tensor:
-        """The rotation of each block [blocks, size, size]; `limit` is that of the file unless it is given."""
+    def rotations(self, weight: Tensor, read: Read) -> Tensor:
+        """The rotation of each block [blocks, size, size]."""
         if "oft_diag" in self.parts:
             return self.get("oft_diag", read, weight)
         alpha = float(read(self.parts["alpha"].tensor)) if "alpha" in self.parts else 0.0
-        return cayley(self.get("oft_blocks", read, weight), alpha * len(weight) if limit is None else limit)
+        return cayley(self.get("oft_blocks", read, weight), alpha * len(weight))
 
     @staticmethod
     def rotated(weight: Tensor, rotations: Tensor, strength: float) -> Tensor:
