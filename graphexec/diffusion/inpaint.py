@@ -13,6 +13,7 @@ from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.images import crop_to_cells, vae_encode
 from graphexec.diffusion.imaging.batches import as_masks
 from graphexec.diffusion.imaging.resize import upscale
+from graphexec.diffusion.properties import each
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import DOWNSCALE, Conditioning, Inpaint, Latent, Vae
 
@@ -55,7 +56,7 @@ def encode_to_edit(runtime: Runtime, vae: Vae, picture: Tensor, *, warn: Warn) -
 
 def condition_on(conditioning: Conditioning, shown: Inpaint) -> Conditioning:
     """The conditioning with what the model is shown besides."""
-    return Conditioning(tuple(replace(cond, inpaint=shown) for cond in conditioning.conds))
+    return each(conditioning, lambda cond: replace(cond, inpaint=shown))
 
 
 def _fitted(mask: Tensor, picture: Tensor) -> Tensor:
