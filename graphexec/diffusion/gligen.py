@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphexec.diffusion.faults import LatentError
-from graphexec.diffusion.types import Area, Conditioning, Gligen, GroundedBox, Grounding, WeightsFile
+from graphexec.diffusion.types import Area, Conditioning, Gligen, GroundedBox, Grounding, Model, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
 
@@ -42,8 +42,8 @@ def place(conditioning: Conditioning, net: Gligen, feature: Tensor, area: Area) 
     return Conditioning(tuple(replace(c, grounding=_grown(c.grounding, net, box)) for c in conditioning.conds))
 
 
-def grounding_tap(runtime: Runtime, grounding: Grounding, cells: Sequence[int]) -> Tap:
-    """What lets a UNet that works on latents of `cells` (rows, columns) see the things.
+def grounding_tap(runtime: Runtime, grounding: Grounding, model: Model, cells: Sequence[int]) -> Tap:
+    """What lets the UNet of `model`, which works on latents of `cells` (rows, columns), see the things.
 
     Raises `ModelFileError` if the text encoder that described them does not fit.
     """
@@ -54,7 +54,7 @@ def grounding_tap(runtime: Runtime, grounding: Grounding, cells: Sequence[int]) 
     rows, columns = cells
     features = torch.cat([box.feature for box in grounding.boxes])
     boxes = torch.tensor([_corners(box.area, rows, columns) for box in grounding.boxes])
-    with runtime.gligen(grounding.net) as network, torch.no_grad():
+    with runtime.gligen(grounding.net, model) as network, torch.no_grad():
         known = len(network.position_net.null_positive_feature)
         if known != features.shape[-1]:
             raise ModelFileError(

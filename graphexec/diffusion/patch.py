@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
+from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, ScalePatch, WeightsFile
 from graphexec.errors import ModelFileError
+from graphexec.lora.adapters.base import Product, add_products
 from graphexec.lora.blocks import block_factor
 from graphexec.lora.coverage import check_fit, match_modules
 from graphexec.lora.formats import LoraModule, list_modules
@@ -34,6 +35,10 @@ class Delta:
     def apply(self, weight: Tensor, read: LoraReader) -> Tensor:
         """The weight (float32, contiguous) after the step, which may use its memory."""
         return self.module.adapter.change(weight, self.strength, lambda name: read(self.file, name))
+
+    def product(self, weight: Tensor, read: LoraReader) -> Product | None:
+        """What the step adds, as factors, if it does nothing else."""
+        return self.module.adapter.product(weight, self.strength, lambda name: read(self.file, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +142,18 @@ class Patching:
         return self.matched[file, base]
 
 
-class LoraReader:
-    """Tensors of LoRA files by name, each file opened once."""
-
-    def __init__(self) -> None:
-        self._open: dict[WeightsFile, safe_open] = {}
-
-    def __call__(self, file: WeightsFile, name: str) -> Tensor:
-        if file not in self._open:
-            self._open[file] = safe_open(file.path, framework="pt")
-        tensor = self._open[file].get_tensor(name)
-        if not tensor.isfinite().all():
-            raise ModelFileError(
-                f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged"
-            )
-        return tensor
-
-
 def apply_steps(weight: Tensor, steps: Steps, read: LoraReader) -> Tensor:
-    """The weight (float32, contiguous) after the steps, which may use its memory."""
+    """The weight (float32, contiguous) after the steps, which may use its memory; products in a row cost one pass."""
+    products: list[Product] = []
     for step in steps:
+        product = step.product(weight, read) if isinstance(step, Delta) else None
+        if product is not None:
+            products.append(product)
+            continue
+        add_products(weight, products)
+        products.clear()
         weight = step.apply(weight, read)
+    add_products(weight, products)
     return weight
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.memory import network_bytes
-from graphexec.diffusion.patch import LoraReader, Steps, apply_steps
+from graphexec.diffusion.patch import Steps, apply_steps
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.types import LoraPatch, Patch
 
@@ -49,6 +50,7 @@ class Resident(Kept[NetworkT]):
     """A network, and the patches now in its weights."""
 
     base: Pristine
+    reader: LoraReader = field(default_factory=LoraReader)
     patches: tuple[Patch, ...] = ()
     """The recipe's; `applied` is what they come to."""
     applied: dict[str, Steps] = field(default_factory=dict[str, Steps])
@@ -75,12 +77,13 @@ class Resident(Kept[NetworkT]):
         own = dict(self.network.named_parameters())
         names = (self.applied.keys() | wanted.keys() | self.undone) & own.keys()
         changed = sorted(name for name in names if name in self.undone or self.applied.get(name) != wanted.get(name))
-        read, scratch = LoraReader(), Scratch()
-        for name in changed:
-            self.undone.add(name)
-            base = self._pristine(name, own[name], spare)
-            own[name].data = _changed(own[name].data, base, wanted.get(name, ()), read, scratch)
-            self._note(name, wanted.get(name, ()))
+        scratch = Scratch()
+        with closing(self.reader):
+            for name in changed:
+                self.undone.add(name)
+                base = self._pristine(name, own[name], spare)
+                own[name].data = _changed(own[name].data, base, wanted.get(name, ()), self.reader, scratch)
+                self._note(name, wanted.get(name, ()))
         return tuple(changed)
 
     def drop_copies(self) -> None:

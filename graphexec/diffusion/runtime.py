@@ -14,6 +14,7 @@ from torch import nn
 from graphexec.diffusion.controlfiles import read_control
 from graphexec.diffusion.controlload import Steering, load_control
 from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, load_network
+from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.memory import device_budget, host_budget, network_bytes, streamed, within_memory
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork
@@ -62,6 +63,7 @@ class Runtime:
         """Those used last come last."""
         self._opened: dict[Source, Pristine] = {}
         self._patching = Patching()
+        self._lora_reader = LoraReader(self.device)
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
@@ -101,9 +103,9 @@ class Runtime:
             yield network
 
     @contextmanager
-    def gligen(self, net: Gligen) -> Generator[GligenNetwork]:
-        """The GLIGEN network of a recipe, for the length of the block."""
-        with self._use(GLIGEN, Source(net.file, ""), DTYPES[self.precision]) as network:
+    def gligen(self, net: Gligen, model: Model) -> Generator[GligenNetwork]:
+        """The GLIGEN network of a recipe, for the length of the block, in what `model` computes in."""
+        with self._use(GLIGEN, Source(net.file, ""), self.dtype_of(model)) as network:
             yield network
 
     def within_memory(
@@ -126,6 +128,7 @@ class Runtime:
         with self._lock:
             before = self.resident_bytes()
             self._make_room(self.budget + 1)
+            self._lora_reader.clear()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return self.resident_bytes() < before
@@ -136,6 +139,7 @@ class Runtime:
             self._stored = {key: stored for key, stored in self._stored.items() if stored.users}
             self._opened.clear()
             self._patching.matched.clear()
+            self._lora_reader.clear()
 
     def resident_bytes(self) -> int:
         """Bytes of the weights on the device now."""
@@ -186,7 +190,7 @@ class Runtime:
         base = self._open(kind, source)
         fits = self._fits(dtype.itemsize * base.weights.parameters)
         network = load_network(kind, base.weights, self.device if fits else HOST, dtype)
-        self._stored[key] = resident = Resident(network, base, on_device=fits)
+        self._stored[key] = resident = Resident(network, base, self._lora_reader, on_device=fits)
         return resident
 
     def _load_control(self, net: ControlNet, model: Model) -> Kept[Steering]:

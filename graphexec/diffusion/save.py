@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source
-from graphexec.diffusion.patch import LoraReader, Patching, Steps, patched_weight
+from graphexec.diffusion.lorafiles import LoraReader
+from graphexec.diffusion.patch import Patching, Steps, patched_weight
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.stored import DTYPES
 from graphexec.diffusion.types import Clip, Family, Model, TextEncoder, Vae

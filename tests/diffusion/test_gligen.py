@@ -74,9 +74,9 @@ def test_a_network_has_exactly_the_weights_it_was_read_from() -> None:
     assert len(parts) == len(weights)
 
 
-def test_a_token_by_hand(runtime: Runtime, net: Gligen) -> None:
+def test_a_token_by_hand(runtime: Runtime, recipes: Recipes, net: Gligen) -> None:
     feature, box = torch.randn(1, FEATURE), (0.25, 0.5, 0.75, 1.0)
-    with runtime.gligen(net) as network, torch.no_grad():
+    with runtime.gligen(net, recipes[0]) as network, torch.no_grad():
         tokens = network(feature, torch.tensor([box]))
         waves: list[float] = []
         for i in range(8):
@@ -89,6 +89,11 @@ def test_a_token_by_hand(runtime: Runtime, net: Gligen) -> None:
     assert tokens.shape == (1, 30, FEATURE)
     torch.testing.assert_close(tokens[0, 0], expected)
     torch.testing.assert_close(tokens[0, 1:], nothing.expand(29, -1))
+
+
+def test_it_computes_in_what_the_model_does(runtime: Runtime, recipes: Recipes, net: Gligen) -> None:
+    with runtime.gligen(net, replace(recipes[0], dtype="bf16")) as network:
+        assert {weight.dtype for weight in network.parameters()} == {torch.bfloat16}
 
 
 def test_closed_gates_change_nothing(runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
@@ -126,7 +131,7 @@ def test_only_the_blocks_of_the_file_look(runtime: Runtime, recipes: Recipes, ne
     )
     grounding = placed.conds[0].grounding
     assert grounding is not None
-    tap, x = grounding_tap(runtime, grounding, (8, 8)), torch.randn(2, 64, 32)
+    tap, x = grounding_tap(runtime, grounding, recipes[0], (8, 8)), torch.randn(2, 64, 32)
     assert tap.between_attentions(x, Place("input", 7, 0, (8, 8), (8, 8))) is x
     with torch.no_grad():
         assert not torch.equal(tap.between_attentions(x, Place("input", 1, 0, (8, 8), (8, 8))), x)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.loading import UNET, Source, load_network
+from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.models.unet import UNet
-from graphexec.diffusion.patch import LoraReader, Mix, Scale, Steps
+from graphexec.diffusion.patch import Mix, Scale, Steps
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.resident import Resident
 from graphexec.diffusion.types import Clip, Model, Vae

@@ -173,7 +173,7 @@ class Predictor:
         forward = Pass(sigma, [job.side for job in group], tuple(id(job.shown) for job in group))
         taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(forward)) is not None)]
         if (grounding := group[0].shown.prepared.grounding) is not None:
-            taps.append(grounding_tap(self.runtime, grounding, parts.shape[-2:]))
+            taps.append(grounding_tap(self.runtime, grounding, self.model, parts.shape[-2:]))
 
         def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,18 @@ from graphexec.lora.header import Shape
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Adapter", "Additive", "Part", "Parts", "Read", "as_text", "cp_product", "scale_of"]
+__all__ = [
+    "Adapter",
+    "Additive",
+    "Part",
+    "Parts",
+    "Product",
+    "Read",
+    "add_products",
+    "as_text",
+    "cp_product",
+    "scale_of",
+]
 
 Read = Callable[[str], "Tensor"]
 """Gives a tensor of the LoRA file by its name."""
@@ -28,6 +39,15 @@ class Part:
 
 
 Parts = Mapping[str, Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`scale * up @ down`: up [out, rank], down [rank, in * kernel], float32."""
+
+    up: Tensor
+    down: Tensor
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,10 @@ class Adapter(ABC):
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The changed weight; `weight` (float32, contiguous) may be overwritten."""
 
+    def product(self, weight: Tensor, strength: float, read: Read) -> Product | None:
+        """What is added to the weight, as factors; None for a kind that does anything else."""
+        return None
+
     def get(self, part: str, read: Read, like: Tensor) -> Tensor:
         """One of its tensors in float32, on the device of `like`."""
         return read(self.parts[part].tensor).to(like)
@@ -118,6 +142,18 @@ def scale_of(adapter: Adapter, rank: int, read: Read) -> float:
     if alpha is None:
         return 1.0
     return float(alpha) / (math.sqrt(rank) if adapter.settings.get("use_rslora") else rank)
+
+
+def add_products(weight: Tensor, products: Sequence[Product]) -> None:
+    """Add products to a weight (float32, contiguous) in one pass over it, their factors joined along the rank."""
+    import torch
+
+    matrix = weight.view(weight.shape[0], -1) if products else weight
+    if len(products) == 1:
+        matrix.addmm_(products[0].up, products[0].down, alpha=products[0].scale)
+    elif products:
+        ups = torch.cat([product.up * product.scale for product in products], dim=1)
+        matrix.addmm_(ups, torch.cat([product.down for product in products]))
 
 
 def cp_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from graphexec.lora.adapters.base import Additive, Read, scale_of
+from graphexec.lora.adapters.base import Additive, Product, Read, add_products, scale_of
 from graphexec.lora.header import Shape
 
 if TYPE_CHECKING:
@@ -46,9 +46,12 @@ class Lora(Additive):
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The weight with the product added to it in one pass."""
-        up, down = self._factors(weight, read)
-        weight.view(weight.shape[0], -1).addmm_(up, down, alpha=strength * scale_of(self, self.rank, read))
+        add_products(weight, [self.product(weight, strength, read)])
         return weight
+
+    def product(self, weight: Tensor, strength: float, read: Read) -> Product:
+        """The factors as matrices."""
+        return Product(*self._factors(weight, read), strength * scale_of(self, self.rank, read))
 
     def _factors(self, weight: Tensor, read: Read) -> tuple[Tensor, Tensor]:
         up, down = (self.get(part, read, weight).flatten(1) for part in ("up", "down"))

@@ -1,0 +1,91 @@
+"""LoRA files opened for their tensors, of which those used lately are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from graphexec.diffusion.types import WeightsFile
+from graphexec.errors import ModelFileError
+
+__all__ = ["LoraReader"]
+
+KEPT = 128 * 2**20
+"""Bytes of tensors that a reader keeps: a LoRA of rank 32 for the whole of SD 1.5, of rank 16 for SDXL."""
+
+
+@dataclass(slots=True)
+class _File:
+    """What is known of a file."""
+
+    opened: safe_open | None = None
+    sound: set[str] = field(default_factory=set[str])
+    """Tensors that were found to be finite."""
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class LoraReader:
+    """Tensors of LoRA files by name, each looked at for NaN and infinity once.
+
+    Up to `limit` bytes stay in memory, on `device` but for single numbers, until files used later need the room.
+    """
+
+    def __init__(self, device: torch.device | None = None, limit: int = KEPT) -> None:
+        self.device = device or torch.device("cpu")
+        self.limit = limit
+        self.bytes = 0
+        self._files: dict[WeightsFile, _File] = {}
+        """Those used last come last."""
+        self._in_use: set[WeightsFile] = set()
+
+    def __call__(self, file: WeightsFile, name: str) -> Tensor:
+        """A tensor in the dtype of its file, not to be changed; `ModelFileError` if it is not finite."""
+        if file not in self._in_use:
+            self._in_use.add(file)
+            self._files[file] = self._files.pop(file, _File())
+        known = self._files[file]
+        if name in known.tensors:
+            return known.tensors[name]
+        tensor = _read(file, name, known)
+        if self._has_room(tensor.nbytes):
+            # Single numbers are wanted on the host; what is kept must not lie in a file that may change.
+            known.tensors[name] = tensor.to(self.device if tensor.numel() > 1 else "cpu", copy=True)
+            self.bytes += tensor.nbytes
+        return known.tensors.get(name, tensor)
+
+    def close(self) -> None:
+        """Let go of the files, until they are read again; their tensors stay."""
+        for file in self._in_use:
+            self._files[file].opened = None
+        self._in_use.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._in_use.clear()
+        self._files.clear()
+        self.bytes = 0
+
+    def _has_room(self, needed: int) -> bool:
+        """Make room for a tensor, at the cost of files that are not in use."""
+        for file in [file for file in self._files if file not in self._in_use]:
+            if self.bytes + needed <= self.limit:
+                break
+            self.bytes -= self._files.pop(file).bytes
+        return self.bytes + needed <= self.limit
+
+
+def _read(file: WeightsFile, name: str, known: _File) -> Tensor:
+    if known.opened is None:
+        known.opened = safe_open(file.path, framework="pt")
+    tensor = known.opened.get_tensor(name)
+    if name not in known.sound and not tensor.isfinite().all():
+        raise ModelFileError(f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged")
+    known.sound.add(name)
+    return tensor

@@ -1,0 +1,67 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graphexec.diffusion.lorafiles import LoraReader
+from graphexec.diffusion.types import WeightsFile
+from graphexec.errors import ModelFileError
+
+
+def file_of(path: Path, **tensors: Tensor) -> WeightsFile:
+    save_file(tensors, path)
+    return WeightsFile.of(path)
+
+
+def test_what_was_read_stays_after_the_file_is_gone(tmp_path: Path) -> None:
+    read, value = LoraReader(), torch.randn(4, 4)
+    file = file_of(tmp_path / "a", x=value)
+    first = read(file, "x")
+    read.close()
+    file.path.unlink()
+    assert read(file, "x") is first
+    assert torch.equal(first, value)
+
+
+def test_nothing_above_the_limit_is_kept(tmp_path: Path) -> None:
+    read = LoraReader(limit=100)
+    file = file_of(tmp_path / "a", x=torch.ones(20), y=torch.ones(20))
+    assert read(file, "x") is read(file, "x")
+    assert torch.equal(read(file, "y"), torch.ones(20))
+    assert read(file, "y") is not read(file, "y")
+    assert read.bytes == 80
+
+
+def test_a_file_in_use_does_not_make_room_but_the_one_before_does(tmp_path: Path) -> None:
+    read = LoraReader(limit=100)
+    old, new = (file_of(tmp_path / name, x=torch.full((20,), value)) for name, value in (("a", 1.0), ("b", 2.0)))
+    kept = read(old, "x")
+    read(new, "x")
+    assert read(old, "x") is kept
+    read.close()
+    assert read(new, "x") is read(new, "x")
+    assert read.bytes == 80
+    read.clear()
+    assert read.bytes == 0
+    assert torch.equal(read(old, "x"), torch.ones(20))
+
+
+def test_a_file_that_was_changed_is_another(tmp_path: Path) -> None:
+    read = LoraReader()
+    assert read(file_of(tmp_path / "a", x=torch.ones(3)), "x").sum() == 3
+    assert read(file_of(tmp_path / "a", x=torch.ones(3), y=torch.ones(1)), "x").sum() == 3
+    assert read(file_of(tmp_path / "a", x=torch.zeros(5)), "x").sum() == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_damaged_tensor_is_refused_every_time(tmp_path: Path, value: float) -> None:
+    read, file = LoraReader(), file_of(tmp_path / "a", x=torch.tensor([1.0, value]))
+    for _ in range(2):
+        with pytest.raises(ModelFileError, match="'x'.*NaN or infinity"):
+            read(file, "x")
+        read.close()
