@@ -58,6 +58,8 @@ class Kind(Generic[NetworkT]):
     parts: Callable[[Shapes], Parts]
     build: Callable[[Shapes], NetworkT]
     aliases: Callable[[Shapes], Mapping[str, str]]
+    rounds: bool = False
+    """Whether changed weights are rounded to the precision of their file, as ComfyUI does for text encoders."""
 
 
 class Weights:
@@ -141,7 +143,7 @@ def _build_unet(shapes: Shapes) -> UNet:
 
 def _text(kind: EncoderKind) -> Kind[ClipText]:
     aliases = partial(text_aliases, kind=kind)
-    return Kind(text_parts, lambda shapes: ClipText(clip_layout(shapes, kind)), aliases)
+    return Kind(text_parts, lambda shapes: ClipText(clip_layout(shapes, kind)), aliases, rounds=True)
 
 
 def _build_vae(shapes: Shapes) -> Autoencoder:

@@ -51,6 +51,8 @@ class Resident(Kept[NetworkT]):
 
     base: Pristine
     reader: LoraReader = field(default_factory=LoraReader)
+    rounds: bool = False
+    """Whether changed weights are rounded to the precision of their file."""
     patches: tuple[Patch, ...] = ()
     """The recipe's; `applied` is what they come to."""
     applied: dict[str, Steps] = field(default_factory=dict[str, Steps])
@@ -82,7 +84,8 @@ class Resident(Kept[NetworkT]):
             for name in changed:
                 self.undone.add(name)
                 base = self._pristine(name, own[name], spare)
-                own[name].data = _changed(own[name].data, base, wanted.get(name, ()), self.reader, scratch)
+                weight = _changed(own[name].data, base, wanted.get(name, ()), self.reader, scratch)
+                own[name].data = _rounded(weight, base.dtype) if self.rounds else weight
                 self._note(name, wanted.get(name, ()))
         return tuple(changed)
 
@@ -128,3 +131,8 @@ def _changed(now: Tensor, base: Tensor, steps: Steps, read: LoraReader, scratch:
     weight.copy_(base)
     after = apply_steps(weight, steps, read)
     return target if after is target else target.copy_(after)
+
+
+def _rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight with no more precision than `dtype` has, in place."""
+    return weight if weight.dtype == dtype else weight.copy_(weight.to(dtype))

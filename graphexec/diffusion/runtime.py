@@ -190,7 +190,7 @@ class Runtime:
         base = self._open(kind, source)
         fits = self._fits(dtype.itemsize * base.weights.parameters)
         network = load_network(kind, base.weights, self.device if fits else HOST, dtype)
-        self._stored[key] = resident = Resident(network, base, self._lora_reader, on_device=fits)
+        self._stored[key] = resident = Resident(network, base, self._lora_reader, kind.rounds, on_device=fits)
         return resident
 
     def _load_control(self, net: ControlNet, model: Model) -> Kept[Steering]:

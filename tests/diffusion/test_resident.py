@@ -17,6 +17,7 @@ from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.patch import Mix, Scale, Steps
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.resident import Resident
+from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import Clip, Model, Vae
 
 NAME = "out.2.weight"
@@ -93,3 +94,15 @@ def test_a_float32_file_is_not_written_to(tmp_path: Path) -> None:
     resident.switch({})
     assert resident.network.get_parameter(NAME).data_ptr() == lies_in_file
     assert path.read_bytes() == before
+
+
+def test_text_encoders_round_changed_weights_to_the_precision_of_their_file(
+    weights: Path, recipes: tuple[Model, Clip, Vae]
+) -> None:
+    """As ComfyUI, which keeps them in float16: the pictures that people have depend on it."""
+    runtime, lora = Runtime("cpu"), weights / "a.safetensors"
+    with runtime.text_encoder(recipes[1].encoders[0], recipes[1].patched(lora, 1.0).patches) as text:
+        changed = [parameter for parameter in text.parameters() if parameter.dtype == torch.float32]
+        assert all(torch.equal(parameter, parameter.half().float()) for parameter in changed)
+    with runtime.unet(recipes[0].patched(lora, 1.0)) as unet:
+        assert not all(torch.equal(parameter, parameter.half().float()) for parameter in unet.parameters())
