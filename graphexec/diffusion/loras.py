@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder, WeightsFile
-from graphexec.lora.blocks import Blocks
+from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file, read_header
 
-__all__ = ["Loaded", "as_comfyui", "load_lora"]
+__all__ = ["Loaded", "as_comfyui", "load_lora", "load_lora_by_block"]
 
 RecipeT = TypeVar("RecipeT", bound=Model | Clip)
 
@@ -45,6 +45,15 @@ def load_lora(
     coverage = _coverage(model and replace(model, patches=(), options=()), texts, WeightsFile.of(path))
     patched = model and model.patched(path, strength_model, blocks)
     return Loaded(patched, clip and clip.patched(path, strength_clip), coverage)
+
+
+def load_lora_by_block(
+    model: Model, clip: Clip, path: Path, strength_model: float, strength_clip: float, weights: BlockWeights
+) -> tuple[Model, Clip, tuple[str, ...]]:
+    """As `load_lora`, with strengths by block: the recipes, and what to tell the user."""
+    loaded = load_lora(model, clip, path, strength_model, strength_clip * weights.base, weights.blocks)
+    told = check_blocks(weights.values, model.family, loaded.coverage.unet)
+    return loaded.model or model, loaded.clip or clip, (*told, *loaded.coverage.warnings())
 
 
 def as_comfyui(recipe: RecipeT) -> RecipeT:

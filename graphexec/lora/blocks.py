@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from graphexec.errors import ModelFileError
 
-__all__ = ["LAYOUTS", "PRESETS", "BlockWeights", "Blocks", "block_factor", "inert_blocks", "parse_blocks"]
+__all__ = ["LAYOUTS", "PRESETS", "BlockWeights", "Blocks", "block_factor", "check_blocks", "parse_blocks"]
 
 
 def _numbered(part: str, numbers: Iterable[int]) -> tuple[str, ...]:
@@ -21,6 +21,7 @@ def _numbered(part: str, numbers: Iterable[int]) -> tuple[str, ...]:
 
 BASE = "BASE"
 """The text encoders."""
+NUMBERED = ("input_blocks", "middle_block", "output_blocks")
 _MIDDLE = ("middle_block",)
 _MIDDLES = _numbered("middle_block", range(3))
 _WHOLE = (*_numbered("input_blocks", range(12)), *_MIDDLE, *_numbered("output_blocks", range(12)))
@@ -37,6 +38,9 @@ LAYOUTS: dict[int, tuple[str, ...]] = {
     27: (BASE, *_numbered("input_blocks", range(1, 12)), *_MIDDLES, *_numbered("output_blocks", range(12))),
 }
 """Which block each value of a vector is for, by the vector's length."""
+
+SDXL_ONLY = (12, 20, 21)
+"""Lengths of vectors for SDXL's nine blocks a side; the others are for the twelve of SD 1.x and SD 2.x."""
 
 PRESETS: dict[str, str] = {
     "NONE": ",".join("0" * 17),
@@ -86,7 +90,7 @@ def parse_blocks(text: str, a: float = 1.0, b: float = 1.0, seed: int = 0, *, in
     values = tuple(1 - value for value in values) if inverse else values
     pairs = list(zip(LAYOUTS[len(parts)], values, strict=True))
     base = next((value for name, value in pairs if name == BASE), 1.0)
-    rest = tuple((part, 0.0) for part in ("input_blocks", "output_blocks", "middle_block"))
+    rest = tuple((part, 0.0) for part in NUMBERED)
     named = tuple((name, value) for name, value in pairs if name != BASE)
     return BlockWeights(values, base, tuple(dict((*rest, *named)).items()))
 
@@ -97,11 +101,29 @@ def block_factor(blocks: Blocks, weight: str) -> float:
     return max(found)[1] if found else 1.0
 
 
-def inert_blocks(vector: Sequence[float], changed: Iterable[str]) -> tuple[str, ...]:
-    """The blocks whose values change nothing, since none of the weights that a LoRA changes is in them."""
+def check_blocks(values: Sequence[float], family: str, changed: Iterable[str]) -> tuple[str, ...]:
+    """What is odd about a vector for a model of a family, and for a LoRA that changes these weights of the UNet."""
     names = tuple(changed)
-    blocks = (name for name in LAYOUTS[len(vector)] if name != BASE)
+    told: list[str] = []
+    if (len(values) in SDXL_ONLY) != family.startswith("sdxl"):
+        meant = "SDXL" if len(values) in SDXL_ONLY else "SD 1.x and SD 2.x"
+        told.append(f"{len(values)} block weights are for models of {meant}, this one is of the family {family}")
+    if inert := _inert(values, names):
+        told.append(f"block weights that change nothing, since the LoRA has nothing there: {', '.join(inert)}")
+    if left_out := _left_out(values, names):
+        told.append(f"blocks that the LoRA changes but the block weights leave out, so that they get 0: {left_out}")
+    return tuple(told)
+
+
+def _inert(values: Sequence[float], names: Sequence[str]) -> tuple[str, ...]:
+    blocks = (name for name in LAYOUTS[len(values)] if name != BASE)
     return tuple(block for block in blocks if not any(name.startswith(f"{block}.") for name in names))
+
+
+def _left_out(values: Sequence[float], names: Sequence[str]) -> str:
+    layout = LAYOUTS[len(values)]
+    blocks = dict.fromkeys(".".join(name.split(".")[:2]) for name in names if name.startswith(NUMBERED))
+    return ", ".join(block for block in blocks if not f"{block}.".startswith(tuple(f"{name}." for name in layout)))
 
 
 def _value(text: str, a: float, b: float, draw: random.Random) -> float:

@@ -136,6 +136,33 @@ def of_lora(model: Facts, clip: Facts, lora_name: Path) -> Inferred:
     return Inferred((model, clip), notes)
 
 
+def of_lora_by_block(model: Facts, clip: Facts, lora_name: Path, block_vector: str | Facts) -> Inferred:
+    """As `of_lora`; a vector of block weights that cannot be read is an error, one that does not suit a warning."""
+    from graphexec.diffusion.loras import load_lora
+    from graphexec.lora.blocks import check_blocks, parse_blocks
+
+    if not isinstance(block_vector, str):
+        return of_lora(model, clip, lora_name)
+    try:
+        values = parse_blocks(block_vector).values
+    except ModelFileError as error:
+        return Inferred((model, clip), (Note(str(error), "block_vector", code="invalid_block_vector"),))
+    if "recipe" not in model or "recipe" not in clip:
+        return Inferred()
+    loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
+    told = check_blocks(values, model["recipe"].family, loaded.coverage.unet)
+    odd = (Note(message, "block_vector", "warning", "block_weights_partly_used") for message in told)
+    notes = (*odd, *(_coverage_note(warning) for warning in loaded.coverage.warnings()))
+    return Inferred((model, clip), notes)
+
+
+def of_lora_by_block_or_none(
+    model: Facts, clip: Facts, lora_name: Path, block_vector: str | Facts, bypass: bool | Facts
+) -> Inferred:
+    """As `of_lora_by_block`, unless it is bypassed."""
+    return Inferred((model, clip)) if bypass is True else of_lora_by_block(model, clip, lora_name, block_vector)
+
+
 def of_lora_on_model(model: Facts, lora_name: Path) -> Inferred:
     """As `of_lora`, for the diffusion model alone."""
     from graphexec.diffusion.loras import load_lora

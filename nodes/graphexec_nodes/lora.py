@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
+from pydantic import Field
+
 from graphexec.diffusion.types import Clip, Model
+from graphexec.lora.blocks import BlockWeights
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Seed, Strength, Text, Warn
+from graphexec.node.fields import Name, Seed, Strength, Text, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import LoraFile
+
+Number = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
 
 
 @node("LoraLoader", category="loaders", display_name="Load LoRA", infer=facts.of_lora)
@@ -75,7 +81,7 @@ def compute_loras_as_comfyui(model: Model, clip: Clip) -> tuple[Model, Clip]:
     "LoraLoaderBlockWeight",
     category="loaders",
     display_name="Load LoRA (Block Weight)",
-    infer=facts.of_lora,
+    infer=facts.of_lora_by_block,
 )
 def apply_lora_by_block(
     model: Model,
@@ -107,14 +113,75 @@ def apply_lora_by_block(
         B: the value that B in the vector stands for; b is half of it.
         block_vector: 12, 17, 20, 21, 25, 26 or 27 values with commas between them, or the name of a preset.
     """
-    from graphexec.diffusion.loras import load_lora
-    from graphexec.lora.blocks import inert_blocks, parse_blocks
+    from graphexec.lora.blocks import parse_blocks
 
     weights = parse_blocks(block_vector, A, B, seed, inverse=inverse)
-    loaded = load_lora(model, clip, lora_name, strength_model, strength_clip * weights.base, weights.blocks)
-    inert = inert_blocks(weights.values, loaded.coverage.unet)
-    if inert:
-        warn(f"block weights that change nothing, since the LoRA has nothing there: {', '.join(inert)}")
-    for warning in loaded.coverage.warnings():
+    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn)
+
+
+@node(
+    "LoraLoaderBlockWeight //Inspire",
+    category="InspirePack/LoraBlockWeight",
+    display_name="Lora Loader (Block Weight)",
+    infer=facts.of_lora_by_block_or_none,
+)
+def apply_lora_by_block_of_inspire(
+    model: Model,
+    clip: Clip,
+    category_filter: str = "All",
+    *,
+    lora_name: LoraFile,
+    strength_model: Number = 1.0,
+    strength_clip: Number = 1.0,
+    inverse: bool = False,
+    seed: Seed = 0,
+    A: Number = 4.0,
+    B: Number = 1.0,
+    preset: str = "Preset",
+    block_vector: Text = "1,0,0,0,0,0,0,0,1,1,1,1,1,1,1,1,1",
+    bypass: bool = False,
+    warn: Warn,
+) -> tuple[Annotated[Model, Name("model")], Annotated[Clip, Name("clip")], Annotated[str, Name("populated_vector")]]:
+    """LoraLoaderBlockWeight with the inputs that the Inspire pack's node has.
+
+    Its values go to the blocks that the LoRA has, in their order; here a value is for the same block whatever the LoRA
+    has, which is the same for the usual LoRAs. R and U draw other numbers.
+
+    Args:
+        model: the diffusion model.
+        clip: the text encoder.
+        category_filter: what an editor shows of the list of files; it changes nothing.
+        lora_name: a file of the loras folder.
+        strength_model: how strongly the diffusion model changes.
+        strength_clip: how strongly the text encoder changes.
+        inverse: take 1 minus each value.
+        seed: what random values are drawn from.
+        A: the value that A in the vector stands for; a is half of it.
+        B: the value that B in the vector stands for; b is half of it.
+        preset: what an editor fills the vector from; it changes nothing.
+        block_vector: 12, 17, 20, 21, 25, 26 or 27 values with commas between them, or the name of a preset.
+        bypass: leave model and text encoder as they are.
+    """
+    from graphexec.lora.blocks import parse_blocks
+
+    if bypass or strength_model == strength_clip == 0:
+        return model, clip, ""
+    weights = parse_blocks(block_vector, A, B, seed, inverse=inverse)
+    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn)
+
+
+def _by_block(
+    model: Model,
+    clip: Clip,
+    path: Path,
+    strength_model: float,
+    strength_clip: float,
+    weights: BlockWeights,
+    warn: Warn,
+) -> tuple[Model, Clip, str]:
+    from graphexec.diffusion.loras import load_lora_by_block
+
+    model, clip, warnings = load_lora_by_block(model, clip, path, strength_model, strength_clip, weights)
+    for warning in warnings:
         warn(warning)
-    return loaded.model or model, loaded.clip or clip, ",".join(f"{value:g}" for value in weights.values)
+    return model, clip, ",".join(f"{value:g}" for value in weights.values)

@@ -167,17 +167,41 @@ def test_importing_and_reading_every_node_leaves_torch_alone() -> None:
     assert int(process.stdout) == len(REGISTRY) > 15
 
 
-def test_a_lora_by_block_says_which_values_it_used_and_which_do_nothing(models: Path) -> None:
+def by_block(vector: str, kind: str = "LoraLoaderBlockWeight", **inputs: Any) -> dict[str, Any]:
+    """The chain with strengths by block; strengths, seed, A and B are 1."""
     workflow = chain()
-    inputs = {**workflow["lora"]["inputs"], "block_vector": "SD-INS", "inverse": True} | {"seed": 0, "A": 1.0, "B": 1.0}
-    workflow["lora"] = {"class_type": "LoraLoaderBlockWeight", "inputs": inputs}
-    seen: list[Event] = []
-    context = graphexec.Context(settings={"device": "cpu"}, on_event=seen.append)
-    result = graphexec.run(plan_of(workflow, models, "lora"), context)
+    every = {"inverse": False, "seed": 1, "A": 1.0, "B": 1.0, "block_vector": vector}
+    workflow["lora"] = {"class_type": kind, "inputs": {**workflow["lora"]["inputs"], **every, **inputs}}
+    return workflow
+
+
+INSPIRE = "LoraLoaderBlockWeight //Inspire"
+OF_INSPIRE = {"category_filter": "All", "preset": "Preset", "bypass": False}
+
+
+@pytest.mark.parametrize("kind", ["LoraLoaderBlockWeight", INSPIRE])
+def test_a_lora_by_block_says_which_values_it_used(kind: str, models: Path) -> None:
+    workflow = by_block("SD-INS", kind, inverse=True, **(OF_INSPIRE if kind == INSPIRE else {}))
+    result = graphexec.run(plan_of(workflow, models, "lora"), graphexec.Context(settings={"device": "cpu"}))
     assert result.value("lora", 2) == "0,0,0,0,1,1,1,1,1,1,1,1,1,1,1,1,1"
     assert dict(result.value("lora", 0).patches[-1].blocks)["output_blocks.3"] == 1.0
-    (warned,) = [event for event in seen if isinstance(event, Warned)]
-    assert "change nothing" in warned.message and "input_blocks.8" in warned.message
+
+
+def test_block_weights_that_do_nothing_are_told_before_anything_runs(models: Path) -> None:
+    (first, *_) = found(by_block("ALL"), models)
+    assert (first.code, first.severity, first.input) == ("block_weights_partly_used", "warning", "block_vector")
+    assert "change nothing" in first.message and "input_blocks.8" in first.message
+
+
+def test_a_vector_of_unknown_length_is_an_error_before_anything_runs(models: Path) -> None:
+    (fault,) = found(by_block("1,1"), models)
+    assert (fault.code, fault.severity, fault.input) == ("invalid_block_vector", "error", "block_vector")
+
+
+def test_what_is_bypassed_is_not_checked(models: Path) -> None:
+    workflow = by_block("1,1", INSPIRE, **{**OF_INSPIRE, "bypass": True})
+    result = graphexec.run(plan_of(workflow, models, "lora"), graphexec.Context(settings={"device": "cpu"}))
+    assert result.value("lora", 0).patches == () and result.value("lora", 2) == ""
 
 
 def test_loras_up_to_a_node_are_computed_as_comfyui_does(models: Path) -> None:

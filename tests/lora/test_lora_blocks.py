@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphexec.errors import ModelFileError
-from graphexec.lora.blocks import LAYOUTS, PRESETS, block_factor, inert_blocks, parse_blocks
+from graphexec.lora.blocks import LAYOUTS, PRESETS, block_factor, check_blocks, parse_blocks
 
 NAMES = list(unet_shapes(SD15))
 ATTENTION = [name for name in NAMES if "attn" in name]
@@ -58,10 +58,33 @@ def test_what_is_no_vector_is_refused(vector: str) -> None:
         parse_blocks(vector)
 
 
-def test_inert_blocks_are_those_that_the_lora_does_not_change() -> None:
-    inert = inert_blocks(parse_blocks(",".join("1" * 26)).values, ATTENTION)
-    assert inert == (
-        *(f"input_blocks.{i}" for i in (0, 3, 6, 9, 10, 11)),
-        *(f"output_blocks.{i}" for i in (0, 1, 2)),
+def told(vector: str, family: str = "sd1", changed: list[str] = ATTENTION) -> str:
+    return "; ".join(check_blocks(parse_blocks(vector).values, family, changed))
+
+
+def test_values_for_blocks_that_the_lora_does_not_change_are_named() -> None:
+    inert = (*(f"input_blocks.{i}" for i in (0, 3, 6, 9, 10, 11)), *(f"output_blocks.{i}" for i in (0, 1, 2)))
+    assert told(",".join("1" * 26)) == (
+        f"block weights that change nothing, since the LoRA has nothing there: {', '.join(inert)}"
     )
-    assert not inert_blocks(parse_blocks("ALL").values, ATTENTION)
+    assert not told("ALL")
+
+
+def test_blocks_that_the_vector_leaves_out_are_named() -> None:
+    convolutions = [
+        *ATTENTION,
+        "input_blocks.3.0.op.weight",
+        "time_embed.0.weight",
+        "input_blocks.10.0.in_layers.2.bias",
+    ]
+    assert told("ALL", changed=convolutions) == (
+        "blocks that the LoRA changes but the block weights leave out, so that they get 0: input_blocks.3,"
+        " input_blocks.10"
+    )
+
+
+@pytest.mark.parametrize("length", LAYOUTS)
+def test_a_vector_for_another_family_is_told(length: int) -> None:
+    vector = ",".join("1" * length)
+    assert ("are for models of" in told(vector, "sdxl")) == (length not in (12, 20, 21))
+    assert ("are for models of SDXL, this one is of the family sd2" in told(vector, "sd2")) == (length in (12, 20, 21))
