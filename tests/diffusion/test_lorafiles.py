@@ -62,6 +62,6 @@ def test_a_file_that_was_changed_is_another(tmp_path: Path) -> None:
 def test_a_damaged_tensor_is_refused_every_time(tmp_path: Path, value: float) -> None:
     read, file = LoraReader(), file_of(tmp_path / "a", x=torch.tensor([1.0, value]))
     for _ in range(2):
-        with pytest.raises(ModelFileError, match="'x'.*NaN or infinity"):
+        with pytest.raises(ModelFileError, match=r"'x'.*NaN or infinity"):
             read(file, "x")
         read.close()
