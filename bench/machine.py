@@ -8,19 +8,18 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("networkx", "pydantic", "torch", "safetensors", "pytest-benchmark", "dask")
 
-
-def described() -> str:
-    """Processor, memory, system, versions, and how busy the machine was."""
-    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+def described(packages: Sequence[str], *others: str) -> str:
+    """Processor, memory, system, versions of packages and of `others`, and how busy the machine was."""
+    versions = ", ".join([*(f"{name} {importlib.metadata.version(name)}" for name in packages), *others])
     kernel = f"{platform.system()} {platform.release().split('-')[0]}"
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     return (
         f"{processor()}, {usable_cores()} cores, {memory() / 2**30:.0f} GB; {kernel}; "
-        f"Python {platform.python_version()}, {packages}, {hyperfine()}. Load average when it began: {load}."
+        f"Python {platform.python_version()}, {versions}. Load average when it began: {load}."
     )
 
 

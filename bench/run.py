@@ -20,10 +20,13 @@ from typing import Any
 
 import graphs
 from machine import described
+from machine import hyperfine as installed_hyperfine
+from report import Row
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+PACKAGES = ("networkx", "pydantic", "torch", "safetensors", "pytest-benchmark", "dask")
 SIZES = (100, 1000, 10_000)
 
 LIBRARIES = "import networkx, pydantic"
@@ -56,20 +59,6 @@ class Sample:
         return "{} {unit} ({}–{})".format(*values, unit=unit)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table: what was measured, and the most that it should be."""
-
-    what: str
-    shown: str
-    bar: str = ""
-    met: bool | None = None
-
-    def __str__(self) -> str:
-        verdict = {None: "", True: "yes", False: "**no**"}[self.met]
-        return f"| {self.what} | {self.shown} | {self.bar} | {verdict} |"
-
-
 Samples = Mapping[str, Sample]
 
 
@@ -77,7 +66,7 @@ def main() -> None:
     """Measure, print and write."""
     if shutil.which("hyperfine") is None:
         raise SystemExit("bench/run.py: hyperfine is not on the PATH; install it (apt-get install hyperfine)")
-    machine = described()
+    machine = described(PACKAGES, installed_hyperfine())
     with tempfile.TemporaryDirectory() as folder:
         samples = {**processes(Path(folder)), **in_process(Path(folder))}
     text = "\n".join([machine, *bars(samples), *peers(samples)]) + "\n"
