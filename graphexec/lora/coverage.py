@@ -39,7 +39,7 @@ class Coverage:
     """What a LoRA file changes in the networks it is matched with, and what it holds besides.
 
     `matches` are by network: `unet` and the kinds of text encoders. `counts` gives, for the UNet and each text encoder
-    that the file has names for, how many of its tensors are used and how many there are.
+    that the file has names for and that is not left out, how many of its tensors are used and how many there are.
     """
 
     matches: Mapping[str, Match]
@@ -91,7 +91,7 @@ def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora:
         tuple(
             _misfit(*unfit) for match in matches.values() for unfit in match.unfit if used.isdisjoint(unfit[0].tensors)
         ),
-        _count(file, used),
+        _count(file, matched, aside),
     )
 
 
@@ -161,7 +161,10 @@ def _check_change(matched: set[str], aside: set[str], families: tuple[FamilyHint
     if matched:
         return
     if aside:
-        raise ModelFileError("this LoRA changes nothing here: all of it is for a network that this node leaves alone")
+        raise ModelFileError(
+            "this LoRA changes nothing here: all of it is for a network that this node leaves alone;"
+            " LoraLoader changes both the diffusion model and the text encoder"
+        )
     raise ModelFileError(f"this LoRA changes nothing in this model: {_families(families)}")
 
 
@@ -179,12 +182,13 @@ def _left_out(module: LoraModule, unet: Shapes | None, texts: Mapping[str, Shape
     return texts is None if is_for_text(module.name) else unet is None
 
 
-def _count(file: LoraFile, used: set[str]) -> dict[str, tuple[int, int]]:
+def _count(file: LoraFile, matched: set[str], aside: set[str]) -> dict[str, tuple[int, int]]:
     there, taken = Counter[str](), Counter[str]()
-    owners = {tensor: _owner(module.name) for module in file.modules for tensor in module.tensors}
+    named = {tensor: _owner(module.name) for module in file.modules for tensor in module.tensors}
+    owners = {tensor: owner for tensor, owner in named.items() if tensor not in aside}
     for tensor, owner in (*owners.items(), *((tensor, "unknown") for tensor in file.strangers)):
         there[owner] += 1
-        taken[owner] += tensor in used
+        taken[owner] += tensor in matched
     return {owner: (taken[owner], there[owner]) for owner in there}
 
 

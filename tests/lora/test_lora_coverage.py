@@ -63,6 +63,31 @@ def test_a_lora_for_nothing_but_what_is_left_out_is_refused() -> None:
         lora_coverage(UNET, None, header(lora_weights(only="lora_te_")))
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "lora_te_text_model_",
+        "lora_te1_text_model_",
+        "lora_te2_text_model_",
+        "lycoris_text_model_",
+        "text_encoder.text_model.",
+        "text_encoder_2.text_model.",
+        "text_encoder.base_model.model.text_model.",
+        "base_model.model.text_model.",
+        "text_encoders.clip_l.transformer.text_model.",
+        "text_model.",
+    ],
+)
+def test_whatever_text_encoders_are_called_they_are_left_out(start: str) -> None:
+    name = f"{start}encoder.layers.0.mlp.fc1"
+    name = name if "." in start else name.replace(".", "_")
+    text = {f"{name}.lora_up.weight": torch.zeros(8, 2), f"{name}.lora_down.weight": torch.zeros(2, 8)}
+    with pytest.raises(ModelFileError, match=r"node leaves alone; LoraLoader"):
+        lora_coverage(UNET, None, header(text))
+    coverage = lora_coverage(UNET, None, header(lora_weights(only="attn1") | text))
+    assert not coverage.warnings() and set(coverage.counts) == {"UNet"}
+
+
 def test_a_lora_that_changes_nothing_names_both_families() -> None:
     tensors = {
         name.replace("blocks", "layers"): tensor for name, tensor in lora_weights(only="attn2", size=SD15).items()
