@@ -79,12 +79,13 @@ def read_only(path: Path) -> dict[str, float]:
 
     def read() -> None:
         tensors = sorted(read_header(path).tensors.values(), key=lambda info: info.start)
+        buffer = memoryview(bytearray(max(info.end - info.start for info in tensors)))
         with path.open("rb") as file:
             file.seek(data_start(file))
             for info in tensors:
-                raw = bytearray(info.end - info.start)
+                raw = buffer[: info.end - info.start]
                 file.readinto(raw)
-                converted.append(torch.frombuffer(raw, dtype=DTYPES[info.dtype]).to(torch.float32))
+                converted.append(torch.frombuffer(raw, dtype=DTYPES[info.dtype]).to(torch.float32, copy=True))
 
     return {"seconds": seconds(read), "peak": peak_memory()}
 

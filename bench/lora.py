@@ -16,7 +16,7 @@ from graphexec.diffusion.save import unet_steps
 from graphexec.diffusion.types import Model
 
 RUNS = 7
-LEVELS = ("input_blocks.", "middle_block.", "output_blocks.")
+LEVELS = ("input_blocks", "middle_block", "output_blocks")
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def linearity(runtime: Runtime, model: Model, lora: Path) -> Iterator[Row]:
         touched = sum(torch.Size(base.shapes[name]).numel() for name in steps) * 4
         took = best([switching(runtime, model, [lora], off)], RUNS)[0]
         found.append(took / touched)
-        what = "strength changed on " + ", ".join(level.rstrip(".") for level in LEVELS[:some])
+        what = "strength changed on " + ", ".join(LEVELS[:some])
         yield Row(what, f"{took * 1e3:.0f} ms for {touched / 2**20:.0f} MiB: {took / touched * 2**30:.3f} s a GiB")
     yield at_most("the dearest byte to the cheapest", max(found) / min(found), "times", 1.25)
 

@@ -20,7 +20,7 @@ from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.patch import Patching, Steps, patched_weight
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.stored import DTYPES
-from graphexec.diffusion.types import Clip, Family, Model, TextEncoder, Vae
+from graphexec.diffusion.types import Clip, Family, Model, Sampling, TextEncoder, Vae
 
 __all__ = [
     "Saved",
@@ -85,9 +85,10 @@ def checkpoint_tensors(model: Model, clip: Clip, vae: Vae) -> list[Saved]:
 
 
 def model_tensors(model: Model, prefix: str = "model.diffusion_model.") -> list[Saved]:
-    """The UNet of a recipe with its patches."""
+    """The UNet of a recipe with its patches, and the tensors that say how it is sampled."""
     base, steps = unet_steps(model)
-    return [_weight(base, name, steps, prefix + name) for name in base.shapes]
+    weights = [_weight(base, name, steps, prefix + name) for name in base.shapes]
+    return [*weights, *(_value(name, value) for name, value in _marks(model.sampling))]
 
 
 def clip_tensors(clip: Clip, encoder: TextEncoder) -> list[Saved]:
@@ -188,6 +189,21 @@ def _text(clip: Clip, encoder: TextEncoder) -> Iterator[Saved]:
             inner = OPENCLIP_LAYER.get(layer[2], layer[2])
             at = f"{prefix}transformer.resblocks.{layer[1]}.{inner}.{layer[3]}"
             yield Saved(at, saved.dtype, saved.shape, saved.make)
+
+
+def _marks(sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
+    """What marks a model that is sampled otherwise than most of its family; empty tensors, or the noise's range."""
+    if sampling.prediction == "v" and sampling.levels == "discrete":
+        yield "v_pred", torch.empty(0)
+    if sampling.zero_snr:
+        yield "ztsnr", torch.empty(0)
+    if sampling.prediction == "v" and sampling.levels == "edm":
+        yield "edm_vpred.sigma_max", torch.tensor(sampling.sigma_max)
+        yield "edm_vpred.sigma_min", torch.tensor(sampling.sigma_min)
+
+
+def _value(name: str, value: Tensor) -> Saved:
+    return Saved(name, value.dtype, tuple(value.shape), lambda: value)
 
 
 def _joined(base: Pristine, steps: Mapping[str, Steps], layer: re.Match[str], name: str) -> Saved:

@@ -27,7 +27,7 @@ from graphexec.diffusion.save import (
     safetensors_chunks,
     vae_tensors,
 )
-from graphexec.diffusion.types import Clip, Model, Vae
+from graphexec.diffusion.types import Clip, Model, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 
@@ -80,6 +80,20 @@ class TestCheckpoints:
             assert file.metadata() == metadata
         assert (metadata["prompt"], metadata["workflow"]) == ('{"1": {}}', "[]")
         assert metadata["modelspec.predict_key"] == "epsilon"
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [
+            Sampling("v"),
+            Sampling("v", zero_snr=True),
+            Sampling(zero_snr=True),
+            Sampling("v", "edm", sigma_min=0.25, sigma_max=80.0),
+        ],
+    )
+    def test_how_a_model_is_sampled_is_known_again(self, tmp_path: Path, recipes: Recipes, sampling: Sampling) -> None:
+        model = replace(recipes[0], sampling=sampling)
+        write(tmp_path / "x.safetensors", checkpoint_tensors(model, *recipes[1:]), model_metadata(model, "x", {}, {}))
+        assert open_checkpoint(tmp_path / "x.safetensors")[0].sampling == sampling
 
     def test_parts_alone(self, tmp_path: Path, recipes: Recipes) -> None:
         model, clip, vae = recipes

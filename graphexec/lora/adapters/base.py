@@ -152,7 +152,10 @@ def add_products(weight: Tensor, products: Sequence[Product]) -> None:
     if len(products) == 1:
         matrix.addmm_(products[0].up, products[0].down, alpha=products[0].scale)
     elif products:
-        ups = torch.cat([product.up * product.scale for product in products], dim=1)
+        ranks = [len(product.down) for product in products]
+        ups = matrix.new_empty(len(matrix), sum(ranks))
+        for product, part in zip(products, ups.split(ranks, dim=1), strict=True):
+            torch.mul(product.up, product.scale, out=part)
         matrix.addmm_(ups, torch.cat([product.down for product in products]))
 
 
