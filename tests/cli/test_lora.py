@@ -1,0 +1,54 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""`graphexec lora`: what is said of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from cli.shell import Shell, loaded_by
+
+NAME = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+def write(path: Path, rank: int = 4) -> Path:
+    tensors = {
+        f"{NAME}.lora_up.weight": torch.zeros(8, rank),
+        f"{NAME}.lora_down.weight": torch.zeros(rank, 768),
+        f"{NAME}.alpha": torch.tensor(2.0),
+    }
+    save_file(tensors, path, {"ss_sd_model_name": "v1-5.safetensors"})
+    return path
+
+
+def test_what_is_said(shell: Shell) -> None:
+    lines = shell.run("lora", str(write(shell.folder / "x.safetensors"))).stdout.splitlines()
+    assert lines[:7] == [
+        "for: SD 1.x (text embeddings 768 wide)",
+        "kinds: lora (1)",
+        "changes: UNet (1)",
+        "rank: 4",
+        "alpha: 2",
+        "blocks: mid_block",
+        "trained on: v1-5.safetensors",
+    ]
+    assert [line.partition(": ")[0] for line in lines[7:]] == ["sha256", "sha256 of the weights"]
+
+
+def test_json_has_everything(shell: Shell) -> None:
+    found = shell.json("lora", str(write(shell.folder / "x.safetensors")), "--json")
+    assert found["ranks"] == [4] and found["alphas"] == [2.0] and found["trigger"] is None
+    assert len(found["weights_sha256"]) == 64
+
+
+def test_what_is_no_lora(shell: Shell) -> None:
+    missing = shell.run("lora", "none.safetensors")
+    assert missing.exit_code == 3 and "none.safetensors" in missing.stderr
+    save_file({"x": torch.zeros(1)}, shell.folder / "y.safetensors")
+    assert "is no LoRA" in shell.run("lora", str(shell.folder / "y.safetensors")).stderr
+
+
+def test_torch_is_not_needed(tmp_path: Path) -> None:
+    assert "torch" not in loaded_by("lora", str(write(tmp_path / "x.safetensors")))

@@ -1,0 +1,94 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from diffusion.tiny import lora_weights
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graphexec.errors import ModelFileError
+from graphexec.lora.header import data_start
+from graphexec.lora.summary import Summary, summarize
+
+TAGS = {"10_cat": {"cat": 3, " sofa": 1}, "5_more": {"cat": 2, "hat": 2}}
+
+
+def summary(tmp_path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> Summary:
+    path = tmp_path / "x.safetensors"
+    save_file(dict(tensors), path, metadata)
+    return summarize(path)
+
+
+def module(
+    rank: int = 2, alpha: Tensor | None = None, name: str = "lora_unet_mid_block_attentions_0_proj_in"
+) -> dict[str, Tensor]:
+    tensors = {f"{name}.lora_up.weight": torch.zeros(8, rank), f"{name}.lora_down.weight": torch.zeros(rank, 8)}
+    return tensors if alpha is None else {**tensors, f"{name}.alpha": alpha}
+
+
+def test_what_a_file_holds(tmp_path: Path) -> None:
+    found = summary(tmp_path, {**lora_weights(), "strange": torch.zeros(1)})
+    assert set(found.kinds) == {"lora"} and sum(found.kinds.values()) == sum(found.networks.values())
+    assert set(found.networks) == {"UNet", "text encoders"}
+    assert {"down_blocks.0", "mid_block", "up_blocks.1"} <= set(found.blocks)
+    assert found.unknown == ("strange",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
+def test_ranks_and_alphas_are_sorted(dtype: torch.dtype, tmp_path: Path) -> None:
+    other = module(2, torch.tensor([1.5], dtype=dtype), "lora_unet_input_blocks_1_1_proj_in")
+    found = summary(tmp_path, {**module(4, torch.tensor(8.0, dtype=dtype)), **other})
+    assert (found.ranks, found.alphas) == ((2, 4), (1.5, 8.0))
+    assert found.blocks == ("input_blocks.1", "mid_block")
+
+
+def test_an_alpha_in_metadata_counts_and_one_that_is_no_number_does_not(tmp_path: Path) -> None:
+    settings = json.dumps({"unet.lora_alpha": 16, "unet.r": 4})
+    peft = {
+        name.replace("lora_unet_mid_block_attentions_0_", "unet.mid_block.attentions.0."): t
+        for name, t in module().items()
+    }
+    peft = {name.replace("lora_up", "lora_B").replace("lora_down", "lora_A"): tensor for name, tensor in peft.items()}
+    assert summary(tmp_path, peft, {"lora_adapter_metadata": settings}).alphas == (16.0,)
+    assert summary(tmp_path, module(2, torch.zeros(9))).alphas == ()
+
+
+def test_what_it_was_trained_with(tmp_path: Path) -> None:
+    metadata = {
+        "ss_tag_frequency": json.dumps(TAGS),
+        "ss_base_model_version": "sd_v1",
+        "modelspec.trigger_phrase": "a zebra cat",
+    }
+    found = summary(tmp_path, module(), metadata)
+    assert (found.base_model, found.trigger, dict(found.tags)) == (
+        "sd_v1",
+        "a zebra cat",
+        {"cat": 5, "hat": 2, "sofa": 1},
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", '{"x": 3}', '{"x": {"y": "z"}}', "[" * 100_000])
+def test_tags_that_cannot_be_read_are_none(text: str, tmp_path: Path) -> None:
+    assert summary(tmp_path, module(), {"ss_tag_frequency": text}).tags == {}
+
+
+def test_the_hash_of_the_weights_is_that_without_metadata(tmp_path: Path) -> None:
+    one, two = summary(tmp_path, module()), summary(tmp_path, module(), {"x": "y"})
+    raw = (tmp_path / "x.safetensors").read_bytes()
+    with (tmp_path / "x.safetensors").open("rb") as file:
+        start = data_start(file)
+    assert two.sha256 == hashlib.sha256(raw).hexdigest() != one.sha256
+    assert two.weights_sha256 == hashlib.sha256(raw[start:]).hexdigest() == one.weights_sha256
+
+
+def test_what_is_no_lora_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"x\.safetensors: this is no LoRA.*conv_in"):
+        summary(tmp_path, {"conv_in.strange": torch.zeros(1)})
+    with pytest.raises(ModelFileError):
+        summarize(tmp_path / "none.safetensors")
