@@ -27,7 +27,7 @@ def command(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
-        click.echo("\n".join(f"{name}: {value}" for name, value in lines(found) if value))
+        click.echo("\n".join(f"{name}: {_printable(value)}" for name, value in lines(found) if value))
 
 
 def lines(found: Summary) -> Iterator[tuple[str, str]]:
@@ -44,6 +44,11 @@ def lines(found: Summary) -> Iterator[tuple[str, str]]:
     yield "unknown tensors", ", ".join(found.unknown)
     yield "sha256", found.sha256
     yield "sha256 of the weights", found.weights_sha256
+
+
+def _printable(text: str) -> str:
+    """Metadata are whatever their writer liked; on a terminal they are to do nothing."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import as_text
 from graphexec.lora.families import FamilyHint, family_of_file, family_of_model
-from graphexec.lora.formats import LoraFile, LoraModule, list_modules
+from graphexec.lora.formats import LoraFile, LoraModule, known_modules
 from graphexec.lora.header import Header, Shapes, in_file, read_header
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
@@ -73,7 +73,7 @@ def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora:
     None leaves the UNet or the text encoders out, and what the file has for them counts as used. Raises
     `ModelFileError` if nothing changes, or if the file is for another family of models.
     """
-    file = _read(lora)
+    file = known_modules(lora)
     matches = {} if unet is None else {"unet": match_modules(file.modules, unet, unet_aliases(unet))}
     for kind, shapes in (texts or {}).items():
         matches[kind] = match_modules(file.modules, shapes, text_aliases(shapes, kind))
@@ -124,7 +124,7 @@ def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
     """What is known of a LoRA file without reading a weight; `rank` is its largest."""
     header = read_header(path)
     with in_file(path):
-        file = _read(header)
+        file = known_modules(header)
     family = family_of_file(file.modules)
     kinds = Counter(module.kind for module in file.modules)
     return {
@@ -137,17 +137,6 @@ def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
         "text_encoder": any(is_for_text(module.name) for module in file.modules),
         "unknown_tensors": len(file.strangers),
     }
-
-
-def _read(header: Header) -> LoraFile:
-    file = list_modules(header)
-    if not file.modules:
-        sample = ", ".join(repr(name) for name in file.strangers[:3]) or "no tensor at all"
-        raise ModelFileError(
-            "this is no LoRA of a format that is known (LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, OFT, BOFT, IA3, full"
-            f" differences; of kohya, LyCORIS, diffusers or PEFT): it holds {sample}"
-        )
-    return file
 
 
 def _check_family(matches: Mapping[str, Match], matched: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:

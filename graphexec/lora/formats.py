@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import Adapter, Additive, Part
 from graphexec.lora.adapters.boft import Boft, PeftBoft
 from graphexec.lora.adapters.diff import BiasDiff, Diff, SetWeight
@@ -20,7 +21,7 @@ from graphexec.lora.header import Header
 from graphexec.lora.metadata import PeftSettings
 from graphexec.lora.parts import split_name
 
-__all__ = ["LoraFile", "LoraModule", "Target", "list_modules"]
+__all__ = ["LoraFile", "LoraModule", "Target", "known_modules", "list_modules"]
 
 Target = Literal["weight", "bias"]
 
@@ -87,6 +88,18 @@ def list_modules(header: Header) -> LoraFile:
         modules += _build(name, found, settings.of(name))
         strangers += [part.tensor for part in found.values()]
     return LoraFile(tuple(modules), tuple(strangers))
+
+
+def known_modules(header: Header) -> LoraFile:
+    """As `list_modules`; `ModelFileError` if there is none."""
+    file = list_modules(header)
+    if not file.modules:
+        sample = ", ".join(repr(name) for name in file.strangers[:3]) or "no tensor at all"
+        raise ModelFileError(
+            "this is no LoRA of a format that is known (LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, OFT, BOFT, IA3, full"
+            f" differences; of kohya, LyCORIS, diffusers or PEFT): it holds {sample}"
+        )
+    return file
 
 
 def _may_be_ia3(name: str, header: Header) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from graphexec.errors import ModelFileError
 from graphexec.lora.families import family_of_file
-from graphexec.lora.formats import LoraModule, list_modules
+from graphexec.lora.formats import LoraModule, known_modules
 from graphexec.lora.header import Header, TensorInfo, data_start, in_file, read_header
 from graphexec.lora.keys import is_for_text
 
@@ -26,7 +27,7 @@ SCALARS = {"F16": "<e", "F32": "<f", "F64": "<d"}
 BASE_MODEL = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture")
 """Metadata that say what it was trained on, the most exact first (sd-scripts, and Stability AI's model spec)."""
 
-_BLOCK = re.compile(r"(?:^|[._])((?:input|output|down|up)_blocks[._]\d+|mid(?:dle)?_block)(?:[._]|$)")
+_BLOCK = re.compile(r"(?:^|[._])(?:((?:input|output|down|up)_blocks)[._](\d+)|(mid(?:dle)?_block))(?:[._]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,7 @@ def summarize(path: Path) -> Summary:
     """Read what a LoRA file says of itself; `ModelFileError` if it is no LoRA or cannot be read."""
     header = read_header(path)
     with in_file(path):
-        file = list_modules(header)
-        if not file.modules:
-            raise ModelFileError(f"this is no LoRA of a format that is known; it holds {', '.join(file.strangers[:3])}")
+        file = known_modules(header)
         try:
             with path.open("rb") as opened:
                 alphas = sorted({*_alphas(opened, header, file.modules)})
@@ -71,7 +70,7 @@ def summarize(path: Path) -> Summary:
         networks=dict(Counter("text encoders" if is_for_text(name) else "UNet" for name in names)),
         ranks=tuple(sorted({rank for module in file.modules if (rank := module.adapter.rank) is not None})),
         alphas=tuple(alphas),
-        blocks=tuple(dict.fromkeys(_blocks(names))),
+        blocks=tuple(_blocks(names)),
         base_model=next((header.metadata[key] for key in BASE_MODEL if header.metadata.get(key)), None),
         trigger=header.metadata.get("modelspec.trigger_phrase"),
         tags=_tags(header.metadata.get("ss_tag_frequency", "{}")),
@@ -96,7 +95,7 @@ def _alphas(file: BinaryIO, header: Header, modules: Iterable[LoraModule]) -> It
 
 
 def _scalar(file: BinaryIO, start: int, info: TensorInfo) -> float | None:
-    """The number in a tensor of one element, None for another tensor."""
+    """The finite number in a tensor of one element, None for another tensor."""
     if info.end - info.start > 8:
         return None
     file.seek(start + info.start)
@@ -106,7 +105,10 @@ def _scalar(file: BinaryIO, start: int, info: TensorInfo) -> float | None:
     else:
         dtype = info.dtype
     code = SCALARS.get(dtype)
-    return struct.unpack(code, raw)[0] if code and struct.calcsize(code) == len(raw) else None
+    if code is None or struct.calcsize(code) != len(raw):
+        return None
+    value = float(struct.unpack(code, raw)[0])
+    return value if math.isfinite(value) else None
 
 
 def _hashes(file: BinaryIO) -> tuple[str, str]:
@@ -121,9 +123,11 @@ def _hashes(file: BinaryIO) -> tuple[str, str]:
 
 
 def _blocks(names: Iterable[str]) -> Iterator[str]:
-    for name in names:
-        if not is_for_text(name) and (found := _BLOCK.search(name)):
-            yield re.sub(r"_(\d+)$", r".\1", found[1])
+    """The blocks of the UNet, by name and number."""
+    found = {_BLOCK.search(name) for name in names if not is_for_text(name)}
+    blocks = {(match[1] or match[3], int(match[2] or 0)) for match in found if match}
+    for name, number in sorted(blocks):
+        yield f"{name}.{number}" if name.endswith("s") else name
 
 
 def _tags(text: str) -> dict[str, int]:

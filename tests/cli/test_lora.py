@@ -13,13 +13,13 @@ from cli.shell import Shell, loaded_by
 NAME = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
-def write(path: Path, rank: int = 4) -> Path:
+def write(path: Path, **metadata: str) -> Path:
     tensors = {
-        f"{NAME}.lora_up.weight": torch.zeros(8, rank),
-        f"{NAME}.lora_down.weight": torch.zeros(rank, 768),
+        f"{NAME}.lora_up.weight": torch.zeros(8, 4),
+        f"{NAME}.lora_down.weight": torch.zeros(4, 768),
         f"{NAME}.alpha": torch.tensor(2.0),
     }
-    save_file(tensors, path, {"ss_sd_model_name": "v1-5.safetensors"})
+    save_file(tensors, path, {"ss_sd_model_name": "v1-5.safetensors", **metadata})
     return path
 
 
@@ -41,6 +41,11 @@ def test_json_has_everything(shell: Shell) -> None:
     found = shell.json("lora", str(write(shell.folder / "x.safetensors")), "--json")
     assert found["ranks"] == [4] and found["alphas"] == [2.0] and found["trigger"] is None
     assert len(found["weights_sha256"]) == 64
+
+
+def test_metadata_do_nothing_to_a_terminal(shell: Shell) -> None:
+    file = write(shell.folder / "x.safetensors", **{"modelspec.trigger_phrase": "a\x1b[2Jb\n"})
+    assert "trigger phrase: a\ufffd[2Jb\ufffd\n" in shell.run("lora", str(file)).stdout
 
 
 def test_what_is_no_lora(shell: Shell) -> None:

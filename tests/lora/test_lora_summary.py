@@ -42,21 +42,20 @@ def test_what_a_file_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
 def test_ranks_and_alphas_are_sorted(dtype: torch.dtype, tmp_path: Path) -> None:
-    other = module(2, torch.tensor([1.5], dtype=dtype), "lora_unet_input_blocks_1_1_proj_in")
-    found = summary(tmp_path, {**module(4, torch.tensor(8.0, dtype=dtype)), **other})
+    other = module(2, torch.tensor([1.5], dtype=dtype), "lora_unet_input_blocks_10_1_proj_in")
+    third = module(4, None, "lora_unet_input_blocks_2_1_q")
+    found = summary(tmp_path, {**module(4, torch.tensor(8.0, dtype=dtype)), **other, **third})
     assert (found.ranks, found.alphas) == ((2, 4), (1.5, 8.0))
-    assert found.blocks == ("input_blocks.1", "mid_block")
+    assert found.blocks == ("input_blocks.2", "input_blocks.10", "mid_block")
 
 
 def test_an_alpha_in_metadata_counts_and_one_that_is_no_number_does_not(tmp_path: Path) -> None:
     settings = json.dumps({"unet.lora_alpha": 16, "unet.r": 4})
-    peft = {
-        name.replace("lora_unet_mid_block_attentions_0_", "unet.mid_block.attentions.0."): t
-        for name, t in module().items()
-    }
-    peft = {name.replace("lora_up", "lora_B").replace("lora_down", "lora_A"): tensor for name, tensor in peft.items()}
+    layer = "unet.mid_block.attentions.0.proj_in"
+    peft = {f"{layer}.lora_B.weight": torch.zeros(8, 4), f"{layer}.lora_A.weight": torch.zeros(4, 8)}
     assert summary(tmp_path, peft, {"lora_adapter_metadata": settings}).alphas == (16.0,)
-    assert summary(tmp_path, module(2, torch.zeros(9))).alphas == ()
+    for none in (torch.zeros(9), torch.tensor(float("nan")), torch.tensor(3)):
+        assert summary(tmp_path, module(2, none)).alphas == ()
 
 
 def test_what_it_was_trained_with(tmp_path: Path) -> None:
@@ -66,11 +65,8 @@ def test_what_it_was_trained_with(tmp_path: Path) -> None:
         "modelspec.trigger_phrase": "a zebra cat",
     }
     found = summary(tmp_path, module(), metadata)
-    assert (found.base_model, found.trigger, dict(found.tags)) == (
-        "sd_v1",
-        "a zebra cat",
-        {"cat": 5, "hat": 2, "sofa": 1},
-    )
+    assert (found.base_model, found.trigger) == ("sd_v1", "a zebra cat")
+    assert list(found.tags.items()) == [("cat", 5), ("hat", 2), ("sofa", 1)]
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", '{"x": 3}', '{"x": {"y": "z"}}', "[" * 100_000])
