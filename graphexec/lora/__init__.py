@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graphexec.lora.coverage import Coverage, lora_coverage, lora_facts
+from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.formats import LoraFile, LoraModule, list_modules
+from graphexec.lora.summary import Summary, summarize
 
-__all__ = ["Coverage", "LoraFile", "LoraModule", "list_modules", "lora_coverage", "lora_facts"]
+__all__ = ["Coverage", "LoraFile", "LoraModule", "Summary", "list_modules", "lora_coverage", "summarize"]

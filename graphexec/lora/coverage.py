@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import as_text
 from graphexec.lora.families import FamilyHint, family_of_file, family_of_model
 from graphexec.lora.formats import LoraFile, LoraModule, known_modules
-from graphexec.lora.header import Header, Shapes, in_file, read_header
+from graphexec.lora.header import Header, Shapes
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
-__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "lora_facts", "match_modules"]
+__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "match_modules"]
 
 SHOWN = 5
 """How many tensors a warning names."""
@@ -118,25 +117,6 @@ def check_fit(match: Match) -> None:
     """Raise `ModelFileError` if a file has modules for a network, and none of them fits it."""
     if match.unfit and not match.found:
         raise ModelFileError(_misfit(*match.unfit[0]))
-
-
-def lora_facts(path: Path) -> dict[str, int | str | bool | None]:
-    """What is known of a LoRA file without reading a weight; `rank` is its largest."""
-    header = read_header(path)
-    with in_file(path):
-        file = known_modules(header)
-    family = family_of_file(file.modules)
-    kinds = Counter(module.kind for module in file.modules)
-    return {
-        "family": family.family,
-        "context_width": family.context,
-        "rank": max((rank for module in file.modules if (rank := module.adapter.rank) is not None), default=None),
-        "modules": len(file.modules),
-        "kinds": ", ".join(sorted(kinds)),
-        "unet": any(not is_for_text(module.name) for module in file.modules),
-        "text_encoder": any(is_for_text(module.name) for module in file.modules),
-        "unknown_tensors": len(file.strangers),
-    }
 
 
 def _check_family(matches: Mapping[str, Match], matched: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:

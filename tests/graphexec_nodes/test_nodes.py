@@ -191,6 +191,10 @@ def test_block_weights_that_do_nothing_are_told_before_anything_runs(models: Pat
     (first, *_) = found(by_block("ALL"), models)
     assert (first.code, first.severity, first.input) == ("block_weights_partly_used", "warning", "block_vector")
     assert "change nothing" in first.message and "input_blocks.8" in first.message
+    seen: list[Event] = []
+    context = graphexec.Context(settings={"device": "cpu"}, on_event=seen.append)
+    graphexec.run(plan_of(by_block("ALL"), models, "lora"), context)
+    assert not [event for event in seen if isinstance(event, Warned)]
 
 
 def test_a_vector_of_unknown_length_is_an_error_before_anything_runs(models: Path) -> None:

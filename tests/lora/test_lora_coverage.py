@@ -2,17 +2,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from diffusion.tiny import SD15, UNetSize, lora_weights, text_shapes, unet_shapes
 from lora.headers import header_of
-from safetensors.torch import save_file
 from torch import Tensor
 
 from graphexec.errors import ModelFileError
-from graphexec.lora import Coverage, lora_coverage, lora_facts
+from graphexec.lora import Coverage, lora_coverage
 from graphexec.lora.header import Header
 
 UNET, TEXT = unet_shapes(UNetSize()), text_shapes()
@@ -161,27 +159,3 @@ def test_a_lora_of_wider_text_encoders_names_both_families() -> None:
     wide = {"lora_te_text_model_encoder_layers_0_self_attn_q_proj.diff": torch.zeros(1024, 1024)}
     with pytest.raises(ModelFileError, match=r"1024 x 1024.*SD 2\.x.*SD 1\.x"):
         lora_coverage(None, {"clip_l": TEXT}, header(wide))
-
-
-@pytest.mark.parametrize(("context", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (64, None)])
-def test_facts(tmp_path: Path, context: int, family: str | None) -> None:
-    path = tmp_path / "x.safetensors"
-    save_file(lora_weights(rank=6, only="attn2", size=replace(UNetSize(), context=context)), path)
-    facts = lora_facts(path)
-    assert facts["family"] == family
-    assert (facts["context_width"], facts["rank"], facts["modules"]) == (context, 6, 28)
-    assert (facts["unet"], facts["text_encoder"], facts["unknown_tensors"]) == (True, False, 0)
-
-
-def test_facts_of_a_text_encoder_lora(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    save_file(lora_weights(only="lora_te_"), path)
-    facts = lora_facts(path)
-    assert (facts["family"], facts["unet"], facts["text_encoder"]) == (None, False, True)
-
-
-def test_facts_of_no_lora_name_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ModelFileError, match=r"x\.safetensors.*'a'"):
-        lora_facts(path)

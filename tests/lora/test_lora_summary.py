@@ -4,11 +4,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from diffusion.tiny import lora_weights
+from diffusion.tiny import UNetSize, lora_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -38,6 +39,18 @@ def test_what_a_file_holds(tmp_path: Path) -> None:
     assert set(found.networks) == {"UNet", "text encoders"}
     assert {"down_blocks.0", "mid_block", "up_blocks.1"} <= set(found.blocks)
     assert found.unknown == ("strange",)
+
+
+@pytest.mark.parametrize(("context", "family"), [(768, "SD 1.x"), (1024, "SD 2.x"), (2048, "SDXL"), (64, "a model")])
+def test_the_family_is_told_from_shapes(context: int, family: str, tmp_path: Path) -> None:
+    found = summary(tmp_path, lora_weights(rank=6, only="attn2", size=replace(UNetSize(), context=context)))
+    assert found.family == f"{family} (text embeddings {context} wide)"
+    assert (found.ranks, dict(found.networks)) == ((6,), {"UNet": 28})
+
+
+def test_a_text_encoder_alone_does_not_tell_the_family(tmp_path: Path) -> None:
+    found = summary(tmp_path, lora_weights(only="lora_te_"))
+    assert (found.family, set(found.networks)) == ("a model of unknown family", {"text encoders"})
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
