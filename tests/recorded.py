@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from parity.agreement import Agreement
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -84,18 +85,14 @@ class Ran:
         value = self.result.value(node, int(slot))
         return getattr(value, part) if part else value
 
-    def compare(self, key: str, tolerance: float = 0.0) -> None:
+    def compare(self, key: str, agrees: Agreement, tolerance: float = 0.0) -> None:
         """Our tensor has the recorded shape and values, ‖a-b‖/‖b‖ at most `tolerance`."""
         facts = self.recording.file["tensors"][key]
         tensor, wanted = self.value(key), self.recording.values[key]
         assert list(tensor.shape) == facts["shape"]
         flat = tensor.flatten()
         got = flat[:: facts["step"]]
-        if tolerance == 0.0:
-            assert torch.equal(got, wanted.to(got.dtype))
-        else:
-            error = float((got.double() - wanted.double()).norm() / wanted.double().norm().clamp(min=1e-12))
-            assert error <= tolerance, f"{key}: {error:.2e}"
+        agrees(f"nodes, {self.recording.group}", got, wanted.to(got.dtype), tolerance)
         assert sums(flat) == pytest.approx(facts["stats"], rel=max(tolerance, 1e-9), abs=max(tolerance, 1e-7) * 10)
 
     def compare_latent(self, place: str) -> None:

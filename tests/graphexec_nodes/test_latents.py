@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from parity.agreement import Agreement
 from recorded import DATA, REGISTRY, Ran, Recording
 from safetensors import safe_open
 
@@ -28,9 +29,10 @@ def ran() -> dict[str, Ran]:
     return {group: recording.run() for group, recording in RECORDED.items()}
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("group", "key"), TENSORS)
-def test_recorded_tensors(group: str, key: str, ran: dict[str, Ran]) -> None:
-    ran[group].compare(key, TOLERANCE.get(group, 0.0))
+def test_recorded_tensors(group: str, key: str, ran: dict[str, Ran], agrees: Agreement) -> None:
+    ran[group].compare(key, agrees, TOLERANCE.get(group, 0.0))
 
 
 @pytest.mark.parametrize(("group", "key"), OTHERS)

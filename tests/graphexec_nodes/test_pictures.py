@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from parity.agreement import Agreement
 from recorded import DATA, REGISTRY, Ran, Recording
 from torch import Tensor
 
@@ -54,9 +55,10 @@ def ran(group: str) -> Ran:
 CASES = [(group, key) for group in GROUPS for key in Recording(group).tensors if (group, key) != SATURATED]
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("group", "key"), CASES)
-def test_what_comfyui_gave(group: str, key: str) -> None:
-    ran(group).compare(key, tolerance(group, key))
+def test_what_comfyui_gave(group: str, key: str, agrees: Agreement) -> None:
+    ran(group).compare(key, agrees, tolerance(group, key))
 
 
 @pytest.mark.parametrize("key", Recording("image_basic").others)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusion.sampling.toys import Toy
+from parity.agreement import Agreement
 from safetensors.torch import load_file
 
 from graphexec.diffusion.sampling.discrete import model_sampling
@@ -24,9 +25,10 @@ LEVELS = model_sampling(Sampling())
 V_LEVELS = model_sampling(Sampling("v"))
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("case", ["eps_normal", "v_karras", "img2img", "inpaint", "batch3", "trunc"])
-def test_recorded_runs(sampler: SamplerName, case: str) -> None:
+def test_recorded_runs(sampler: SamplerName, case: str, agrees: Agreement) -> None:
     name = sampler.removesuffix("_gpu")
     recorded, steps = RECORDED["runs"][name][case], list[Step]()
     toy = Toy(TENSORS["toy_W"], V_LEVELS if case == "v_karras" else LEVELS)
@@ -47,8 +49,7 @@ def test_recorded_runs(sampler: SamplerName, case: str) -> None:
     assert toy.calls == recorded["calls"]
     assert [float(step.denoised.sum()) for step in steps] == pytest.approx(recorded["denoised"], rel=1e-4, abs=1e-3)
     if case not in ("batch3", "trunc"):
-        expected = TENSORS[f"{name}/{case}"]
-        assert float((result - expected).norm() / expected.norm()) < 3e-6
+        agrees("samplers on a formula", result, TENSORS[f"{name}/{case}"], 3e-6)
 
 
 def test_every_name_has_a_sampler() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from parity.agreement import Agreement
 from safetensors.torch import load_file
 
 from graphexec.diffusion.sampling import schedules
@@ -28,8 +29,9 @@ NODES: dict[str, Callable[[int], list[float]]] = {
 }
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("scheduler", "run"), RUNS)
-def test_recorded_levels(scheduler: SchedulerName, run: str) -> None:
+def test_recorded_levels(scheduler: SchedulerName, run: str, agrees: Agreement) -> None:
     _, steps, denoise, sampler = run.split("/")
     discards: SamplerName = "dpm_2" if sampler == "dpm_2" else "euler"
     ours = torch.tensor(sampling_sigmas(LEVELS, scheduler, int(steps[5:]), float(denoise[7:]), discards))
@@ -37,6 +39,7 @@ def test_recorded_levels(scheduler: SchedulerName, run: str) -> None:
     if theirs.isnan().any():  # one step of kl_optimal: there 0 / 0, here the highest level
         theirs = torch.tensor([LEVELS.sigma_max, 0.0])
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    agrees("schedules", ours, theirs, 1e-6)
 
 
 @pytest.mark.parametrize("key", [key for key in RECORDED if key.startswith("node/")])
