@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphexec.diffusion import types
+from graphexec.diffusion import guiders, types
 from graphexec.diffusion.faults import StaleValue
 from graphexec.diffusion.latents.kinds import LATENT_OPERATIONS
 from graphexec.diffusion.options import OPTIONS
@@ -82,7 +82,12 @@ class RecordCodec:
         return value
 
 
-RECORDS = tuple(cls for name in types.__all__ if is_dataclass(cls := getattr(types, name)) and isinstance(cls, type))
-"""Every record among the types."""
+RECORDS = tuple(
+    record
+    for module in (types, guiders)
+    for name in module.__all__
+    if is_dataclass(record := getattr(module, name)) and isinstance(record, type)
+)
+"""Every record among the types and guiders."""
 
 CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS, *LATENT_OPERATIONS)))

@@ -37,19 +37,16 @@ __all__ = [
     "DOWNSCALE",
     "LATENT_CHANNELS",
     "Area",
-    "CfgGuider",
     "Clip",
     "Cond",
     "Conditioning",
     "Control",
     "ControlNet",
-    "DualCfgGuider",
     "EncoderKind",
     "Family",
     "Gligen",
     "GroundedBox",
     "Grounding",
-    "Guider",
     "Hook",
     "HookKeyframes",
     "Hooks",
@@ -62,13 +59,10 @@ __all__ = [
     "MergePatch",
     "Model",
     "ModelOption",
-    "Noise",
     "Patch",
-    "PerpNegGuider",
     "Precision",
     "Prediction",
     "Region",
-    "Sampler",
     "Sampling",
     "ScalePatch",
     "Sigmas",
@@ -269,19 +263,6 @@ class Sampling:
     sigma_max: float = 120.0
     sigma_data: float = 1.0
     latents: Literal["family", "playground_2_5"] = "family"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """A sampler by name, with the options that differ from its defaults."""
-
-    name: str
-    options: tuple[tuple[str, float | str | bool], ...] = ()
-
-    @classmethod
-    def of(cls, name: str, **options: float | str | bool) -> Self:
-        """A sampler with options given by name."""
-        return cls(name, tuple(sorted(options.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,53 +492,3 @@ class Conditioning:
     def timed(self, start: float, end: float) -> Conditioning:
         """The same, taking part only between two fractions of the sampling range."""
         return Conditioning(tuple(replace(cond, start=start, end=end) for cond in self.conds))
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Where the noise of a run comes from: a seed, or None for no noise at all."""
-
-    seed: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Guider:
-    """A model led by one conditioning (`BasicGuider`); the other kinds lead it further."""
-
-    model: Model
-    positive: Conditioning
-
-
-@dataclass(frozen=True, slots=True)
-class CfgGuider(Guider):
-    """Classifier-free guidance (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598)."""
-
-    negative: Conditioning
-    cfg: float
-
-
-@dataclass(frozen=True, slots=True)
-class DualCfgGuider(Guider):
-    """Guidance by `positive` above `middle` at `cfg`, and by `middle` above `negative` at `cfg_middle`.
-
-    With `nested`, the second guidance goes from `negative` to the result of the first.
-    """
-
-    middle: Conditioning
-    negative: Conditioning
-    cfg: float
-    cfg_middle: float
-    nested: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PerpNegGuider(Guider):
-    """Guidance away from the part of `negative` that is perpendicular to `positive`, both above `empty`.
-
-    Armandpour et al. 2023, https://arxiv.org/abs/2304.04968.
-    """
-
-    negative: Conditioning
-    empty: Conditioning
-    cfg: float
-    neg_scale: float

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.names import SamplerName
-from graphexec.diffusion.types import Model, Sampler
+from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Widget
 

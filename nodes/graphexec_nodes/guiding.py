@@ -6,18 +6,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from graphexec.diffusion.types import (
-    CfgGuider,
-    Conditioning,
-    DualCfgGuider,
-    Guider,
-    Latent,
-    Model,
-    Noise,
-    PerpNegGuider,
-    Sampler,
-    Sigmas,
-)
+from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, Guider, Noise, PerpNegGuider, Sampler
+from graphexec.diffusion.types import Conditioning, Latent, Model, Sigmas
 from graphexec.node.decorator import node
 from graphexec.node.fields import Cfg, Progress, Seed, Warn, Widget
 from graphexec_nodes import facts

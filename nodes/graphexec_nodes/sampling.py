@@ -104,8 +104,8 @@ def denoise_part(
         end_at_step: the step to stop before.
         return_with_leftover_noise: disable it to take all noise off in the last step.
     """
+    from graphexec.diffusion.guiders import CfgGuider, Noise
     from graphexec.diffusion.sampling.run import sample_part
-    from graphexec.diffusion.types import CfgGuider, Noise
 
     return sample_part(
         runtime,

@@ -11,12 +11,13 @@ import torch
 from diffusion.sampling.toys import Fake
 from torch import Tensor
 
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.noise import SeededNoise
 from graphexec.diffusion.sampling.run import drive
 from graphexec.diffusion.sampling.samplers import sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Model, Sampler, Sampling, WeightsFile
+from graphexec.diffusion.types import Model, Sampling, WeightsFile
 from graphexec_nodes import custom_sampling, schedulers
 from graphexec_nodes import model_sampling as model_nodes
 

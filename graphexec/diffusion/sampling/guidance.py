@@ -9,6 +9,7 @@ from functools import partial
 
 from torch import Tensor
 
+from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, Guider, PerpNegGuider
 from graphexec.diffusion.models.taps import Tap
 from graphexec.diffusion.sampling.conds import prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import ModelSampling
@@ -16,7 +17,7 @@ from graphexec.diffusion.sampling.effects.base import Effect, Evaluate, Guess, P
 from graphexec.diffusion.sampling.effects.guidance import perp_neg
 from graphexec.diffusion.sampling.predictor import Asked, Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser
-from graphexec.diffusion.types import CfgGuider, Conditioning, DualCfgGuider, Guider, PerpNegGuider
+from graphexec.diffusion.types import Conditioning
 
 __all__ = ["Inpainting", "guide"]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.guiders import CfgGuider, Guider, Noise, Sampler
 from graphexec.diffusion.hooks import hook_warnings
 from graphexec.diffusion.latent_format import from_model, to_model
 from graphexec.diffusion.runtime import Runtime
@@ -23,7 +24,7 @@ from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import CfgGuider, Conditioning, Guider, Hook, Latent, Model, Noise, Sampler
+from graphexec.diffusion.types import Conditioning, Hook, Latent, Model
 
 __all__ = ["Sampled", "add_noise", "drive", "run_sampler", "sample", "sample_part", "sample_sigmas"]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.guiders import CfgGuider, Guider
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.effects import effects_of
@@ -16,7 +17,7 @@ from graphexec.diffusion.sampling.guidance import guide
 from graphexec.diffusion.sampling.inputs import Surroundings
 from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser
-from graphexec.diffusion.types import CfgGuider, Conditioning, Guider, Model
+from graphexec.diffusion.types import Conditioning, Model
 
 SIGMAS = (14.0, 7.0, 2.0, 0.5, 0.0)
 

@@ -9,20 +9,18 @@ from diffusion.sampling.guiding import denoiser, guided
 from torch import Tensor
 
 from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, PerpNegGuider
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.types import (
     Area,
-    CfgGuider,
     Clip,
     Cond,
     Conditioning,
     Control,
     ControlNet,
-    DualCfgGuider,
     Model,
-    PerpNegGuider,
     Region,
     Sampling,
     Vae,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphexec.diffusion import options
 from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.guiders import CfgGuider, PerpNegGuider
 from graphexec.diffusion.latents.kinds import Sharpen, TonemapReinhard
 from graphexec.diffusion.latents.operations import operated
 from graphexec.diffusion.models.taps import Place
@@ -26,7 +27,7 @@ from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
-from graphexec.diffusion.types import CfgGuider, Clip, Conditioning, Model, ModelOption, PerpNegGuider, Sampling, Vae
+from graphexec.diffusion.types import Clip, Conditioning, Model, ModelOption, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTING = Setting(model_sampling(Sampling()), (14.0, 7.0, 2.0, 0.5, 0.0), 32, 7)

@@ -13,12 +13,13 @@ from torch import Tensor
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.faults import LatentError, NonFiniteError
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.run import run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampler, Sampling, Vae
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}

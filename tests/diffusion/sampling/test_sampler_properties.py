@@ -9,13 +9,14 @@ from diffusion.sampling.toys import Fake
 from torch import Tensor
 
 from graphexec.diffusion.faults import SigmasError
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.names import SCHEDULERS, SchedulerName
 from graphexec.diffusion.sampling.noise import SeededNoise
 from graphexec.diffusion.sampling.run import drive
 from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Step, sampler_steps
 from graphexec.diffusion.sampling.schedules import karras_sigmas, sampling_sigmas
-from graphexec.diffusion.types import Sampler, Sampling
+from graphexec.diffusion.types import Sampling
 
 LEVELS = model_sampling(Sampling())
 STOPS_ABOVE_ZERO = {"dpm_fast", "dpm_adaptive", "uni_pc", "uni_pc_bh2"}

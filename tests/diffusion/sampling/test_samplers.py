@@ -11,12 +11,13 @@ from diffusion.sampling.toys import Toy
 from parity.agreement import Agreement
 from safetensors.torch import load_file
 
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.names import SAMPLERS, SamplerName
 from graphexec.diffusion.sampling.noise import initial_noise
 from graphexec.diffusion.sampling.run import run_sampler
 from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Step
-from graphexec.diffusion.types import Sampler, Sampling
+from graphexec.diffusion.types import Sampling
 
 DATA = Path(__file__).parents[2] / "data/parity"
 TENSORS = load_file(DATA / "toy_samplers.safetensors")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.samplers import (
     dpm_2,
@@ -24,7 +25,6 @@ from graphexec.diffusion.sampling.samplers import (
     uni_pc,
 )
 from graphexec.diffusion.sampling.samplers.contract import Denoiser, NoiseSource, Run, SamplerFunction, Step, Steps
-from graphexec.diffusion.types import Sampler
 
 __all__ = ["SAMPLER_FUNCTIONS", "Denoiser", "NoiseSource", "Run", "Step", "Steps", "sampler_steps"]
 
