@@ -1,4 +1,4 @@
-"""What takes a model through a sampling run: sampler, guider, and the noise to start with. Importing this imports no torch."""
+"""What takes a model through a sampling run: sampler, guider, noise to start with. Importing this imports no torch."""
 
 from __future__ import annotations
 
