@@ -14,12 +14,23 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from diffusion.tiny import SD15, UNET, write_checkpoint, write_lora
+from diffusion.tiny import diffusers_unet as names_in_diffusers
 from parity.making import make
 
 from graphexec.diffusion.types import Cond, Conditioning, Latent
 from graphexec.lora.header import read_header
 
-__all__ = ["arguments", "conditioning", "empty", "full_size", "lora_of", "ten_loras", "write_checkpoint"]
+__all__ = [
+    "SD15",
+    "arguments",
+    "conditioning",
+    "empty",
+    "full_size",
+    "lora_of",
+    "names_in_diffusers",
+    "ten_loras",
+    "write_checkpoint",
+]
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

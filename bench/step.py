@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from checkpoints import arguments, conditioning, empty, full_size
+from checkpoints import SD15, arguments, conditioning, empty, full_size, names_in_diffusers
 from report import Row, at_least, at_most, best, show
 from torch import nn
 
@@ -33,12 +35,43 @@ def main() -> None:
 def rows(model: Model, pixels: int) -> Iterator[Row]:
     """All that is measured."""
     runtime = Runtime("cpu")
-    exact, rounded = (in_precision(runtime, model, pixels, precision) for precision in ("fp32", "bf16"))
+    exact = in_precision(runtime, model, pixels, "fp32")
     yield Row(f"the UNet alone, batch of 2, {pixels} x {pixels} pixels, fp32", f"{exact.alone:.2f} s")
     yield Row("a step with cfg 7 (Euler), fp32", f"{exact.whole:.2f} s")
     yield at_most("of a step's time, spent outside the UNet", exact.around * 100, "%", 1)
+    yield from peer_rows(runtime, model, pixels)
+    rounded = in_precision(runtime, model, pixels, "bf16")
     yield Row("a step with cfg 7, bf16", f"{rounded.whole:.2f} s")
     yield at_least("fp32 to bf16", exact.whole / rounded.whole, "times", 1.6)
+
+
+def peer_rows(runtime: Runtime, model: Model, pixels: int) -> Iterator[Row]:
+    """The same network of diffusers, with the same weights; the two take turns."""
+    if importlib.util.find_spec("diffusers") is None:
+        yield Row("the UNet of diffusers", "not installed")
+        return
+    x, context = torch.randn(2, 4, pixels // 8, pixels // 8), torch.randn(2, 77, 768)
+    timesteps = torch.full((2,), 500.0)
+    with runtime.unet(model) as unet, torch.inference_mode():
+        theirs = diffusers_unet(unet)
+        found = unet(x, timesteps, context)
+        apart = torch.linalg.vector_norm(theirs(x, timesteps, context).sample - found) / torch.linalg.vector_norm(found)
+        ours, peer = best([lambda: unet(x, timesteps, context), lambda: theirs(x, timesteps, context)], STEPS)
+    yield Row(f"the UNet alone of diffusers {importlib.metadata.version('diffusers')}, fp32", f"{peer:.2f} s")
+    yield Row("diffusers to graphexec; the results differ by", f"{peer / ours:.2f} times; {float(apart):.1g}")
+
+
+def diffusers_unet(unet: nn.Module) -> nn.Module:
+    """SD 1.5's UNet of diffusers, in the memory of ours."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        network = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+    weights = unet.state_dict()
+    shapes = {name: weight.shape for name, weight in network.state_dict().items()}
+    state = {theirs: weights[ours].view(shapes[theirs]) for theirs, ours in names_in_diffusers(SD15).items()}
+    network.load_state_dict(state, assign=True)
+    return network.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +88,7 @@ def in_precision(runtime: Runtime, model: Model, pixels: int, precision: Precisi
     model = replace(model, dtype=precision)
     dtype = runtime.dtype_of(model)
     with runtime.unet(model) as unet, torch.inference_mode():
-        x, context = empty(pixels).samples.to(dtype).repeat(2, 1, 1, 1), torch.zeros(2, 77, 768, dtype=dtype)
+        x, context = torch.randn(2, 4, pixels // 8, pixels // 8, dtype=dtype), torch.randn(2, 77, 768, dtype=dtype)
         alone = best([lambda: unet(x, torch.full((2,), 500.0), context)], STEPS)[0]
         clock = Clock()
         clock.watch(unet)
