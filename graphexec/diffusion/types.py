@@ -445,7 +445,8 @@ class Cond:
 
     `start` and `end` are fractions of the sampling range in which it takes part. `default`: it fills what the other
     conds' masks and areas leave free. `hooks` change the model for this cond alone. `span`: the fractions, the end not
-    included, for which a scheduled text encoder made this embedding.
+    included, for which a scheduled text encoder made this embedding. `control_embedding`: what ControlNets are told
+    instead of it.
     """
 
     embedding: Tensor
@@ -458,6 +459,7 @@ class Cond:
     size: SizeHint | None = None
     controls: tuple[Control, ...] = ()
     control_uncond: bool = False
+    control_embedding: Tensor | None = None
     inpaint: Inpaint | None = None
     default: bool = False
     hooks: Hooks | None = None

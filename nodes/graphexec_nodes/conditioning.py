@@ -35,6 +35,23 @@ def encode_text(text: Text, clip: Clip, runtime: Runtime, embeddings: Embeddings
     return encode_prompt(runtime, clip, text, embeddings=embeddings, warn=warn)
 
 
+@node("CLIPTextEncodeControlnet", category="_for_testing/conditioning")
+def encode_for_control(
+    clip: Clip, conditioning: Conditioning, text: Text, *, runtime: Runtime, embeddings: Embeddings, warn: Warn
+) -> Conditioning:
+    """Encode a prompt that ControlNets are told, while the diffusion model is led by a conditioning of its own.
+
+    Args:
+        clip: the text encoder.
+        conditioning: what the diffusion model is led by.
+        text: what ControlNets are told.
+    """
+    from graphexec.diffusion.encode import encode_prompt
+
+    told = encode_prompt(runtime, clip, text, embeddings=embeddings, warn=warn).conds[0].embedding
+    return Conditioning(tuple(replace(cond, control_embedding=told) for cond in conditioning.conds))
+
+
 @node("CLIPTextEncodeSDXL", category="advanced/conditioning", infer=facts.of_sdxl_text)
 def encode_sdxl(
     clip: Clip,

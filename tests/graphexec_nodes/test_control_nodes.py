@@ -89,3 +89,26 @@ def test_a_difference_to_another_family_is_an_error_before_anything_runs(models:
         "inputs": {"model": ["ckpt", 0], "control_net_name": "diff.safetensors"},
     }
     assert found(given, models) == [("error", "invalid_model_file", "net")]
+
+
+def test_controlnets_may_be_told_something_else(models: Path) -> None:
+    """Then the model's own prompt is what it was, and the picture another."""
+
+    def sampled(**told: Any) -> torch.Tensor:
+        nodes = workflow("ControlNetApply")
+        inputs = {"clip": ["ckpt", 1], "conditioning": ["yes", 0], **told}
+        nodes["told"] = {"class_type": "CLIPTextEncodeControlnet", "inputs": inputs}
+        nodes["apply"]["inputs"]["conditioning"] = ["told", 0] if told else ["yes", 0]
+        nodes["latent"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 32, "height": 32, "batch_size": 1}}
+        given: dict[str, Any] = {"model": ["ckpt", 0], "positive": ["apply", 0], "negative": ["no", 0]}
+        given |= {"latent_image": ["latent", 0], "seed": 1, "steps": 1, "cfg": 2.0, "denoise": 1.0}
+        nodes["sample"] = {
+            "class_type": "KSampler",
+            "inputs": {**given, "sampler_name": "euler", "scheduler": "normal"},
+        }
+        folders = graphexec.Folders.from_roots(models)
+        plan = graphexec.compile(nodes, registry=REGISTRY, folders=folders, targets=["sample"])
+        return graphexec.run(plan, graphexec.Context(settings={"device": "cpu"})).value("sample").samples
+
+    assert torch.equal(sampled(), sampled(text="red"))
+    assert not torch.equal(sampled(), sampled(text="blue"))

@@ -38,12 +38,14 @@ class Shown:
     vector: Tensor | None
     extra: Tensor | None
     controls: tuple[Control, ...]
+    control_context: Tensor
+    """What ControlNets are told; mostly the context itself."""
 
-    def rows(self, batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Its context, vector and extra channels for a batch, inside its box."""
+    def rows(self, batch: int) -> tuple[Tensor | None, Tensor | None]:
+        """Its vector and extra channels for a batch, inside its box."""
         box = self.prepared.box
         extra = box.cut(self.extra) if box and self.extra is not None else self.extra
-        return _to_batch(self.context, batch), None if self.vector is None else _to_batch(self.vector, batch), extra
+        return None if self.vector is None else _to_batch(self.vector, batch), extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,14 @@ class Predictor:
     def _shown(self, prepared: Prepared, negative: bool) -> Shown:
         cond, latent, (channels, vector) = prepared.cond, self.around.latent, self.channels
         dtype = self.runtime.dtype_of(self.model)
-        missing = channels - latent.shape[1]
+        missing, context = channels - latent.shape[1], cond.embedding.to(latent.device, dtype)
         return Shown(
             prepared,
-            cond.embedding.to(latent.device, dtype),
+            context,
             size_vector(cond, self.model.family, latent, negative=negative).to(dtype) if vector else None,
             extra_channels(cond, missing, self.around) if missing else None,
             tuple(map(self._one_of, prepared.controls)),
+            context if cond.control_embedding is None else cond.control_embedding.to(context),
         )
 
     def _one_of(self, control: Control) -> Control:
@@ -178,7 +181,8 @@ class Predictor:
         def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
             controls = group[0].shown.controls
-            residuals = self.steer(controls, parts, sigma, timesteps, context, vector, len(group)) if controls else None
+            told = _joined([job.shown.control_context for job in group], len(x))
+            residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group)) if controls else None
             with self.runtime.unet(group[0].model) as unet:
                 return unet(inputs.to(context.dtype), timesteps, context, vector, residuals, taps).to(scaled.dtype)
 
@@ -226,11 +230,16 @@ def _size(prepared: Prepared) -> tuple[int, int] | None:
 
 def _stacked(shown: Sequence[Shown], batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
     rows = [each.rows(batch) for each in shown]
-    length = math.lcm(*(context.shape[1] for context, _, _ in rows))
-    contexts = torch.cat([context.repeat(1, length // context.shape[1], 1) for context, _, _ in rows])
-    vectors = [vector for _, vector, _ in rows if vector is not None]
-    extras = [extra for _, _, extra in rows if extra is not None]
+    vectors = [vector for vector, _ in rows if vector is not None]
+    extras = [extra for _, extra in rows if extra is not None]
+    contexts = _joined([each.context for each in shown], batch)
     return contexts, torch.cat(vectors) if vectors else None, torch.cat(extras) if extras else None
+
+
+def _joined(contexts: Sequence[Tensor], batch: int) -> Tensor:
+    """Contexts of all conds, each for a batch, repeated to a common length."""
+    length = math.lcm(*(context.shape[1] for context in contexts))
+    return torch.cat([_to_batch(context, batch).repeat(1, length // context.shape[1], 1) for context in contexts])
 
 
 def _to_batch(rows: Tensor, batch: int) -> Tensor:
