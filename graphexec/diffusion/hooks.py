@@ -6,18 +6,15 @@ A keyframe counts from its start until the next one's, that end not included; th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.merge import check_families, unmerged
 from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
 
-__all__ = ["Ease", "Segment", "clip_segments", "eased", "hook_warnings", "hooked_model", "spread"]
-
-Ease = Literal["linear", "ease_in", "ease_out", "ease_in_out"]
+__all__ = ["Segment", "clip_segments", "hook_warnings", "hooked_model"]
 
 
 class Levels(Protocol):
@@ -89,18 +86,6 @@ def _unused(patch: LoraPatch | MergePatch | None, model: Model | None, clip: Cli
     return [f"{len(names)} weights have none of their size in the other model and stay as they are"] if names else []
 
 
-def eased(first: float, last: float, count: int, ease: Ease) -> list[float]:
-    """`count` numbers from `first` to `last`, evenly, or slower at the start, the end or both."""
-    shares = [i / (count - 1) for i in range(count)] if count > 1 else [0.0]
-    return [first + (last - first) * _eased(share, ease) for share in shares]
-
-
-def spread(strengths: Sequence[float], start: float, end: float) -> list[Keyframe]:
-    """Keyframes of these strengths, evenly between two fractions."""
-    starts = eased(start, end, len(strengths), "linear")
-    return [Keyframe(at, strength) for at, strength in zip(starts, strengths, strict=True)]
-
-
 def _hooked_clip(clip: Clip, hooks: Hooks, fraction: float) -> Clip:
     patches = _scaled((hook.clip, _at_fraction(hook, fraction)) for hook in hooks.hooks)
     return replace(clip, hooks=None, patches=(*clip.patches, *patches))
@@ -133,15 +118,3 @@ def _strength(keyframes: HookKeyframes, begun: Sequence[Keyframe]) -> float:
     if not keyframes.frames:
         return 1.0
     return begun[-1].strength if begun else keyframes.frames[0].strength
-
-
-def _eased(share: float, ease: Ease) -> float:
-    match ease:
-        case "linear":
-            return share
-        case "ease_in":
-            return share**2
-        case "ease_out":
-            return 1 - (1 - share) ** 2
-        case "ease_in_out":
-            return (1 - math.cos(share * math.pi)) / 2

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import Field
 
-from graphexec.diffusion.hooks import Ease, eased, spread
+from graphexec.diffusion.keyframes import Ease, eased, spread
 from graphexec.diffusion.properties import beside, with_default, with_properties
 from graphexec.diffusion.types import (
     Clip,

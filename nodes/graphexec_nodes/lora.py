@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from graphexec.diffusion.types import Clip, Model
-from graphexec.lora.blocks import BlockWeights
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Seed, Strength, Text, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import LoraFile
+
+if TYPE_CHECKING:
+    from graphexec.lora.blocks import BlockWeights
 
 Number = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
-from graphexec.diffusion.hooks import Ease, clip_segments, eased, hook_warnings, hooked_model, spread
+from graphexec.diffusion.hooks import clip_segments, hook_warnings, hooked_model
 from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.keyframes import Ease, eased, spread
 from graphexec.diffusion.properties import with_default, with_properties
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
