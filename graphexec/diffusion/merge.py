@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.types import Clip, MergePatch, Model, Patch, ScalePatch
 
@@ -25,8 +26,6 @@ __all__ = [
 ]
 
 RecipeT = TypeVar("RecipeT", Model, Clip)
-
-FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner"}
 
 
 def interpolate(one: RecipeT, two: RecipeT, ratio: float) -> RecipeT:
@@ -82,7 +81,8 @@ def check_families(one: Model | Clip, two: Model | Clip) -> None:
     """Raise `MergeError` for recipes of different families."""
     if one.family != two.family:
         raise MergeError(
-            f"models of one family can be merged, these are {FAMILIES[one.family]} and {FAMILIES[two.family]}"
+            "models of one family can be merged, these are"
+            f" {FAMILIES[one.family].title} and {FAMILIES[two.family].title}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,7 +14,6 @@ from graphexec.node.fields import Name, Unit, Widget
 Patched = Annotated[Model, Name("patched_model")]
 Weight = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
 Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
-Method = Literal["bicubic", "nearest-exact", "bilinear", "area", "bislerp"]
 
 
 @node("DifferentialDiffusion", category="_for_testing", display_name="Differential Diffusion")
@@ -140,8 +139,8 @@ def deep_shrink(
     end_percent: Percent = 0.35,
     downscale_after_skip: bool = True,
     *,
-    downscale_method: Method,
-    upscale_method: Method,
+    downscale_method: options.Resampling,
+    upscale_method: options.Resampling,
 ) -> Model:
     """Compose a large picture like a small one: the feature map is smaller inside, for part of the steps.
 

@@ -165,7 +165,8 @@ class Predictor:
         def apart() -> Sequence[Tensor]:
             return [estimate for job in group for estimate in self._forward([job], x, sigma, taps)]
 
-        with self.runtime.unet(self.model) as unet:
+        # The group's own model: taking the run's first would put hooks off and on again at every step.
+        with self.runtime.unet(group[0].model) as unet:
             smaller = apart if len(group) > 1 else None
             return self.runtime.within_memory(together, "the sampling step", smaller=smaller, network=unet)
 
@@ -180,9 +181,10 @@ class Predictor:
 
         def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
-            controls = group[0].shown.controls
-            told = _joined([job.shown.control_context for job in group], len(x))
-            residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group)) if controls else None
+            residuals = None
+            if controls := group[0].shown.controls:
+                told = _joined([job.shown.control_context for job in group], len(x))
+                residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group))
             with self.runtime.unet(group[0].model) as unet:
                 return unet(inputs.to(context.dtype), timesteps, context, vector, residuals, taps).to(scaled.dtype)
 
