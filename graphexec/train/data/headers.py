@@ -1,0 +1,43 @@
+"""How large pictures are, by their files' headers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from graphexec.train.data.buckets import Size
+from graphexec.train.data.faults import DataError
+
+__all__ = ["opened", "upright_size"]
+
+TURNED = (5, 6, 7, 8)
+"""Values of EXIF's orientation that swap width and height."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+
+def upright_size(path: Path) -> Size:
+    """Width and height of a picture as it is shown: turned as EXIF says (sd-scripts leaves it on its side)."""
+    with opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+    return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Image.Image]:
+    """A picture's file; `DataError` names one that cannot be read, has too many pixels or is of another format."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: too many pixels; make it smaller ({error})") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a picture of the kinds {', '.join(FORMATS)}, or damaged") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a picture ({error})") from error
