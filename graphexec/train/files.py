@@ -1,0 +1,25 @@
+"""Files that are there whole or not at all, whenever the process is stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from graphexec.errors import OutputError
+
+__all__ = ["write_whole"]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, on the disk itself; its folder is made. Raises `OutputError`."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

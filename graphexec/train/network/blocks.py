@@ -1,0 +1,45 @@
+"""The blocks of a UNet in the order in which values for them are listed.
+
+Values by block are for input blocks, the middle and output blocks as the checkpoint numbers them: 25 for SD 1.x and
+2.x, 19 for SDXL. sd-scripts lists 23 for SDXL: one for what stands before the blocks, three for the middle, one for
+what comes after. A UNet of fewer blocks has fewer values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.types import Family
+from graphexec.train.faults import TrainingError
+
+__all__ = ["block_places", "physical_block"]
+
+
+def physical_block(place: str, inputs: int) -> int:
+    """The number of the block that a layer of a UNet with so many input blocks is in."""
+    return _numbered(place, {"input_blocks": 0, "middle_block": inputs, "output_blocks": inputs + 1}, middles=1)
+
+
+def block_places(unet: UNet, family: Family, values: Sequence[float], name: str) -> Callable[[str], int]:
+    """Which of the values listed by block is a layer's; `TrainingError` if there are not as many as blocks."""
+    inputs, outputs = len(unet.input_blocks), len(unet.output_blocks)
+    whole = inputs + 1 + outputs
+    lengths = {whole: physical_block, **({whole + 4: _as_sdxl} if family.startswith("sdxl") else {})}
+    if len(values) not in lengths:
+        wanted = " or ".join(map(str, lengths))
+        raise TrainingError(
+            f"{name} has {len(values)} values; this UNet has {inputs} input blocks, a middle and {outputs} output"
+            f" blocks: give {wanted}"
+        )
+    index = lengths[len(values)]
+    return lambda place: index(place, inputs)
+
+
+def _as_sdxl(place: str, inputs: int) -> int:
+    return _numbered(place, {"input_blocks": 1, "middle_block": 1 + inputs, "output_blocks": 4 + inputs}, middles=3)
+
+
+def _numbered(place: str, first: Mapping[str, int], middles: int) -> int:
+    part, number, *_ = place.split(".")
+    return first[part] + (int(number) if part != "middle_block" or middles > 1 else 0)

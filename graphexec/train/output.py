@@ -1,0 +1,43 @@
+"""LoRA files as sd-scripts writes them, with the hashes that programs know them by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from graphexec.diffusion.save import Saved, safetensors_chunks
+from graphexec.train.files import write_whole
+
+__all__ = ["lora_bytes", "save_lora"]
+
+LEGACY = slice(0x100000, 0x110000)
+"""The bytes of which the old short hash is made."""
+
+
+def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a LoRA, whole or not at all. Raises `OutputError`."""
+    write_whole(path, lora_bytes(tensors, metadata))
+
+
+def lora_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A LoRA file: the same for the same tensors and metadata, in whatever order they come.
+
+    `sshs_model_hash` is SHA-256 of all that follows the header, `sshs_legacy_hash` of the second mebibyte's start of a
+    file that has no metadata but `ss_` ones: eight digits, which are those of nothing for a file of less.
+    """
+    trained = {name: value for name, value in sorted(metadata.items()) if name.startswith("ss_")}
+    bare = _file(tensors, trained)
+    weights = hashlib.sha256(memoryview(bare)[8 + int.from_bytes(bare[:8], "little") :]).hexdigest()
+    legacy = hashlib.sha256(bare[LEGACY]).hexdigest()[:8]
+    hashes = {"sshs_model_hash": weights, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{weights}"}
+    return _file(tensors, dict(sorted({**metadata, **hashes}.items())))
+
+
+def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The widest numbers first, as safetensors orders them, so that each is aligned."""
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    saved = [Saved(name, tensor.dtype, tuple(tensor.shape), lambda t=tensor: t) for name, tensor in ordered]
+    return b"".join(safetensors_chunks(saved, metadata))
