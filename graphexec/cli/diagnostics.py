@@ -14,6 +14,7 @@ JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint"
 MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "column")
 LONGEST_DETAIL = 200
 RUN_LIBRARIES = frozenset({"numpy", "safetensors", "tokenizers", "torch"})
+CAPTION_LIBRARIES = frozenset({"huggingface_hub", "onnxruntime", "transformers"})
 
 
 def printable(text: str) -> str:
@@ -93,6 +94,8 @@ def tally(diagnostics: Iterable[Diagnostic]) -> str:
 def library_hint(message: str) -> str | None:
     """What to do about an import that failed, if it is a library that only running needs."""
     missing = re.search(r"No module named '(\w+)", message)
+    if missing is not None and missing[1] in CAPTION_LIBRARIES:
+        return f"{missing[1]} is needed to caption pictures: pip install 'graphexec[caption]'"
     if missing is None or missing[1] not in RUN_LIBRARIES:
         return None
     return f"{missing[1]} is needed to run nodes: pip install 'graphexec[run]'"

@@ -1,0 +1,56 @@
+"""Pictures of a folder, as captioners see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from graphexec.errors import FolderError
+from graphexec.train.captioning.errors import CaptionError
+
+__all__ = ["EXTENSIONS", "Picture", "find_pictures", "read_picture"]
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in RGB, and the name that its random numbers are drawn by."""
+
+    name: str
+    image: Image.Image
+
+
+def find_pictures(folder: Path, recursive: bool) -> list[Path]:
+    """The pictures of a folder in the order of their names; raises CaptionError where there is none, FolderError."""
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is not a folder of pictures")
+    found = _within(folder, recursive)
+    if not found:
+        kinds = ", ".join(EXTENSIONS)
+        hint = "; its subfolders do: add --recursive" if not recursive and _within(folder, True) else ""
+        raise CaptionError(f"{folder} holds no pictures ({kinds}){hint}")
+    return found
+
+
+def _within(folder: Path, recursive: bool) -> list[Path]:
+    paths = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file())
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture in RGB, turned upright, its transparent parts white; raises CaptionError.
+
+    kohya's scripts leave it to chance what shows where a picture is transparent, and look at photographs sideways.
+    """
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file)
+            if not upright.has_transparency_data:
+                return upright.convert("RGB")
+            white = Image.new("RGBA", upright.size, "white")
+            return Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise CaptionError(f"{path} cannot be read as a picture: {error}") from error

@@ -1,0 +1,47 @@
+"""Which pictures are found, and how they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from graphexec.errors import FolderError
+from graphexec.train.captioning.errors import CaptionError
+from graphexec.train.captioning.pictures import find_pictures, read_picture
+
+
+def test_pictures_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.PNG", "a.jpg", "a.txt", "sub/c.webp"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_pictures(tmp_path, recursive=False)] == ["a.jpg", "b.PNG"]
+    assert [path.name for path in find_pictures(tmp_path, recursive=True)] == ["a.jpg", "b.PNG", "c.webp"]
+
+
+def test_a_folder_without_pictures_is_an_error_that_helps(tmp_path: Path) -> None:
+    with pytest.raises(CaptionError, match=r"holds no pictures \(.png, .*bmp\)$"):
+        find_pictures(tmp_path, recursive=True)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.png").touch()
+    with pytest.raises(CaptionError, match="add --recursive"):
+        find_pictures(tmp_path, recursive=False)
+    with pytest.raises(FolderError, match="is not a folder"):
+        find_pictures(tmp_path / "sub" / "c.png", recursive=False)
+
+
+def test_transparent_is_white_and_photographs_stand_upright(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 1), (9, 9, 9, 0)).save(tmp_path / "clear.png")
+    assert read_picture(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (4, 2), 7).save(tmp_path / "turned.png", exif=exif)
+    turned = read_picture(tmp_path / "turned.png")
+    assert (turned.size, turned.mode) == ((2, 4), "RGB")
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    with pytest.raises(CaptionError, match=r"x\.png cannot be read"):
+        read_picture(tmp_path / "x.png")
