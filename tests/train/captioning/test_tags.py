@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,9 @@ def test_rules_choose_and_order_tags(rules: TagRules, expected: str) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=len(TAGS), max_size=len(TAGS)), st.floats(0, 1), st.booleans())
 def test_the_order_of_kinds_changes_no_tag(sure: list[float], threshold: float, expand: bool) -> None:
-    rules = {"general_threshold": threshold, "character_threshold": threshold}
-    plain = Tags(TAGS, TagRules(**rules, expand_character=expand)).chosen(sure)
-    turned = Tags(TAGS, TagRules(**rules, expand_character=expand, character_first=True)).chosen(sure)
+    rules = TagRules(general_threshold=threshold, character_threshold=threshold, expand_character=expand)
+    plain = Tags(TAGS, rules).chosen(sure)
+    turned = Tags(TAGS, replace(rules, character_first=True)).chosen(sure)
     assert sorted(plain) == sorted(turned)
     assert len(set(plain)) == len(plain)
 
