@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor
 
 __all__ = ["ParameterGroup"]
 
@@ -15,5 +15,5 @@ class ParameterGroup:
     """Parameters with a learning rate of their own."""
 
     name: str
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[Tensor]
     lr: float

@@ -1,0 +1,54 @@
+"""An exponential moving average of what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+__all__ = ["Ema", "decay_at"]
+
+
+def decay_at(step: int, highest: float) -> float:
+    """How much of the average is kept after `step` steps (from 0): little at first, and never more than `highest`."""
+    return min((1 + step) / (10 + step), highest)
+
+
+class Ema:
+    """Averages of parameters, on their device in float32."""
+
+    def __init__(self, parameters: Sequence[Tensor], highest: float) -> None:
+        self._parameters = list(parameters)
+        self._highest = highest
+        self.averages = [parameter.detach().float().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Let the parameters as they are after `step` steps (from 0) into the averages."""
+        fresh = [parameter.detach().float() for parameter in self._parameters]
+        get_ema_multi_avg_fn(decay_at(step, self._highest))(self.averages, fresh, step)
+
+    @contextmanager
+    @torch.no_grad()
+    def applied(self) -> Generator[None]:
+        """The averages in the place of the parameters, for the length of the block."""
+        own = [parameter.detach().clone() for parameter in self._parameters]
+        self._put(self.averages)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def load(self, averages: Sequence[Tensor]) -> None:
+        """Take averages that were saved."""
+        for own, saved in zip(self.averages, averages, strict=True):
+            own.copy_(saved)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.copy_(value)

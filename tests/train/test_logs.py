@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphexec.diffusion.faults import MissingLibrary
+from graphexec.errors import OutputError
+from graphexec.train.events import Event, Finished, Sampled, Saved, Started, Stepped, Validated
+from graphexec.train.logs import JsonLines, TensorBoard
+
+EVENTS: list[Event] = [
+    Started(3),
+    Stepped(1, 3, 1, 0.5, {"unet": 1e-4}, 2.0, 1.0),
+    Saved(Path("a.safetensors"), 1, 1),
+    Sampled((Path("a.png"), Path("b.png")), 1),
+    Validated(0.25, 1, 1),
+    Finished(3, 1.5, 0.1),
+]
+
+
+def test_events_are_lines_of_json(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "logs" / "train.jsonl")
+    for event in EVENTS:
+        log(event)
+    lines = [json.loads(line) for line in (tmp_path / "logs" / "train.jsonl").read_text().splitlines()]
+    log.close()
+    assert [line["event"] for line in lines] == ["started", "stepped", "saved", "sampled", "validated", "finished"]
+    assert lines[1]["lr"] == {"unet": 1e-4}
+    assert lines[3] == {"event": "sampled", "paths": ["a.png", "b.png"], "step": 1}
+
+
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="the log cannot be written"):
+        JsonLines(tmp_path / "file" / "log.jsonl")
+
+
+def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
+    for event in EVENTS[:2]:
+        log = JsonLines(tmp_path / "log.jsonl")
+        log(event)
+        log.close()
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_for_tensorboard(tmp_path: Path) -> None:
+    log = TensorBoard(tmp_path / "board")
+    for event in EVENTS:
+        log(event)
+    log.close()
+    (written,) = (tmp_path / "board").iterdir()
+    content = written.read_bytes()
+    assert all(tag in content for tag in (b"loss", b"lr/unet", b"loss/validation"))
+
+
+def test_tensorboard_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    with pytest.raises(MissingLibrary, match=r"graphexec\[train\]"):
+        TensorBoard(tmp_path)
