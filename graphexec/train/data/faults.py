@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphexec.errors import GraphexecError
+from graphexec.train.faults import TrainingError
 
 __all__ = ["DataError", "listed"]
 
 SHOWN = 5
 
 
-class DataError(GraphexecError):
+class DataError(TrainingError):
     """Pictures or captions with which no training is possible; the message says what to do."""
 
 
