@@ -1,0 +1,229 @@
+"""`network_module`, `network_args` and their kin: which adapters are trained."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphexec.train.config import Network, NetworkKind
+from graphexec.train.kohya.blocks import BLOCKS, block_rates
+from graphexec.train.kohya.keys import Key
+from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
+from graphexec.train.kohya.values import pairs
+
+__all__ = ["ARGUMENTS", "Adapters", "read_network"]
+
+MODULES: Mapping[str, NetworkKind] = {
+    "networks.lora": "lora",
+    "networks.loha": "loha",
+    "networks.lokr": "lokr",
+    "lycoris.kohya": "lora",
+}
+REFUSED_MODULES: Mapping[str, str] = {
+    "networks.dylora": "DyLoRA is not trained; networks.lora with the rank that you want comes nearest",
+    "networks.lora_fa": "LoRA-FA is not trained; networks.lora comes nearest",
+    "networks.oft": "OFT is not trained; networks.lora with network_args dora_wd=True comes nearest",
+}
+ALGORITHMS: Mapping[str, NetworkKind] = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
+"""LyCORIS' algorithms."""
+
+PRESETS: Mapping[str, tuple[tuple[str, int], ...]] = {
+    "full": (),
+    "attn-mlp": (),
+    "attn-only": (("_ff_|_mlp_|_proj_in$|_proj_out$", 0),),
+    "unet-only": (),
+    "unet-transformer-only": (),
+}
+"""LyCORIS' presets, by what they leave out."""
+WITHOUT_CONVOLUTIONS = ("attn-mlp", "attn-only", "unet-transformer-only")
+WITHOUT_TEXT = ("unet-only", "unet-transformer-only")
+
+DEFAULT_RANK = 4
+_PLAIN = "convolutions are decomposed as kohya does: leave it out"
+ARGUMENTS = Tables(
+    {
+        "algo": Key("text", "network.kind", tuple(ALGORITHMS)),
+        "preset": Key("text", "network.ranks_by_name", tuple(PRESETS)),
+        "conv_dim": Key("int", "network.conv_rank", least=0),
+        "conv_alpha": Key("number", "network.conv_alpha", least=0),
+        "dropout": Key("number", "network.dropout", least=0, most=1),
+        "rank_dropout": Key("number", "network.rank_dropout", least=0, most=1),
+        "module_dropout": Key("number", "network.module_dropout", least=0, most=1),
+        "factor": Key("int", "network.lokr_factor", least=-1),
+        "dora_wd": Key("flag", "network.decompose"),
+        "rs_lora": Key("flag", "network.alpha"),
+        "block_dims": Key("numbers", "network.block_ranks"),
+        "block_alphas": Key("numbers", "network.block_alphas"),
+        "conv_block_dims": Key("numbers", "network.conv_block_ranks"),
+        "conv_block_alphas": Key("numbers", "network.conv_block_alphas"),
+        "network_reg_dims": Key("text", "network.ranks_by_name"),
+        "down_lr_weight": Key("text", "optimiser.block_lr"),
+        "mid_lr_weight": Key("text", "optimiser.block_lr"),
+        "up_lr_weight": Key("text", "optimiser.block_lr"),
+        "block_lr_zero_threshold": Key("number", "optimiser.block_lr", least=0),
+        "loraplus_lr_ratio": Key("number", "optimiser.loraplus_unet", least=0),
+        "loraplus_unet_lr_ratio": Key("number", "optimiser.loraplus_unet", least=0),
+        "loraplus_text_encoder_lr_ratio": Key("number", "optimiser.loraplus_text", least=0),
+    },
+    {
+        "verbose": "the plan (--dry-run) says which adapters there are",
+        "no_dim_warn": "there is no such warning",
+        "disable_conv_cp": "convolutions are decomposed as kohya does anyway",
+        "bypass_mode": "the adapters give the same either way",
+    },
+    {
+        "use_tucker": _PLAIN,
+        "use_cp": _PLAIN,
+        "use_conv_cp": _PLAIN,
+        "decompose_both": "LoKr decomposes only its larger matrix: leave it out",
+        "full_matrix": "LoKr is trained with a rank: leave it out, and set network_dim",
+        "unbalanced_factorization": "LoKr splits into sizes as even as can be: leave it out, and set factor",
+        "use_scalar": "there is no factor that is trained along: leave it out",
+        "train_norm": "norms are not trained: leave it out",
+        "block_size": "DyLoRA is not trained: leave it out",
+        "unit": "DyLoRA is not trained: leave it out",
+        "constraint": "OFT is not trained: leave it out",
+        "rescaled": "OFT is not trained: leave it out",
+        "network_reg_lrs": "there are no learning rates by name: use down_lr_weight, mid_lr_weight and up_lr_weight",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What is trained, and what network_args say of learning rates: fields of `Optimiser`."""
+
+    network: Network
+    rates: Mapping[str, Any]
+
+
+def read_network(settings: Settings, sdxl: bool) -> Adapters:
+    """The adapters that the settings ask for; faults are collected."""
+    arguments = _arguments(settings)
+    module = settings.get("network_module", "networks.lora")
+    rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
+    preset = arguments.get("preset", "full")
+    network = Network(
+        **fill(settings.values, "network")
+        | _shared(arguments)
+        | _convolutions(module, rank, alpha, arguments)
+        | _by_block(settings, rank, alpha, arguments, BLOCKS[sdxl])
+        | {
+            "kind": _kind(settings, module, arguments),
+            "rank": rank,
+            "alpha": _alpha(alpha, rank, arguments),
+            "ranks_by_name": (*PRESETS[preset], *_ranks_by_name(settings, arguments)),
+            "train_unet": not settings.get("network_train_text_encoder_only", False),
+            "train_text": not settings.get("network_train_unet_only", False) and preset not in WITHOUT_TEXT,
+        }
+    )
+    return Adapters(network, _rates(settings, arguments, sdxl))
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    try:
+        raw = pairs(settings.get("network_args", ()))
+    except ValueError as error:
+        settings.error("wrong_value", "network_args", f"expected {error}")
+        return {}
+    sources = dict.fromkeys(raw, settings.source("network_args"))
+    return checked(raw, sources, ARGUMENTS, settings.faults, "network_args.")
+
+
+def _kind(settings: Settings, module: str, arguments: Mapping[str, Any]) -> NetworkKind:
+    if module not in MODULES:
+        known = f"use one of {', '.join(MODULES)}"
+        why = REFUSED_MODULES.get(module, "this kind of adapters is not known")
+        settings.error("refused_key", "network_module", f"{module}: {why}", nearest(module, list(MODULES)) or known)
+        return "lora"
+    if module == "lycoris.kohya":
+        return ALGORITHMS[arguments.get("algo", "lora")]
+    if "algo" in arguments:
+        settings.error(
+            "contradiction",
+            "network_args.algo",
+            f"is a setting of lycoris.kohya, and network_module is {module}",
+            "set network_module to lycoris.kohya",
+        )
+    return MODULES[module]
+
+
+def _shared(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that arguments fill as they are."""
+    names = {
+        "dropout": "dropout",
+        "rank_dropout": "rank_dropout",
+        "module_dropout": "module_dropout",
+        "factor": "lokr_factor",
+        "dora_wd": "decompose",
+    }
+    return {name: arguments[key] for key, name in names.items() if key in arguments}
+
+
+def _alpha(alpha: float, rank: int, arguments: Mapping[str, Any]) -> float:
+    """kohya's 0 means the rank; rank-stabilised LoRA divides by the root of the rank (arXiv 2312.03732)."""
+    alpha = alpha or float(rank)
+    return alpha * math.sqrt(rank) if arguments.get("rs_lora") else alpha
+
+
+def _convolutions(module: str, rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Rank and alpha of 3x3 convolutions: LyCORIS trains them unless told otherwise, kohya only when asked."""
+    every = module == "lycoris.kohya" and arguments.get("preset", "full") not in WITHOUT_CONVOLUTIONS
+    conv_rank = arguments.get("conv_dim", rank if every else 0)
+    if not conv_rank:
+        return {}
+    default = alpha if module == "lycoris.kohya" else 1.0
+    return {"conv_rank": conv_rank, "conv_alpha": _alpha(arguments.get("conv_alpha", default), conv_rank, arguments)}
+
+
+def _by_block(
+    settings: Settings, rank: int, alpha: float, arguments: Mapping[str, Any], side: int
+) -> dict[str, Any]:
+    """Ranks and alphas by block; of ranks and alphas, what is not given is the same in every block."""
+    count, found = 2 * side + 1, dict[str, Any]()
+    for prefix, whole in (("", rank), ("conv_", arguments.get("conv_dim", 0))):
+        ranks, alphas = arguments.get(f"{prefix}block_dims"), arguments.get(f"{prefix}block_alphas")
+        if ranks is None and alphas is None:
+            continue
+        values = {
+            f"{prefix}block_ranks": tuple(int(each) for each in ranks or (whole,) * count),
+            f"{prefix}block_alphas": alphas or (arguments.get("conv_alpha", 1.0) if prefix else alpha,) * count,
+        }
+        for name, listed in values.items():
+            if len(listed) != count:
+                key = "network_args." + name.replace("ranks", "dims")
+                settings.error("wrong_value", key, f"expected {count} numbers, one a block, not {len(listed)}")
+        found |= values
+    return found
+
+
+def _ranks_by_name(settings: Settings, arguments: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    try:
+        found = tuple((name, int(rank)) for name, rank in pairs(arguments.get("network_reg_dims", "").split(",")).items())
+        for name, _ in found:
+            re.compile(name)
+    except (ValueError, re.error):
+        if "network_reg_dims" in arguments:
+            settings.error(
+                "wrong_value", "network_args.network_reg_dims", "expected pairs like expression=rank,expression=rank"
+            )
+        return ()
+    return found
+
+
+def _rates(settings: Settings, arguments: Mapping[str, Any], sdxl: bool) -> dict[str, Any]:
+    plus = arguments.get("loraplus_lr_ratio")
+    found: dict[str, Any] = {
+        "loraplus_unet": arguments.get("loraplus_unet_lr_ratio", plus) or None,
+        "loraplus_text": arguments.get("loraplus_text_encoder_lr_ratio", plus) or None,
+    }
+    sides = [arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up")]
+    try:
+        found["block_lr"] = block_rates(*sides, arguments.get("block_lr_zero_threshold", 0.0), sdxl)
+    except ValueError as error:
+        given = next(side for side in ("down", "mid", "up") if arguments.get(f"{side}_lr_weight"))
+        settings.error("wrong_value", f"network_args.{given}_lr_weight", f"expected {error}")
+    return found

@@ -1,0 +1,83 @@
+"""`optimizer_type`, `optimizer_args`, `lr_scheduler`: the optimiser and the course of its learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from graphexec.train.config import Optimiser, Schedule, ScheduleKind
+from graphexec.train.kohya.keys import Key
+from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
+from graphexec.train.kohya.values import literal, pairs
+
+__all__ = ["OPTIMISERS", "read_optimiser", "read_schedule"]
+
+OPTIMISERS = (
+    "AdamW",
+    "AdamW8bit",
+    "PagedAdamW8bit",
+    "Lion",
+    "Lion8bit",
+    "Adafactor",
+    "Prodigy",
+    "AdamWScheduleFree",
+    "RAdamScheduleFree",
+    "SGDScheduleFree",
+    "SGDNesterov",
+)
+DEFAULT_RATE = 2e-6
+SCHEDULE_ARGUMENTS = Tables(
+    {
+        "num_cycles": Key("number", "schedule.cycles", least=0),
+        "power": Key("number", "schedule.power", least=0),
+        "min_lr_ratio": Key("number", "schedule.min_lr_ratio", least=0, most=1),
+        "min_lr_rate": Key("number", "schedule.min_lr_ratio", least=0, most=1),
+    }
+)
+
+
+def read_optimiser(settings: Settings, rates: Mapping[str, Any]) -> Optimiser:
+    """The optimiser; `rates` is what network_args say of learning rates."""
+    fields = {"learning_rate": DEFAULT_RATE} | fill(settings.values, "optimiser")
+    return Optimiser(**fields | dict(rates) | {"kind": _kind(settings), "arguments": _arguments(settings)})
+
+
+def read_schedule(settings: Settings) -> Schedule:
+    """The course of the learning rate."""
+    kind = settings.get("lr_scheduler", "constant").lower()
+    if kind not in get_args(ScheduleKind):
+        hint = nearest(kind, list(get_args(ScheduleKind))) or f"one of {', '.join(get_args(ScheduleKind))}"
+        settings.error("wrong_value", "lr_scheduler", f"there is no schedule {kind!r}", hint)
+        kind = "constant"
+    given = _pairs(settings, "lr_scheduler_args")
+    sources = dict.fromkeys(given, settings.source("lr_scheduler_args"))
+    arguments = checked(given, sources, SCHEDULE_ARGUMENTS, settings.faults, "lr_scheduler_args.")
+    more = {SCHEDULE_ARGUMENTS.followed[name].fills.rpartition(".")[2]: value for name, value in arguments.items()}
+    return Schedule(**fill(settings.values, "schedule") | more | {"kind": kind})
+
+
+def _kind(settings: Settings) -> str:
+    flags = {"use_8bit_adam": "AdamW8bit", "use_lion_optimizer": "Lion"}
+    asked = {key: kind for key, kind in flags.items() if settings.get(key)}
+    if name := settings.get("optimizer_type"):
+        asked["optimizer_type"] = name
+    if len(asked) > 1:
+        settings.error("contradiction", next(iter(asked)), f"{', '.join(asked)} name several optimisers", "keep one")
+    key, name = next(iter(asked.items()), ("optimizer_type", "AdamW"))
+    by_lower = {each.lower(): each for each in OPTIMISERS}
+    if (found := by_lower.get(name.lower().rpartition(".")[2])) is None:
+        hint = nearest(name, list(OPTIMISERS)) or f"use one of {', '.join(OPTIMISERS)}"
+        settings.error("refused_key", key, f"there is no optimiser {name!r} here", hint)
+    return found or "AdamW"
+
+
+def _arguments(settings: Settings) -> dict[str, object]:
+    return {name: literal(text) for name, text in _pairs(settings, "optimizer_args").items()}
+
+
+def _pairs(settings: Settings, key: str) -> dict[str, str]:
+    try:
+        return pairs(settings.get(key, ()))
+    except ValueError as error:
+        settings.error("wrong_value", key, f"expected {error}")
+        return {}

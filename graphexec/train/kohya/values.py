@@ -1,0 +1,125 @@
+"""Values of settings as they stand in TOML, JSON or on a command line, made into the type that a key wants."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+__all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
+
+Kind = Literal["flag", "int", "number", "text", "path", "words", "numbers", "size"]
+
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+
+
+def is_off(value: object) -> bool:
+    """Whether a value says that an option is not used: false, zero or nothing."""
+    return value in (None, False, 0, "", "None", "none", "false", "False", "0") or value in ([], ())
+
+
+def convert(kind: Kind, value: object) -> Any:
+    """The value as the kind wants it; raises ValueError with what was expected."""
+    return CONVERTERS[kind](value)
+
+
+def pairs(words: Sequence[str]) -> dict[str, str]:
+    """`key=value` words as a mapping; raises ValueError for a word without an equals sign."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"pairs like key=value, not {word!r}")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def literal(text: str) -> object:
+    """What a Python literal says (`0.9,0.99` is a tuple); other text stays text."""
+    try:
+        return cast("object", ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    lowered = str(value).strip().lower()
+    if lowered in TRUE or lowered in FALSE:
+        return lowered in TRUE
+    raise ValueError("true or false")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("a number") from None
+    if not math.isfinite(number):
+        raise ValueError("a finite number")
+    return number
+
+
+def _int(value: object) -> int:
+    try:
+        number = _number(value)
+    except ValueError:
+        raise ValueError("a whole number") from None
+    if number != int(number):
+        raise ValueError("a whole number")
+    return int(number)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("text")
+    return str(value)
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a path")
+    return Path(value).expanduser()
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(value.split())
+    if isinstance(value, list | tuple):
+        return tuple(str(each) for each in cast("Sequence[object]", value))
+    raise ValueError("a list of texts")
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if isinstance(value, list | tuple):
+        return tuple(_number(each) for each in cast("Sequence[object]", value))
+    return (_number(value),)
+
+
+def _size(value: object) -> tuple[int, int]:
+    try:
+        numbers = [int(number) for number in _numbers(value) if number == int(number) and number > 0]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise ValueError("one size or width,height")
+    return numbers[0], numbers[-1]
+
+
+CONVERTERS: Mapping[Kind, Callable[[object], Any]] = {
+    "flag": _flag,
+    "int": _int,
+    "number": _number,
+    "text": _text,
+    "path": _path,
+    "words": _words,
+    "numbers": _numbers,
+    "size": _size,
+}
