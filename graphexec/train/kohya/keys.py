@@ -264,7 +264,7 @@ REFUSED: Mapping[str, str] = {
     "fp8_base": _QUANTISED,
     "fp8_base_unet": _QUANTISED,
     "deepspeed": "a run is on one device: leave it out",
-    "weighted_captions": "weights like (word:1.3) are not read in captions: leave it out, and take them out of the captions",
+    "weighted_captions": "weights like (word=1.3) are not read in captions: take them out, and leave this out",
     "face_crop_aug_range": "there is no cropping around faces: crop the pictures beforehand, or use random_crop",
     "conditioning_data_dir": "masks are read from the pictures' alpha channel: put them there, and set alpha_mask",
     "ip_noise_gamma_random_strength": "the input perturbation has a fixed strength: leave it out",

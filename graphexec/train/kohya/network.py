@@ -106,19 +106,19 @@ def read_network(settings: Settings, sdxl: bool) -> Adapters:
     module = settings.get("network_module", "networks.lora")
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
     preset = arguments.get("preset", "full")
-    network = Network(
-        **fill(settings.values, "network")
+    fields = (
+        fill(settings.values, "network")
         | _shared(arguments)
         | _convolutions(module, rank, alpha, arguments)
         | _by_block(settings, rank, alpha, arguments, BLOCKS[sdxl])
-        | {
-            "kind": _kind(settings, module, arguments),
-            "rank": rank,
-            "alpha": _alpha(alpha, rank, arguments),
-            "ranks_by_name": (*PRESETS[preset], *_ranks_by_name(settings, arguments)),
-            "train_unet": not settings.get("network_train_text_encoder_only", False),
-            "train_text": not settings.get("network_train_unet_only", False) and preset not in WITHOUT_TEXT,
-        }
+    )
+    network = Network(
+        **fields,
+        kind=_kind(settings, module, arguments),
+        alpha=_alpha(alpha, rank, arguments),
+        ranks_by_name=(*PRESETS[preset], *_ranks_by_name(settings, arguments)),
+        train_unet=not settings.get("network_train_text_encoder_only", False),
+        train_text=_trains_text(settings, preset),
     )
     return Adapters(network, _rates(settings, arguments, sdxl))
 
@@ -131,6 +131,12 @@ def _arguments(settings: Settings) -> dict[str, Any]:
         return {}
     sources = dict.fromkeys(raw, settings.source("network_args"))
     return checked(raw, sources, ARGUMENTS, settings.faults, "network_args.")
+
+
+def _trains_text(settings: Settings, preset: str) -> bool:
+    rates = settings.get("text_encoder_lr", ())
+    still = bool(rates) and not any(rates)
+    return not settings.get("network_train_unet_only", False) and preset not in WITHOUT_TEXT and not still
 
 
 def _kind(settings: Settings, module: str, arguments: Mapping[str, Any]) -> NetworkKind:
@@ -179,9 +185,7 @@ def _convolutions(module: str, rank: int, alpha: float, arguments: Mapping[str, 
     return {"conv_rank": conv_rank, "conv_alpha": _alpha(arguments.get("conv_alpha", default), conv_rank, arguments)}
 
 
-def _by_block(
-    settings: Settings, rank: int, alpha: float, arguments: Mapping[str, Any], side: int
-) -> dict[str, Any]:
+def _by_block(settings: Settings, rank: int, alpha: float, arguments: Mapping[str, Any], side: int) -> dict[str, Any]:
     """Ranks and alphas by block; of ranks and alphas, what is not given is the same in every block."""
     count, found = 2 * side + 1, dict[str, Any]()
     for prefix, whole in (("", rank), ("conv_", arguments.get("conv_dim", 0))):
@@ -202,7 +206,9 @@ def _by_block(
 
 def _ranks_by_name(settings: Settings, arguments: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     try:
-        found = tuple((name, int(rank)) for name, rank in pairs(arguments.get("network_reg_dims", "").split(",")).items())
+        found = tuple(
+            (name, int(rank)) for name, rank in pairs(arguments.get("network_reg_dims", "").split(",")).items()
+        )
         for name, _ in found:
             re.compile(name)
     except (ValueError, re.error):
@@ -220,9 +226,9 @@ def _rates(settings: Settings, arguments: Mapping[str, Any], sdxl: bool) -> dict
         "loraplus_unet": arguments.get("loraplus_unet_lr_ratio", plus) or None,
         "loraplus_text": arguments.get("loraplus_text_encoder_lr_ratio", plus) or None,
     }
-    sides = [arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up")]
+    down, middle, up = (arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up"))
     try:
-        found["block_lr"] = block_rates(*sides, arguments.get("block_lr_zero_threshold", 0.0), sdxl)
+        found["block_lr"] = block_rates(down, middle, up, arguments.get("block_lr_zero_threshold", 0.0), sdxl)
     except ValueError as error:
         given = next(side for side in ("down", "mid", "up") if arguments.get(f"{side}_lr_weight"))
         settings.error("wrong_value", f"network_args.{given}_lr_weight", f"expected {error}")

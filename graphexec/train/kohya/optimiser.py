@@ -18,11 +18,13 @@ OPTIMISERS = (
     "PagedAdamW8bit",
     "Lion",
     "Lion8bit",
+    "PagedLion8bit",
     "Adafactor",
     "Prodigy",
     "AdamWScheduleFree",
     "RAdamScheduleFree",
     "SGDScheduleFree",
+    "SGD",
     "SGDNesterov",
 )
 DEFAULT_RATE = 2e-6
@@ -38,8 +40,8 @@ SCHEDULE_ARGUMENTS = Tables(
 
 def read_optimiser(settings: Settings, rates: Mapping[str, Any]) -> Optimiser:
     """The optimiser; `rates` is what network_args say of learning rates."""
-    fields = {"learning_rate": DEFAULT_RATE} | fill(settings.values, "optimiser")
-    return Optimiser(**fields | dict(rates) | {"kind": _kind(settings), "arguments": _arguments(settings)})
+    fields: dict[str, Any] = {"learning_rate": DEFAULT_RATE} | fill(settings.values, "optimiser") | dict(rates)
+    return Optimiser(**fields, kind=_kind(settings), arguments=_arguments(settings))
 
 
 def read_schedule(settings: Settings) -> Schedule:
@@ -53,7 +55,7 @@ def read_schedule(settings: Settings) -> Schedule:
     sources = dict.fromkeys(given, settings.source("lr_scheduler_args"))
     arguments = checked(given, sources, SCHEDULE_ARGUMENTS, settings.faults, "lr_scheduler_args.")
     more = {SCHEDULE_ARGUMENTS.followed[name].fills.rpartition(".")[2]: value for name, value in arguments.items()}
-    return Schedule(**fill(settings.values, "schedule") | more | {"kind": kind})
+    return Schedule(kind=kind, **fill(settings.values, "schedule") | more)
 
 
 def _kind(settings: Settings) -> str:

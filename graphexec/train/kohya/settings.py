@@ -96,9 +96,7 @@ def nearest(name: str, names: list[str]) -> str | None:
     return f"did you mean {found[0]}?" if found else None
 
 
-def _take(
-    values: dict[str, Any], name: str, value: object, key: Key, faults: Faults, source: str, place: str
-) -> None:
+def _take(values: dict[str, Any], name: str, value: object, key: Key, faults: Faults, source: str, place: str) -> None:
     if value == "" and key.kind != "text":
         return
     try:

@@ -1,0 +1,200 @@
+"""The pictures to train on: folders named by options, or a dataset TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
+from graphexec.train.data.faults import DataError
+from graphexec.train.data.folders import kohya_subsets, picture_files
+from graphexec.train.kohya.faults import Faults
+from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, OURS, REFUSED
+from graphexec.train.kohya.settings import Settings, Tables, checked, fill
+
+__all__ = ["read_datasets"]
+
+Values = Mapping[str, Any]
+
+EXTENSIONS = (".txt", ".caption")
+OF_COMMAND = (
+    "dataset_config",
+    "train_data_dir",
+    "reg_data_dir",
+    "in_json",
+    "dataset_repeats",
+    "train_batch_size",
+    "caption_extention",
+)
+"""Options about pictures that are none in a dataset TOML."""
+OF_SUBSET = ("image_dir", "metadata_file", "is_reg")
+"""What only a single subset can have."""
+ALL_KEYS = {
+    **{
+        name: key
+        for name, key in {**FOLLOWED, **OURS}.items()
+        if key.fills.startswith("datasets.") and name not in OF_COMMAND
+    },
+    **DATASET_ONLY,
+}
+OF_DATASET = tuple(name for name, key in ALL_KEYS.items() if not key.fills.startswith("datasets.subsets."))
+_HARMLESS = {"cache_info": HARMLESS["cache_info"]}
+_REFUSED = {
+    name: REFUSED[name]
+    for name in ("face_crop_aug_range", "conditioning_data_dir", "network_multiplier", "resize_interpolation")
+}
+SHARED = Tables({name: key for name, key in ALL_KEYS.items() if name not in OF_SUBSET}, _HARMLESS, _REFUSED)
+"""What may stand in [general] and [[datasets]]."""
+SUBSET = Tables({name: key for name, key in ALL_KEYS.items() if name not in OF_DATASET}, _HARMLESS, _REFUSED)
+"""What may stand in [[datasets.subsets]]."""
+
+
+def read_datasets(settings: Settings) -> tuple[Dataset, ...]:
+    """The datasets that the settings name; faults are collected."""
+    named = [key for key in ("train_data_dir", "reg_data_dir", "in_json") if settings.get(key)]
+    options = _as_in_a_dataset(settings)
+    if settings.get("dataset_config"):
+        for key in named:
+            message = "pictures are named by dataset_config and by this"
+            settings.error("contradiction", key, message, "keep one of them; a dataset_config can name all folders")
+        return _of_file(settings, settings.get("dataset_config"), options)
+    if not settings.get("train_data_dir") and not settings.get("in_json"):
+        settings.error("missing_key", "train_data_dir", "there is nothing to train on", "name a folder of pictures")
+        return ()
+    return (_dataset(options, _of_folders(settings, options)),)
+
+
+def _as_in_a_dataset(settings: Settings) -> dict[str, Any]:
+    """Options under the names that they have in a dataset TOML."""
+    renamed = {"train_batch_size": "batch_size", "caption_extention": "caption_extension"}
+    values = {renamed.get(name, name): value for name, value in settings.values.items()}
+    return {name: value for name, value in values.items() if name in ALL_KEYS}
+
+
+def _of_folders(settings: Settings, options: Values) -> tuple[Subset, ...]:
+    like = _subset(options)
+    if (listing := settings.get("in_json")) is not None:
+        repeats = settings.get("dataset_repeats", 1)
+        folder = settings.get("train_data_dir")
+        return (replace(like, image_dir=folder, metadata_file=listing, repeats=repeats),)
+    found: list[Subset] = []
+    for key in ("train_data_dir", "reg_data_dir"):
+        if (folder := settings.get(key)) is not None:
+            found += _below(settings, key, folder, like)
+    return tuple(_with_extension(options, subset) for subset in found)
+
+
+def _below(settings: Settings, key: str, folder: Path, like: Subset) -> Sequence[Subset]:
+    def warn(message: str) -> None:
+        settings.warn("data", key, message)
+
+    try:
+        if key == "train_data_dir" and (plain := _plain_folder(folder)) is not None:
+            repeats = settings.get("dataset_repeats", 1)
+            warn(f"no folder in it is named like 10_name, so the pictures of {plain} are used {repeats} times an epoch")
+            captions = folder / "captions" if plain != folder and (folder / "captions").is_dir() else None
+            return [replace(like, image_dir=plain, repeats=repeats, caption_dir=like.caption_dir or captions)]
+        return kohya_subsets(folder, like, is_reg=key == "reg_data_dir", warn=warn)
+    except DataError as error:
+        settings.error("data", key, str(error))
+        return ()
+
+
+def _plain_folder(folder: Path) -> Path | None:
+    """Where the pictures are, if not in folders named like `10_name`: in the folder itself, or in `images/`."""
+    if not folder.is_dir() or _is_counted(folder) or any(map(_is_counted, filter(Path.is_dir, folder.iterdir()))):
+        return None
+    return next((place for place in (folder, folder / "images") if place.is_dir() and picture_files(place)), None)
+
+
+def _is_counted(folder: Path) -> bool:
+    return folder.name.partition("_")[0].isdecimal()
+
+
+def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, ...]:
+    faults, source = settings.faults, str(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        faults.missing(settings.source("dataset_config"), "dataset_config", f"{path} cannot be read: {error}")
+        return ()
+    except tomllib.TOMLDecodeError as error:
+        faults.error("not_toml", source, "", f"this is no TOML: {error}")
+        return ()
+    for name in document.keys() - {"general", "datasets"}:
+        faults.error("unknown_key", source, name, "a dataset TOML has [general] and [[datasets]] only")
+    general = _table(document.get("general", {}), SHARED, faults, source, "general.")
+    tables = _tables(document.get("datasets", []), faults, source, "datasets")
+    if not tables:
+        faults.error("missing_key", source, "datasets", "there is no [[datasets]]", "add one with [[datasets.subsets]]")
+    return tuple(
+        _of_table(table, [general, options], faults, source, f"datasets[{number}].")
+        for number, table in enumerate(tables)
+    )
+
+
+def _of_table(
+    table: Mapping[str, object], outer: Sequence[Values], faults: Faults, source: str, within: str
+) -> Dataset:
+    own = _table({name: value for name, value in table.items() if name != "subsets"}, SHARED, faults, source, within)
+    tables = _tables(table.get("subsets", []), faults, source, within + "subsets")
+    if not tables:
+        faults.error("missing_key", source, within + "subsets", "no pictures are named", "add [[datasets.subsets]]")
+    subsets: list[Subset] = []
+    for number, each in enumerate(tables):
+        place = f"{within}subsets[{number}]."
+        values = ChainMap(_table(each, SUBSET, faults, source, place), own, *map(dict, outer))
+        if "image_dir" not in values and "metadata_file" not in values:
+            faults.error("missing_key", source, place + "image_dir", "this subset names no pictures")
+        subsets.append(_with_extension(values, _subset(values)))
+    return _dataset(ChainMap(own, *map(dict, outer)), tuple(subsets))
+
+
+def _tables(value: object, faults: Faults, source: str, place: str) -> list[Mapping[str, object]]:
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    if not all(isinstance(item, dict) for item in items):
+        faults.error("wrong_value", source, place, f"expected [[{place.partition('[')[0]}]] tables, not {value!r}")
+        return []
+    return cast("list[Mapping[str, object]]", items)
+
+
+def _table(value: object, tables: Tables, faults: Faults, source: str, within: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        faults.error("wrong_value", source, within.rstrip("."), f"expected a table, not {value!r}")
+        return {}
+    raw = cast("dict[str, object]", value)
+    misplaced = [name for name in raw if name in ALL_KEYS and name not in tables.followed]
+    for name in misplaced:
+        where = "[[datasets.subsets]]" if name in OF_SUBSET else "[[datasets]] or [general]"
+        faults.error("misplaced_key", source, within + name, f"belongs into {where}")
+    raw = {name: each for name, each in raw.items() if name not in misplaced}
+    return checked(raw, dict.fromkeys(raw, source), tables, faults, within)
+
+
+def _dataset(values: Values, subsets: tuple[Subset, ...]) -> Dataset:
+    buckets = Buckets(**fill(values, "datasets.buckets")) if values.get("enable_bucket") else None
+    return Dataset(subsets, buckets=buckets, **fill(values, "datasets"))
+
+
+def _subset(values: Values) -> Subset:
+    captions = CaptionRules(**fill(values, "datasets.subsets.captions"))
+    augment = Augment(**fill(values, "datasets.subsets.augment"))
+    fields: dict[str, Any] = {"image_dir": None} | fill(values, "datasets.subsets")
+    return Subset(captions=captions, augment=augment, **fields)
+
+
+def _with_extension(values: Values, subset: Subset) -> Subset:
+    """Without an extension in the settings, the one that is there: `.txt`, or kohya's own default `.caption`."""
+    given: str = values.get("caption_extension") or _extension(subset.image_dir)
+    extension = given if given.startswith(".") else "." + given
+    return replace(subset, captions=replace(subset.captions, extension=extension))
+
+
+def _extension(folder: Path | None) -> str:
+    places = [folder, folder / "captions"] if folder is not None else list[Path]()
+    found = [name for name in EXTENSIONS if any(any(place.glob("*" + name)) for place in places if place.is_dir())]
+    return found[0] if found else EXTENSIONS[0]

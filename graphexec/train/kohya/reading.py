@@ -1,0 +1,121 @@
+"""Settings read from files and command lines, and made into one `TrainConfig`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from graphexec.train.config import TrainConfig, TrainFamily
+from graphexec.train.kohya.base import read_base
+from graphexec.train.kohya.build import build
+from graphexec.train.kohya.command import parse_command
+from graphexec.train.kohya.faults import ConfigError, Fault, Faults
+from graphexec.train.kohya.settings import OPTIONS, Settings, checked
+from graphexec.train.kohya.traps import look_for_traps
+
+__all__ = ["Reading", "read_command", "read_file"]
+
+OVERRIDES = "--set"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Settings that can be followed, and what should be known about them."""
+
+    config: TrainConfig
+    faults: tuple[Fault, ...]
+    """Warnings and notes."""
+
+
+@dataclass(slots=True)
+class _Raw:
+    """Settings as they are written, each with where."""
+
+    values: dict[str, object]
+    sources: dict[str, str]
+
+    def add(self, values: Mapping[str, object], source: str) -> None:
+        self.values |= values
+        self.sources |= dict.fromkeys(values, source)
+
+
+def read_file(path: Path, overrides: Mapping[str, str] | None = None) -> Reading:
+    """The configuration in a TOML (flat or in sections) or JSON file; `overrides` replace what it says.
+
+    Raises `ConfigError` with everything that is wrong.
+    """
+    faults, raw = Faults(), _Raw({}, {})
+    raw.add(_document(path, faults), str(path))
+    return _reading(raw, overrides, str(path), faults, None)
+
+
+def read_command(text: str, overrides: Mapping[str, str] | None = None) -> Reading:
+    """The configuration in a command line that starts `train_network.py` or `sdxl_train_network.py`.
+
+    Raises `ConfigError` with everything that is wrong.
+    """
+    faults, raw = Faults(), _Raw({}, {})
+    command = parse_command(text, faults)
+    if (file := command.values.pop("config_file", None)) is not None:
+        path = Path(str(file))
+        path = path if path.suffix == ".toml" else path.with_name(path.name + ".toml")
+        raw.add(_document(path, faults), str(path))
+    raw.add(command.values, command.source)
+    return _reading(raw, overrides, command.source, faults, command.family)
+
+
+def _reading(
+    raw: _Raw, overrides: Mapping[str, str] | None, main: str, faults: Faults, family: TrainFamily | None
+) -> Reading:
+    if overrides:
+        raw.add(overrides, OVERRIDES)
+    values = checked(raw.values, raw.sources, OPTIONS, faults)
+    settings = Settings(values, raw.sources, main, faults)
+    base = read_base(settings, family)
+    config = build(settings, base)
+    if config is None:
+        raise ConfigError(faults.found)
+    look_for_traps(settings, config, base)
+    faults.check()
+    return Reading(config, tuple(faults.found))
+
+
+def _document(path: Path, faults: Faults) -> dict[str, object]:
+    """The settings of a file, sections laid flat."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        faults.missing(str(path), "", f"cannot be read: {reason}")
+        return {}
+    try:
+        document: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        faults.error(f"not_{kind.lower()}", str(path), "", f"this is no {kind}: {error}")
+        return {}
+    if not isinstance(document, dict):
+        faults.error("wrong_value", str(path), "", "expected an object of settings")
+        return {}
+    return dict(_flat(cast("dict[str, object]", document), faults, str(path)))
+
+
+def _flat(document: Mapping[str, object], faults: Faults, source: str) -> Iterable[tuple[str, object]]:
+    if "datasets" in document:
+        faults.error(
+            "dataset_toml",
+            source,
+            "datasets",
+            "this is a dataset TOML, which says what to train on but not how",
+            "name it with dataset_config in a file of settings",
+        )
+        return
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from cast("dict[str, object]", value).items()
+        else:
+            yield name, value

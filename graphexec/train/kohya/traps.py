@@ -1,0 +1,172 @@
+"""Settings that can be followed but hardly mean what was wanted, and such that contradict each other."""
+
+from __future__ import annotations
+
+from graphexec.train.config import CaptionRules, Optimiser, TrainConfig
+from graphexec.train.kohya.base import Base
+from graphexec.train.kohya.build import DEFAULT_STEPS
+from graphexec.train.kohya.settings import Settings
+
+__all__ = ["look_for_traps"]
+
+FILES = ("vae", "network_weights", "sample_prompts", "sample_workflow", "resume")
+SMALL_FOR_SDXL = 768 * 768
+OWN_RATE = ("Prodigy",)
+"""Optimisers that find the learning rate themselves and want 1."""
+
+
+def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
+    """Report, before the first step, what sd-scripts would do in silence or find out late."""
+    _missing_files(settings)
+    _alpha(settings, config)
+    _length(settings)
+    _rates(settings, config.optimiser)
+    _schedule(settings, config)
+    _what_is_trained(settings, config, base)
+    _prediction(settings, config, base)
+    _caches(settings, config)
+    _noise(settings, config)
+    _size(settings, config, base)
+    _pictures_on_the_way(settings, config)
+
+
+def _missing_files(settings: Settings) -> None:
+    for key in FILES:
+        if (path := settings.get(key)) is not None and not path.exists():
+            settings.faults.missing(settings.source(key), key, f"there is no {path}")
+
+
+def _alpha(settings: Settings, config: TrainConfig) -> None:
+    rank = config.network.rank
+    if "network_alpha" not in settings.values and rank > 1:
+        settings.warn(
+            "default_alpha",
+            "network_alpha",
+            f"is not set, so it is 1 as in sd-scripts: what is learned counts alpha / rank = 1/{rank}",
+            f"set network_alpha to {rank} (or half of it), or raise the learning rate on purpose",
+        )
+
+
+def _length(settings: Settings) -> None:
+    if not {"max_train_steps", "max_train_epochs"} & settings.values.keys():
+        message = f"neither it nor max_train_steps is set: {DEFAULT_STEPS} steps, as in sd-scripts"
+        settings.warn("default_steps", "max_train_epochs", message, "say how long to train")
+
+
+def _rates(settings: Settings, optimiser: Optimiser) -> None:
+    rates = {
+        "learning_rate": optimiser.learning_rate,
+        "unet_lr": optimiser.unet_lr,
+        "text_encoder_lr": max(optimiser.text_lrs, default=None),
+    }
+    if optimiser.kind in OWN_RATE:
+        for key, rate in rates.items():
+            if rate not in (None, 0, 1):
+                message = f"is {rate:g}, and {optimiser.kind} finds the learning rate itself"
+                settings.warn(
+                    "learning_rate", key, message, "set it to 1; d_coef in optimizer_args raises or lowers it"
+                )
+    elif "learning_rate" not in settings.values and optimiser.unet_lr is None:
+        message = f"is not set, so it is {optimiser.learning_rate:g} as in sd-scripts: hardly anything is learned"
+        settings.warn("learning_rate", "learning_rate", message, "1e-4 is usual for LoRAs")
+
+
+def _schedule(settings: Settings, config: TrainConfig) -> None:
+    if config.schedule.kind == "constant" and config.schedule.warmup:
+        hint = "set lr_scheduler to constant_with_warmup"
+        settings.warn("contradiction", "lr_warmup_steps", "a constant learning rate has no warm-up", hint)
+
+
+def _what_is_trained(settings: Settings, config: TrainConfig, base: Base) -> None:
+    network = config.network
+    if not network.train_unet and not network.train_text:
+        message = "neither the UNet nor a text encoder is trained"
+        settings.error("contradiction", "network_train_unet_only", message, "keep one of the two options")
+    if network.dim_from_weights and network.weights is None:
+        settings.error("contradiction", "dim_from_weights", "there are no weights", "set network_weights")
+    encoders = 2 if base.family == "sdxl" else 1
+    if len(config.optimiser.text_lrs) > encoders:
+        message = f"{len(config.optimiser.text_lrs)} learning rates for {encoders} text encoder" + "s" * (encoders - 1)
+        settings.error("wrong_value", "text_encoder_lr", message)
+
+
+def _prediction(settings: Settings, config: TrainConfig, base: Base) -> None:
+    in_file = base.layout.sampling.prediction == "v" if base.layout is not None else None
+    told = config.model.v_prediction
+    if told is not None and in_file is not None and told != in_file:
+        found = "v" if in_file else "noise"
+        message = f"is {str(told).lower()}, and the base looks like one that predicts {found}"
+        settings.warn("prediction", "v_parameterization", message, "leave it out: the file tells")
+    v_prediction = bool(in_file if told is None else told)
+    if config.noise.zero_terminal_snr and not v_prediction:
+        message = "the base predicts noise, of which nothing can be learned where there is only noise"
+        settings.warn("contradiction", "zero_terminal_snr", message, "use it with a base that predicts v")
+    if config.objective.scale_v_pred_like_noise and not v_prediction:
+        message = "is for a base that predicts v"
+        settings.error("contradiction", "scale_v_pred_loss_like_noise_pred", message, "leave it out")
+    if config.objective.v_pred_like and v_prediction:
+        settings.error("contradiction", "v_pred_like_loss", "is for a base that predicts noise", "leave it out")
+
+
+def _caches(settings: Settings, config: TrainConfig) -> None:
+    subsets = [subset for dataset in config.datasets for subset in dataset.subsets]
+    if config.loop.cache_text:
+        key = "cache_text_encoder_outputs"
+        if config.network.train_text:
+            message = "the text encoder is trained, so what it says of a caption changes"
+            settings.error("contradiction", key, message, "set network_train_unet_only, or leave the cache out")
+        if changing := sorted({name for subset in subsets for name in _changing(subset.captions)}):
+            message = f"captions change from step to step ({', '.join(changing)}), and only one of each is kept"
+            settings.error("contradiction", key, message, f"leave it out, or {' and '.join(changing)}")
+    if config.loop.cache_latents:
+        augmented = {
+            name
+            for subset in subsets
+            for name, on in (("color_aug", subset.augment.color), ("random_crop", subset.augment.random_crop))
+            if on
+        }
+        for name in sorted(augmented):
+            message = "makes other pictures at each step, and cache_latents keeps one of each"
+            settings.error("contradiction", name, message, f"leave out cache_latents or {name}")
+
+
+def _changing(rules: CaptionRules) -> list[str]:
+    """Options that make another caption at each step."""
+    options = {
+        "shuffle_caption": rules.shuffle,
+        "caption_dropout_rate": rules.dropout_rate,
+        "caption_dropout_every_n_epochs": rules.dropout_every_n_epochs,
+        "caption_tag_dropout_rate": rules.tag_dropout_rate,
+        "token_warmup_step": rules.token_warmup_step,
+        "enable_wildcard": rules.wildcards,
+    }
+    return [name for name, value in options.items() if value]
+
+
+def _noise(settings: Settings, config: TrainConfig) -> None:
+    if config.noise.adaptive_scale and not config.noise.offset:
+        settings.error("contradiction", "adaptive_noise_scale", "there is no noise_offset to adapt", "set noise_offset")
+    if config.noise.min_timestep >= config.noise.max_timestep:
+        settings.error("wrong_value", "min_timestep", "must be below max_timestep")
+
+
+def _size(settings: Settings, config: TrainConfig, base: Base) -> None:
+    if base.family != "sdxl":
+        return
+    if any(dataset.resolution[0] * dataset.resolution[1] < SMALL_FOR_SDXL for dataset in config.datasets):
+        settings.warn("resolution", "resolution", "is far below what SDXL was trained at", "1024 is usual")
+    if settings.get("clip_skip"):
+        settings.warn("contradiction", "clip_skip", "SDXL always skips the last layer: it is not used", "leave it out")
+
+
+def _pictures_on_the_way(settings: Settings, config: TrainConfig) -> None:
+    samples, held_out = config.samples, any(dataset.validation_split for dataset in config.datasets)
+    wanted = samples.every_n_steps or samples.every_n_epochs or samples.at_first
+    if wanted and samples.prompts is None and samples.workflow is None:
+        key = next(name for name in settings.values if name.startswith("sample_"))
+        settings.error(
+            "missing_key", key, "there is nothing to make pictures of", "set sample_prompts or sample_workflow"
+        )
+    if (config.validation.every_n_steps or config.validation.every_n_epochs) and not held_out:
+        key = next(name for name in settings.values if name.startswith("validate_"))
+        settings.error("missing_key", key, "no pictures are held out", "set validation_split")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train.kohya.settings import BASE, Desk
+
+from graphexec.train.config import Buckets, CaptionRules, TrainConfig
+from graphexec.train.kohya import ConfigError, keys, read_file
+from graphexec.train.kohya.network import ARGUMENTS
+
+
+def paths_of(config: object, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all fields of a configuration, tuples of dataclasses looked into."""
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        value = getattr(config, field.name)
+        each = value[0] if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]) else value
+        yield prefix + field.name
+        if dataclasses.is_dataclass(each):
+            yield from paths_of(each, prefix + field.name + ".")
+
+
+def test_every_key_fills_a_field_that_there_is(desk: Desk) -> None:
+    there = set(paths_of(desk.config("enable_bucket = true")))
+    filled = {key.fills for key in {**keys.FOLLOWED, **keys.OURS, **keys.DATASET_ONLY, **ARGUMENTS.followed}.values()}
+    assert filled - there == set()
+
+
+def test_tables_do_not_overlap() -> None:
+    tables = [keys.FOLLOWED, keys.OURS, keys.HARMLESS, keys.REFUSED]
+    assert sum(map(len, tables)) == len({name for table in tables for name in table})
+
+
+OTHER: dict[str, Any] = {
+    "v2": None,
+    "pretrained_model_name_or_path": None,
+    "dataset_config": None,
+    "train_data_dir": None,
+    "reg_data_dir": None,
+    "in_json": None,
+    "dataset_repeats": None,
+    "save_model_as": None,
+    "masked_loss": None,
+    "caption_extention": ".tags",
+    "caption_extension": ".tags",
+    "network_module": "networks.loha",
+    "network_args": ["conv_dim=4"],
+    "optimizer_type": "Lion",
+    "optimizer_args": ["weight_decay=0.5"],
+    "lr_scheduler": "cosine",
+    "lr_scheduler_args": ["power=3"],
+    "sample_workflow": "style.toml",
+    "vae": "style.toml",
+    "network_weights": "style.toml",
+    "sample_prompts": "style.toml",
+    "resume": "style.toml",
+    "resolution": "256",
+    "text_encoder_lr": 5e-5,
+    "max_token_length": 150,
+    "loss_type": "huber",
+    "huber_schedule": "constant",
+    "sample_sampler": "euler_a",
+    "mixed_precision": "bf16",
+    "save_precision": "bf16",
+    "multires_noise_discount": 0.7,
+    "huber_c": 0.3,
+    "max_timestep": 500,
+    "dim_from_weights": None,
+    "save_state": False,
+}
+"""Values that are no defaults; None for keys that other tests look at."""
+NEEDED = {
+    "network_train_unet_only": "",
+    "adaptive_noise_scale": "noise_offset = 0.1",
+    "scale_v_pred_loss_like_noise_pred": "v_parameterization = true",
+    "cache_text_encoder_outputs": "network_train_unet_only = true",
+    "cache_text_encoder_outputs_to_disk": "network_train_unet_only = true",
+    "save_last_n_steps": "save_every_n_steps = 100",
+    "save_n_epoch_ratio": "max_train_epochs = 10",
+    "validate_every_n_steps": "validation_split = 0.5",
+    "validate_every_n_epochs": "validation_split = 0.5",
+    "sample_at_first": 'sample_prompts = "style.toml"',
+    "sample_every_n_steps": 'sample_prompts = "style.toml"',
+    "sample_every_n_epochs": 'sample_prompts = "style.toml"',
+    "min_bucket_reso": "enable_bucket = true",
+    "max_bucket_reso": "enable_bucket = true",
+    "bucket_reso_steps": "enable_bucket = true",
+    "bucket_no_upscale": "enable_bucket = true",
+    "log_with": 'logging_dir = "logs"',
+}
+BY_KIND: dict[str, Any] = {"flag": True, "int": 8, "number": 0.25, "text": "other", "path": "elsewhere"}
+TRIED = [name for name in {**keys.FOLLOWED, **keys.OURS} if OTHER.get(name, "") is not None and name != "log_with"]
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_no_key_that_is_followed_goes_unheard(desk: Desk, name: str) -> None:
+    key = {**keys.FOLLOWED, **keys.OURS}[name]
+    value = OTHER.get(name, BY_KIND.get(key.kind))
+    needed = NEEDED.get(name, "")
+    lines = [line for line in BASE.splitlines() if not line.startswith(name + " ")]
+    before = desk.reading(needed, "\n".join(lines) + ('\noutput_dir = "x"' if name == "output_dir" else "")).config
+    after = desk.reading(f"{needed}\n{name} = {json.dumps(value)}", "\n".join(lines)).config
+    assert after != before
+
+
+def test_flat_settings_and_settings_in_sections_are_the_same(desk: Desk) -> None:
+    sections = "[model]\n" + BASE.replace("train_data_dir", "[data]\ntrain_data_dir")
+    assert desk.reading("", sections).config == desk.config()
+
+
+def test_json_is_read_like_toml(desk: Desk) -> None:
+    settings = {
+        "pretrained_model_name_or_path": "base.safetensors", "output_dir": "out", "train_data_dir": "train",
+        "max_train_steps": 10, "network_alpha": 4, "learning_rate": "1e-4", "vae": "", "seed": None,
+    }  # fmt: skip
+    Path("style.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert read_file(Path("style.json")).config == desk.config()
+
+
+def test_what_a_run_is_without_further_settings_is_as_in_sd_scripts(desk: Desk) -> None:
+    text = 'pretrained_model_name_or_path = "base.safetensors"\noutput_dir = "out"\ntrain_data_dir = "train"'
+    reading = desk.reading("", text)
+    config = reading.config
+    assert (config.network.rank, config.network.alpha, config.network.kind) == (4, 1.0, "lora")
+    assert (config.loop.max_steps, config.loop.max_epochs, config.optimiser.learning_rate) == (1600, None, 2e-6)
+    assert (config.saving.precision, config.loop.precision) == ("fp32", "fp32")
+    assert {fault.code for fault in reading.faults} == {"default_alpha", "default_steps", "learning_rate"}
+
+
+def test_all_faults_come_at_once(desk: Desk) -> None:
+    found = desk.errors('lr_schedule = "cosine"\nnetwork_dim = "many"\nfp8_base = true\nseed = 1.5')
+    assert {(fault.code, fault.key, fault.source) for fault in found} == {
+        ("unknown_key", "lr_schedule", "style.toml"),
+        ("wrong_value", "network_dim", "style.toml"),
+        ("refused_key", "fp8_base", "style.toml"),
+        ("wrong_value", "seed", "style.toml"),
+    }
+    by_key = {fault.key: fault for fault in found}
+    assert by_key["lr_schedule"].hint == "did you mean lr_scheduler?"
+    assert "many" in by_key["network_dim"].message
+    assert by_key["fp8_base"].hint
+
+
+def test_refused_and_harmless_options_may_be_off(desk: Desk) -> None:
+    reading = desk.reading('fp8_base = false\nhuggingface_repo_id = ""\nxformers = false\nlr_decay_steps = 0')
+    assert reading.faults == ()
+
+
+def test_harmless_options_are_noted(desk: Desk) -> None:
+    reading = desk.reading("xformers = true\nmax_data_loader_n_workers = 2")
+    assert [(fault.severity, fault.key) for fault in reading.faults] == [
+        ("note", "xformers"),
+        ("note", "max_data_loader_n_workers"),
+    ]
+
+
+def test_overrides_count_more_and_are_named_in_faults(desk: Desk) -> None:
+    assert desk.reading(overrides={"network_dim": "8"}).config.network.rank == 8
+    with pytest.raises(ConfigError) as caught:
+        desk.reading(overrides={"network_dim": "much"})
+    assert caught.value.faults[0].source == "--set"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("a = ", "not_toml"), ("[[datasets]]\nresolution = 512", "dataset_toml")],
+)
+def test_what_is_no_file_of_settings(desk: Desk, text: str, code: str) -> None:
+    assert code in {fault.code for fault in desk.errors("", text)}
+
+
+def test_a_file_that_is_not_there(desk: Desk) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_file(Path("nothing.toml"))
+    assert caught.value.faults[0].missing_file
+
+
+def test_reading_imports_no_torch(desk: Desk) -> None:
+    code = (
+        "import sys, pathlib; from graphexec.train.kohya import read_file; read_file(pathlib.Path('style.toml'));"
+        "print('torch' in sys.modules)"
+    )
+    desk.config()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_saving(desk: Desk) -> None:
+    assert desk.config("save_every_n_steps = 100\nsave_last_n_steps = 250").saving.keep_last == 3
+    assert desk.config("max_train_epochs = 10\nsave_n_epoch_ratio = 4").saving.every_n_epochs == 2
+    assert desk.config('save_precision = "fp16"').saving.precision == "fp16"
+
+
+def test_datasets_of_folders(desk: Desk) -> None:
+    (dataset,) = desk.config('resolution = "256,320"\ntrain_batch_size = 2\nshuffle_caption = true').datasets
+    (subset,) = dataset.subsets
+    assert (dataset.resolution, dataset.batch_size, dataset.buckets) == ((256, 320), 2, None)
+    assert (subset.image_dir, subset.repeats, subset.class_tokens) == (Path("train/3_sks cat"), 3, "sks cat")
+    assert subset.captions == CaptionRules(extension=".txt", shuffle=True)
+
+
+def test_buckets(desk: Desk) -> None:
+    text = "enable_bucket = true\nmax_bucket_reso = 768\nbucket_no_upscale = true"
+    assert desk.config(text).datasets[0].buckets == Buckets(max_size=768, no_upscale=True)
+
+
+def test_a_configuration_is_a_value(desk: Desk) -> None:
+    assert isinstance(desk.config(), TrainConfig)
+    assert desk.config() == desk.config()
