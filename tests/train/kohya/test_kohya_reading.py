@@ -16,11 +16,11 @@ from graphexec.train.kohya import ConfigError, keys, read_file
 from graphexec.train.kohya.network import ARGUMENTS
 
 
-def paths_of(config: object, prefix: str = "") -> Iterator[str]:
+def paths_of(config: Any, prefix: str = "") -> Iterator[str]:
     """The dotted names of all fields of a configuration, tuples of dataclasses looked into."""
-    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
-        value = getattr(config, field.name)
-        each = value[0] if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]) else value
+    for field in dataclasses.fields(config):
+        value: Any = getattr(config, field.name)
+        each: Any = value[0] if field.name in ("datasets", "subsets") else value
         yield prefix + field.name
         if dataclasses.is_dataclass(each):
             yield from paths_of(each, prefix + field.name + ".")
