@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from graphexec.diffusion.types import WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Header, Shapes, data_start, read_header
 
@@ -40,8 +42,13 @@ def list_file(path: Path, *, allow_pickle: bool = False) -> Listing:
         if is_pickled(path):
             file = PickledFile(path)
             return Listing(path, file.shapes, {}, file.numbers)
-    header = read_header(path)
+    header = _header(WeightsFile.of(path))
     return Listing(path, header.shapes, header.metadata, lambda name: _numbers(path, header, name))
+
+
+@lru_cache(maxsize=8)  # a check asks for the family, then for the shapes of each network in the file
+def _header(file: WeightsFile) -> Header:
+    return read_header(file.path)
 
 
 def _numbers(path: Path, header: Header, name: str) -> list[float]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Protocol, TypeVar
 
-from pydantic import Field
-
 from graphexec.errors import Severity
 
 if TYPE_CHECKING:
@@ -60,6 +58,17 @@ class Widget:
     """To what an editor rounds what is typed; False leaves it as it is, None rounds to the step."""
     filename_prefix: bool = False
     """`%Node.widget%` in the text stands for another node's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The least and the greatest number that an input takes, as pydantic's `Field(ge=…, le=…)` says it too.
+
+    Importing pydantic's takes longer than checking a workflow.
+    """
+
+    ge: float | None = None
+    le: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +236,12 @@ class Inferred:
     notes: tuple[Note, ...] = ()
 
 
-Seed = Annotated[int, Field(ge=0, le=0xFFFF_FFFF_FFFF_FFFF), Widget(control_after_generate=True)]
-Steps = Annotated[int, Field(ge=1, le=10_000)]
-Cfg = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.1, round=0.01)]
-Unit = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.01)]
-Strength = Annotated[float, Field(ge=-100.0, le=100.0), Widget(step=0.01)]
-Pixels = Annotated[int, Field(ge=16, le=16_384), Widget(step=8)]
-BatchSize = Annotated[int, Field(ge=1, le=4096)]
+Seed = Annotated[int, Range(ge=0, le=0xFFFF_FFFF_FFFF_FFFF), Widget(control_after_generate=True)]
+Steps = Annotated[int, Range(ge=1, le=10_000)]
+Cfg = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.1, round=0.01)]
+Unit = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.01)]
+Strength = Annotated[float, Range(ge=-100.0, le=100.0), Widget(step=0.01)]
+Pixels = Annotated[int, Range(ge=16, le=16_384), Widget(step=8)]
+BatchSize = Annotated[int, Range(ge=1, le=4096)]
 Text = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
 FilenamePrefix = Annotated[str, Widget(filename_prefix=True)]

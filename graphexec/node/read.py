@@ -14,8 +14,6 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from graphexec.errors import NodeDefinitionError
 from graphexec.node.decorator import NodeDefinition
 from graphexec.node.fields import (
@@ -267,15 +265,20 @@ def _bounds(where: str, metadata: tuple[Any, ...]) -> tuple[float | None, float 
     low = high = None
     for constraint in _constraints(metadata):
         if not (hasattr(constraint, "ge") or hasattr(constraint, "le")):
-            raise NodeDefinitionError(f"{where}: {constraint!r} is not checked; write a range as Field(ge=…, le=…)")
-        low = getattr(constraint, "ge", low)
-        high = getattr(constraint, "le", high)
+            raise NodeDefinitionError(f"{where}: {constraint!r} is not checked; write a range as Range(ge=…, le=…)")
+        low = _or(getattr(constraint, "ge", None), low)
+        high = _or(getattr(constraint, "le", None), high)
     return low, high
 
 
+def _or(bound: float | None, other: float | None) -> float | None:
+    return other if bound is None else bound
+
+
 def _constraints(metadata: tuple[Any, ...]) -> Iterator[Any]:
+    """The constraints among the marks; a `Field` of pydantic's, which is not imported for that, holds several."""
     for item in metadata:
-        if isinstance(item, FieldInfo):
+        if type(item).__module__ == "pydantic.fields":
             yield from item.metadata
         elif hasattr(item, "ge") or hasattr(item, "le"):
             yield item

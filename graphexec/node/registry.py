@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from graphexec.errors import NodeDefinitionError
-from graphexec.node.decorator import NodeDefinition, definition_of
+from graphexec.node.decorator import definition_of
 from graphexec.node.read import read_spec
 from graphexec.node.spec import NodeSpec
 
@@ -20,15 +21,31 @@ ResourceFactory = Callable[[Mapping[str, str]], Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node is whose module may not be imported yet."""
+
+    node: str
+    module: str
+
+    def function(self) -> Callable[..., Any]:
+        """The node's function; what its module raises when it is imported comes through."""
+        for value in vars(importlib.import_module(self.module)).values():
+            if (definition := definition_of(value)) is not None and definition.name == self.node:
+                return value
+        raise NodeDefinitionError(f"{self.module} has no node {self.node!r}, though its pack's NODES says so")
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """An immutable set of nodes, with the codecs and resources that come with them.
 
-    Signatures are read when a node is first asked for, so that a large pack costs nothing until it is used.
+    Signatures are read when a node is first asked for, and the modules of a pack that lists its `NODES` are imported
+    then, so that a large pack costs nothing until it is used.
     """
 
-    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
-    codecs: tuple[Any, ...] = ()
+    functions: Mapping[str, Callable[..., Any] | Place] = field(default_factory=dict[str, Callable[..., Any] | Place])
     resources: Mapping[str, ResourceFactory] = field(default_factory=dict[str, ResourceFactory])
+    _packs: tuple[ModuleType, ...] = ()
     _specs: dict[str, NodeSpec] = field(default_factory=dict[str, NodeSpec], repr=False, compare=False)
 
     @classmethod
@@ -40,15 +57,22 @@ class Registry:
     def with_nodes(self, *modules: ModuleType) -> Registry:
         """This registry and the nodes of modules or packages; `CODECS` and `RESOURCES` of theirs come along.
 
+        A pack's `NODES` says which of its modules has which node; without it the nodes are looked for in the module
+        and in those below it that it has imported.
+
         Raises NodeDefinitionError where two different functions claim one name.
         """
-        functions, codecs, resources = dict(self.functions), self.codecs, dict(self.resources)
+        functions, resources = dict(self.functions), dict(self.resources)
         for module in modules:
-            for function, definition in _nodes_of(module):
-                _claim(functions, definition, function)
-            codecs += tuple(getattr(module, "CODECS", ()))
+            for name, node in _nodes_of(module):
+                _claim(functions, name, node)
             resources.update(getattr(module, "RESOURCES", {}))
-        return replace(self, functions=functions, codecs=codecs, resources=resources, _specs={})
+        return replace(self, functions=functions, resources=resources, _packs=(*self._packs, *modules), _specs={})
+
+    @property
+    def codecs(self) -> tuple[Any, ...]:
+        """How the values of the nodes' types become bytes: the `CODECS` of every pack."""
+        return tuple(codec for pack in self._packs for codec in getattr(pack, "CODECS", ()))
 
     def __contains__(self, name: object) -> bool:
         return name in self.functions
@@ -62,7 +86,8 @@ class Registry:
     def get(self, name: str) -> NodeSpec | None:
         """The node called `name`, or None."""
         spec = self._specs.get(name)
-        if spec is None and (function := self.functions.get(name)) is not None:
+        if spec is None and (known := self.functions.get(name)) is not None:
+            function = _loaded(known)
             definition = definition_of(function)
             if definition is None:
                 raise NodeDefinitionError(f"{name}: the function is not marked by @node")
@@ -81,7 +106,15 @@ class Registry:
         return [folded[hit] for hit in difflib.get_close_matches(name.casefold(), folded, n=most, cutoff=0.6)]
 
 
-def _nodes_of(module: ModuleType) -> Iterator[tuple[Callable[..., Any], NodeDefinition]]:
+def _nodes_of(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any] | Place]]:
+    """The nodes of a pack by their names: as it lists them, or as they are found."""
+    listed: Mapping[str, str] | None = getattr(module, "NODES", None)
+    if listed is not None:
+        return ((name, Place(name, where)) for name, where in listed.items())
+    return _marked(module)
+
+
+def _marked(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Marked functions of a module, and of its submodules that it has imported."""
     pending, seen = [module], set[str]()
     while pending:
@@ -92,13 +125,20 @@ def _nodes_of(module: ModuleType) -> Iterator[tuple[Callable[..., Any], NodeDefi
                 if value.__name__.startswith(f"{module.__name__}.") and value.__name__ not in seen:
                     pending.append(value)
             elif (definition := definition_of(value)) is not None:
-                yield value, definition
+                yield definition.name, value
 
 
-def _claim(functions: dict[str, Callable[..., Any]], definition: NodeDefinition, function: Callable[..., Any]) -> None:
-    owner = functions.setdefault(definition.name, function)
-    if owner is not function:
+def _claim(functions: dict[str, Callable[..., Any] | Place], name: str, node: Callable[..., Any] | Place) -> None:
+    owner = functions.setdefault(name, node)
+    if owner == node:
+        return
+    first, second = _loaded(owner), _loaded(node)
+    if first is not second:
         raise NodeDefinitionError(
-            f"two functions claim the node name {definition.name!r}: "
-            f"{owner.__module__}.{owner.__qualname__} and {function.__module__}.{function.__qualname__}"
+            f"two functions claim the node name {name!r}: "
+            f"{first.__module__}.{first.__qualname__} and {second.__module__}.{second.__qualname__}"
         )
+
+
+def _loaded(node: Callable[..., Any] | Place) -> Callable[..., Any]:
+    return node.function() if isinstance(node, Place) else node

@@ -1,12 +1,22 @@
 """The built-in nodes: thin functions between workflows and the diffusion library. Every module here belongs to them."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
-from graphexec.diffusion.codecs import CODECS
+from graphexec.node.index import find_nodes
 from graphexec_nodes.sockets import RESOURCES
 
-__all__ = ["CODECS", "RESOURCES"]
+if TYPE_CHECKING:
+    from graphexec.diffusion.codecs import CODECS
 
-for _module in iter_modules(__path__, f"{__name__}."):
-    import_module(_module.name)
+__all__ = ["CODECS", "NODES", "RESOURCES"]
+
+NODES = find_nodes(__name__, __path__)
+
+
+def __getattr__(name: str) -> Any:
+    """`CODECS`: they know every type of value, and a check of a workflow needs none of them."""
+    if name != "CODECS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from graphexec.diffusion.codecs import CODECS
+
+    return CODECS

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Area, Clip, Conditioning, EncoderKind, Mask, SizeHint, Weighting
 from graphexec.node.decorator import node
-from graphexec.node.fields import Text, Unit, Warn, Widget
+from graphexec.node.fields import Range, Text, Unit, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Embeddings, Runtime
 
-Size = Annotated[int, Field(ge=0, le=16_384)]
-Side = Annotated[int, Field(ge=64, le=16_384), Widget(step=8)]
-Place = Annotated[int, Field(ge=0, le=16_384), Widget(step=8)]
-Layer = Annotated[int, Field(ge=-24, le=-1), Widget(step=1)]
-CondStrength = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
-Score = Annotated[float, Field(ge=0.0, le=1000.0), Widget(step=0.01)]
+Size = Annotated[int, Range(ge=0, le=16_384)]
+Side = Annotated[int, Range(ge=64, le=16_384), Widget(step=8)]
+Place = Annotated[int, Range(ge=0, le=16_384), Widget(step=8)]
+Layer = Annotated[int, Range(ge=-24, le=-1), Widget(step=1)]
+CondStrength = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
+Fraction = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
+Score = Annotated[float, Range(ge=0.0, le=1000.0), Widget(step=0.01)]
 
 
 @node("CLIPTextEncode", category="conditioning", display_name="CLIP Text Encode (Prompt)")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Conditioning, Control, ControlNet, Image, Model, Vae
 from graphexec.node.decorator import node
-from graphexec.node.fields import Folder, Name, Widget
+from graphexec.node.fields import Folder, Name, Range, Widget
 from graphexec_nodes import facts
 
 ControlFile = Annotated[Path, Folder("controlnet")]
-ControlStrength = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
-Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
+ControlStrength = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
+Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
 UnionType = Literal[
     "auto",
     "openpose",

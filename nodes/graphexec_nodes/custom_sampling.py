@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.sampling.names import SamplerName
 from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Widget
+from graphexec.node.fields import Range, Widget
 
 CATEGORY = "sampling/custom_sampling/samplers"
 NoiseDevice = Literal["gpu", "cpu"]
-Amount = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01, round=False)]
-UpToTen = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01, round=False)]
-UpToOne = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.01, round=False)]
-Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
+Amount = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01, round=False)]
+UpToTen = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01, round=False)]
+UpToOne = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.01, round=False)]
+Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
 
 
 @node("KSamplerSelect", category=CATEGORY)
@@ -32,7 +30,7 @@ def select(sampler_name: SamplerName) -> Sampler:
 
 @node("SamplerDPMAdaptative", category=CATEGORY)
 def dpm_adaptive(
-    order: Annotated[int, Field(ge=2, le=3)] = 3,
+    order: Annotated[int, Range(ge=2, le=3)] = 3,
     rtol: Amount = 0.05,
     atol: Amount = 0.0078,
     h_init: Amount = 0.05,
@@ -151,7 +149,7 @@ def euler_cfg_pp(version: Literal["regular", "alternative"]) -> Sampler:
 
 
 @node("SamplerLMS", category=CATEGORY)
-def lms(order: Annotated[int, Field(ge=1, le=100)] = 4) -> Sampler:
+def lms(order: Annotated[int, Range(ge=1, le=100)] = 4) -> Sampler:
     """Linear multistep.
 
     Args:
@@ -162,8 +160,8 @@ def lms(order: Annotated[int, Field(ge=1, le=100)] = 4) -> Sampler:
 
 @node("SamplerLCMUpscale", category=CATEGORY)
 def lcm_upscale(
-    scale_ratio: Annotated[float, Field(ge=0.1, le=20.0), Widget(step=0.01)] = 1.0,
-    scale_steps: Annotated[int, Field(ge=-1, le=1000), Widget(step=1)] = -1,
+    scale_ratio: Annotated[float, Range(ge=0.1, le=20.0), Widget(step=0.01)] = 1.0,
+    scale_steps: Annotated[int, Range(ge=-1, le=1000), Widget(step=1)] = -1,
     *,
     upscale_method: Literal["bislerp", "nearest-exact", "bilinear", "area", "bicubic"],
 ) -> Sampler:
@@ -180,7 +178,7 @@ def lcm_upscale(
 @node("SamplerER_SDE", category=CATEGORY)
 def er_sde(
     solver_type: Literal["ER-SDE", "Reverse-time SDE", "ODE"],
-    max_stage: Annotated[int, Field(ge=1, le=3)] = 3,
+    max_stage: Annotated[int, Range(ge=1, le=3)] = 3,
     eta: Amount = 1.0,
     s_noise: Amount = 1.0,
 ) -> Sampler:
@@ -202,8 +200,8 @@ def sa_solver(
     sde_start_percent: Percent = 0.2,
     sde_end_percent: Percent = 0.8,
     s_noise: Amount = 1.0,
-    predictor_order: Annotated[int, Field(ge=1, le=6)] = 3,
-    corrector_order: Annotated[int, Field(ge=0, le=6)] = 4,
+    predictor_order: Annotated[int, Range(ge=1, le=6)] = 3,
+    corrector_order: Annotated[int, Range(ge=0, le=6)] = 4,
     *,
     use_pece: bool,
     simple_order_2: bool,

@@ -18,15 +18,19 @@ FLOAT_BYTES = 4
 def of_checkpoint(ckpt_name: Path) -> Inferred:
     """Family and size of a checkpoint, and the recipes that a LoRA is matched with.
 
-    A file that cannot be read only warns: it may be a stand-in where workflows are checked without models.
+    A file that cannot be read only warns: it may be a stand-in where workflows are checked without models. So does one
+    that is pickled: whether it may be opened is settled by the run.
     """
     from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
+    from graphexec.diffusion.listing import PICKLE_SUFFIXES
 
     try:
         known = checkpoint_facts(ckpt_name)
         model, clip, vae = open_checkpoint(ckpt_name)
     except ModelFileError as error:
-        return Inferred(notes=(Note(str(error), "ckpt_name", "warning", "invalid_model_file", "it will fail to run"),))
+        pickled = ckpt_name.suffix.lower() in PICKLE_SUFFIXES
+        hint = "it runs with --allow-pickle alone, and is not checked before" if pickled else "it will fail to run"
+        return Inferred(notes=(Note(str(error), "ckpt_name", "warning", "invalid_model_file", hint),))
     whole = {"family": known["family"], "bytes": known["bytes"]}
     return Inferred(({**whole, "recipe": model}, {"recipe": clip}, {"recipe": vae}))
 

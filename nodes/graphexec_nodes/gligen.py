@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen
 from graphexec.node.decorator import node
-from graphexec.node.fields import Folder, Text, Warn, Widget
+from graphexec.node.fields import Folder, Range, Text, Warn, Widget
 from graphexec_nodes.sockets import Runtime
 
 GligenFile = Annotated[Path, Folder("gligen")]
-Side = Annotated[int, Field(ge=8, le=16_384), Widget(step=8)]
-Offset = Annotated[int, Field(ge=0, le=16_384), Widget(step=8)]
+Side = Annotated[int, Range(ge=8, le=16_384), Widget(step=8)]
+Offset = Annotated[int, Range(ge=0, le=16_384), Widget(step=8)]
 
 
 @node("GLIGENLoader", category="loaders")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, Guider, Noise, PerpNegGuider, Sampler
 from graphexec.diffusion.types import Conditioning, Latent, Model, Sigmas
 from graphexec.node.decorator import node
-from graphexec.node.fields import Cfg, Progress, Seed, Warn, Widget
+from graphexec.node.fields import Cfg, Progress, Range, Seed, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
-NegativeScale = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01)]
+NegativeScale = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)]
 
 
 class Sampled(NamedTuple):

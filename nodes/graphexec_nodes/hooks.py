@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, cast
 
-from pydantic import Field
-
 from graphexec.diffusion.keyframes import Ease, eased, spread
 from graphexec.diffusion.properties import beside, with_default, with_properties
 from graphexec.diffusion.types import (
@@ -20,13 +18,13 @@ from graphexec.diffusion.types import (
     TimestepsRange,
 )
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Widget, Wire
+from graphexec.node.fields import Name, Range, Widget, Wire
 from graphexec_nodes.sockets import CheckpointFile, LoraFile
 
-HookStrength = Annotated[float, Field(ge=-20.0, le=20.0), Widget(step=0.01)]
-Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
-Eased = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.001)]
-CondStrength = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
+HookStrength = Annotated[float, Range(ge=-20.0, le=20.0), Widget(step=0.01)]
+Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
+Eased = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.001)]
+CondStrength = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
 CondArea = Literal["default", "mask bounds"]
 Keyframes = Annotated[HookKeyframes, Name("HOOK_KF")]
 
@@ -159,7 +157,7 @@ def make_keyframes(
     interpolation: Ease,
     start_percent: Percent = 0.0,
     end_percent: Percent = 1.0,
-    keyframes_count: Annotated[int, Field(ge=2, le=100), Widget(step=1)] = 5,
+    keyframes_count: Annotated[int, Range(ge=2, le=100), Widget(step=1)] = 5,
     print_keyframes: bool = False,
     prev_hook_kf: HookKeyframes | None = None,
 ) -> Keyframes:
@@ -185,7 +183,7 @@ def make_keyframes(
     display_name="Create Hook Keyframes From Floats",
 )
 def keyframes_of(
-    floats_strength: Annotated[object, Wire("FLOATS"), Field(ge=-1), Widget(step=0.001)] = -1,
+    floats_strength: Annotated[object, Wire("FLOATS"), Range(ge=-1), Widget(step=0.001)] = -1,
     start_percent: Percent = 0.0,
     end_percent: Percent = 1.0,
     print_keyframes: bool = False,

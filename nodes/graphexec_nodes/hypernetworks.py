@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Folder, Widget
+from graphexec.node.fields import Folder, Range, Widget
 
 
 @node("HypernetworkLoader", category="loaders")
 def apply_hypernetwork(
     model: Model,
     hypernetwork_name: Annotated[Path, Folder("hypernetworks")],
-    strength: Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)] = 1.0,
+    strength: Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)] = 1.0,
 ) -> Model:
     """Apply a hypernetwork, which changes what the model's keys and values are made of.
 

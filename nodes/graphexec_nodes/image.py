@@ -6,16 +6,14 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Image, Mask
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, Widget, WorkflowInfo
+from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, Range, Widget, WorkflowInfo
 from graphexec_nodes.sockets import PictureFile
 
-Fps = Annotated[float, Field(ge=0.01, le=1000.0), Widget(step=0.01)]
-CompressLevel = Annotated[int, Field(ge=0, le=9)]
-Quality = Annotated[int, Field(ge=0, le=100)]
+Fps = Annotated[float, Range(ge=0.01, le=1000.0), Widget(step=0.01)]
+CompressLevel = Annotated[int, Range(ge=0, le=9)]
+Quality = Annotated[int, Range(ge=0, le=100)]
 
 
 @node("SaveImage", category="image", display_name="Save Image")

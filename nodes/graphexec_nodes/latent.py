@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Latent, Mask
 from graphexec.node.decorator import node
-from graphexec.node.fields import BatchSize, Pixels, Unit, Widget
+from graphexec.node.fields import BatchSize, Pixels, Range, Unit, Widget
 from graphexec_nodes import facts
 
 UpscaleMethod = Literal["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
 Cropped = Literal["disabled", "center"]
-Side = Annotated[int, Field(ge=0, le=16_384), Widget(step=8)]
-CropSide = Annotated[int, Field(ge=64, le=16_384), Widget(step=8)]
-Factor = Annotated[float, Field(ge=0.01, le=8.0), Widget(step=0.01)]
-Place = Annotated[int, Field(ge=-16_384, le=16_384), Widget(step=1)]
-Amount = Annotated[int, Field(ge=1, le=16_384), Widget(step=1)]
+Side = Annotated[int, Range(ge=0, le=16_384), Widget(step=8)]
+CropSide = Annotated[int, Range(ge=64, le=16_384), Widget(step=8)]
+Factor = Annotated[float, Range(ge=0.01, le=8.0), Widget(step=0.01)]
+Place = Annotated[int, Range(ge=-16_384, le=16_384), Widget(step=1)]
+Amount = Annotated[int, Range(ge=1, le=16_384), Widget(step=1)]
 
 
 @node("EmptyLatentImage", category="latent", display_name="Empty Latent Image", infer=facts.of_empty_latent)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Latent
 from graphexec.node.decorator import node
-from graphexec.node.fields import BatchSize
+from graphexec.node.fields import BatchSize, Range
 
 CATEGORY = "latent/batch"
 
-Item = Annotated[int, Field(ge=0, le=63)]
-Items = Annotated[int, Field(ge=1, le=64)]
+Item = Annotated[int, Range(ge=0, le=63)]
+Items = Annotated[int, Range(ge=1, le=64)]
 
 
 @node("LatentBatch", category=CATEGORY)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion.latents.kinds import LatentOperation, Sharpen, TonemapReinhard
 from graphexec.diffusion.options import OperateOnGuidance
 from graphexec.diffusion.types import Latent, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Unit, Widget
+from graphexec.node.fields import Range, Unit, Widget
 from graphexec_nodes import facts
 
 CATEGORY = "latent/advanced"
 OPERATIONS = "latent/advanced/operations"
 
-Multiplier = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
-Steepness = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01)]
-Radius = Annotated[int, Field(ge=1, le=31), Widget(step=1)]
-Sigma = Annotated[float, Field(ge=0.1, le=10.0), Widget(step=0.1)]
-Alpha = Annotated[float, Field(ge=0.0, le=5.0), Widget(step=0.01)]
+Multiplier = Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)]
+Steepness = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)]
+Radius = Annotated[int, Range(ge=1, le=31), Widget(step=1)]
+Sigma = Annotated[float, Range(ge=0.1, le=10.0), Widget(step=0.1)]
+Alpha = Annotated[float, Range(ge=0.0, le=5.0), Widget(step=0.01)]
 
 
 @node("LatentAdd", category=CATEGORY, infer=facts.of_first)

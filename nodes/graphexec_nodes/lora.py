@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Clip, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Seed, Strength, Text, Warn, Widget
+from graphexec.node.fields import Name, Range, Seed, Strength, Text, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import LoraFile
 
 if TYPE_CHECKING:
     from graphexec.lora.blocks import BlockWeights
 
-Number = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
+Number = Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)]
 
 
 @node("LoraLoader", category="loaders", display_name="Load LoRA", infer=facts.of_lora)

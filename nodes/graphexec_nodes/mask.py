@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Image, Mask
 from graphexec.node.decorator import node
-from graphexec.node.fields import Unit, Widget
+from graphexec.node.fields import Range, Unit, Widget
 from graphexec_nodes.measures import Cells, Color, Side
 
-Growth = Annotated[int, Field(ge=-16_384, le=16_384), Widget(step=1)]
+Growth = Annotated[int, Range(ge=-16_384, le=16_384), Widget(step=1)]
 
 
 @node("SolidMask", category="mask")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from graphexec.node.fields import Range, Widget
 
-from graphexec.node.fields import Widget
-
-Side = Annotated[int, Field(ge=1, le=16_384), Widget(step=1)]
-Cells = Annotated[int, Field(ge=0, le=16_384), Widget(step=1)]
+Side = Annotated[int, Range(ge=1, le=16_384), Widget(step=1)]
+Cells = Annotated[int, Range(ge=0, le=16_384), Widget(step=1)]
 """A side that may follow from another one, an offset, a margin."""
 
-EvenCells = Annotated[int, Field(ge=0, le=16_384), Widget(step=8)]
+EvenCells = Annotated[int, Range(ge=0, le=16_384), Widget(step=8)]
 """Pixels that latents can follow."""
 
-Color = Annotated[int, Field(ge=0, le=0xFFFFFF), Widget(step=1)]
+Color = Annotated[int, Range(ge=0, le=0xFFFFFF), Widget(step=1)]
 """0xRRGGBB."""
 
 PictureMethod = Literal["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion import merge
 from graphexec.diffusion.types import Clip, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Each, Unit, Warn, Widget
+from graphexec.node.fields import Each, Range, Unit, Warn, Widget
 from graphexec_nodes import facts
 
 MERGING = "advanced/model_merging"
@@ -34,8 +32,8 @@ SDXL = (
 )
 """Without dots after the numbers, as ComfyUI has them; the blocks are fewer than ten, so nothing is confused."""
 
-Multiplier = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
-Factor = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
+Multiplier = Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)]
+Factor = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
 PartRatios = Annotated[Unit, Each(PARTS, 1.0)]
 Sd1Ratios = Annotated[Unit, Each(SD1, 1.0)]
 SdxlRatios = Annotated[Unit, Each(SDXL, 1.0)]

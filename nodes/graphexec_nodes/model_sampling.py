@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion import readings
 from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Widget
+from graphexec.node.fields import Range, Widget
 
 CATEGORY = "advanced/model"
-Level = Annotated[float, Field(ge=0.0, le=1000.0), Widget(step=0.001, round=False)]
+Level = Annotated[float, Range(ge=0.0, le=1000.0), Widget(step=0.001, round=False)]
 
 
 @node("ModelSamplingDiscrete", category=CATEGORY)

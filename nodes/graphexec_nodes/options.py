@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from graphexec.diffusion import options
 from graphexec.diffusion.types import Conditioning, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Unit, Widget
+from graphexec.node.fields import Name, Range, Unit, Widget
 
 Patched = Annotated[Model, Name("patched_model")]
-Weight = Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.01)]
-Percent = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.001)]
+Weight = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
+Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
 
 
 @node("DifferentialDiffusion", category="_for_testing", display_name="Differential Diffusion")
@@ -69,9 +67,9 @@ def free_u_v2(model: Model, b1: Weight = 1.3, b2: Weight = 1.4, s1: Weight = 0.9
 @node("HyperTile", category="model_patches/unet")
 def hyper_tile(
     model: Model,
-    tile_size: Annotated[int, Field(ge=1, le=2048)] = 256,
-    swap_size: Annotated[int, Field(ge=1, le=128)] = 2,
-    max_depth: Annotated[int, Field(ge=0, le=10)] = 0,
+    tile_size: Annotated[int, Range(ge=1, le=2048)] = 256,
+    swap_size: Annotated[int, Range(ge=1, le=128)] = 2,
+    max_depth: Annotated[int, Range(ge=0, le=10)] = 0,
     scale_depth: bool = False,
 ) -> Model:
     """Attend inside tiles: faster for large pictures.
@@ -99,7 +97,7 @@ def merge_tokens(model: Model, ratio: Unit = 0.3) -> Model:
 
 @node("PerturbedAttentionGuidance", category="model_patches/unet")
 def perturb_attention(
-    model: Model, scale: Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01, round=0.01)] = 3.0
+    model: Model, scale: Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01, round=0.01)] = 3.0
 ) -> Model:
     """Lead away from what the model makes of the prompt without self-attention in its middle.
 
@@ -113,8 +111,8 @@ def perturb_attention(
 @node("SelfAttentionGuidance", category="_for_testing", display_name="Self-Attention Guidance")
 def blur_attention(
     model: Model,
-    scale: Annotated[float, Field(ge=-2.0, le=5.0), Widget(step=0.01)] = 0.5,
-    blur_sigma: Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.1)] = 2.0,
+    scale: Annotated[float, Range(ge=-2.0, le=5.0), Widget(step=0.01)] = 0.5,
+    blur_sigma: Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.1)] = 2.0,
 ) -> Model:
     """Lead away from what the model makes of a picture that is blurred where it attends most.
 
@@ -133,8 +131,8 @@ def blur_attention(
 )
 def deep_shrink(
     model: Model,
-    block_number: Annotated[int, Field(ge=1, le=32), Widget(step=1)] = 3,
-    downscale_factor: Annotated[float, Field(ge=0.1, le=9.0), Widget(step=0.001)] = 2.0,
+    block_number: Annotated[int, Range(ge=1, le=32), Widget(step=1)] = 3,
+    downscale_factor: Annotated[float, Range(ge=0.1, le=9.0), Widget(step=0.001)] = 2.0,
     start_percent: Percent = 0.0,
     end_percent: Percent = 0.35,
     downscale_after_skip: bool = True,
@@ -170,9 +168,9 @@ def deep_shrink(
 @node("APG", category="sampling/custom_sampling", display_name="Adaptive Projected Guidance")
 def project_guidance(
     model: Model,
-    eta: Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)] = 1.0,
-    norm_threshold: Annotated[float, Field(ge=0.0, le=50.0), Widget(step=0.1)] = 5.0,
-    momentum: Annotated[float, Field(ge=-5.0, le=1.0), Widget(step=0.01)] = 0.0,
+    eta: Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)] = 1.0,
+    norm_threshold: Annotated[float, Range(ge=0.0, le=50.0), Widget(step=0.1)] = 5.0,
+    momentum: Annotated[float, Range(ge=-5.0, le=1.0), Widget(step=0.01)] = 0.0,
 ) -> Model:
     """Weigh guidance along the estimate apart from guidance across it, and limit both.
 
@@ -186,7 +184,7 @@ def project_guidance(
 
 
 @node("CFGNorm", category="advanced/guidance")
-def limit_guided(model: Model, strength: Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0) -> Patched:
+def limit_guided(model: Model, strength: Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0) -> Patched:
     """Let the guided estimate nowhere be longer than the positive one.
 
     Args:
@@ -232,7 +230,7 @@ def damp_negative(model: Model) -> Patched:
 
 @node("Epsilon Scaling", category="model_patches/unet")
 def scale_epsilon(
-    model: Model, scaling_factor: Annotated[float, Field(ge=0.5, le=1.5), Widget(step=0.001)] = 1.005
+    model: Model, scaling_factor: Annotated[float, Range(ge=0.5, le=1.5), Widget(step=0.001)] = 1.005
 ) -> Model:
     """Divide the predicted noise by a factor, against exposure bias.
 
@@ -246,9 +244,9 @@ def scale_epsilon(
 @node("FreSca", category="_for_testing")
 def scale_guidance_frequencies(
     model: Model,
-    scale_low: Annotated[float, Field(ge=0, le=10), Widget(step=0.01)] = 1.0,
-    scale_high: Annotated[float, Field(ge=0, le=10), Widget(step=0.01)] = 1.25,
-    freq_cutoff: Annotated[int, Field(ge=1, le=10_000), Widget(step=1)] = 20,
+    scale_low: Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)] = 1.0,
+    scale_high: Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)] = 1.25,
+    freq_cutoff: Annotated[int, Range(ge=1, le=10_000), Widget(step=1)] = 20,
 ) -> Model:
     """Scale low and high frequencies of the guidance apart.
 
@@ -264,7 +262,7 @@ def scale_guidance_frequencies(
 @node("EasyCache", category="advanced/debug/model")
 def easy_cache(
     model: Model,
-    reuse_threshold: Annotated[float, Field(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
+    reuse_threshold: Annotated[float, Range(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
     start_percent: Unit = 0.15,
     end_percent: Unit = 0.95,
     verbose: bool = False,
@@ -284,7 +282,7 @@ def easy_cache(
 @node("LazyCache", category="advanced/debug/model")
 def lazy_cache(
     model: Model,
-    reuse_threshold: Annotated[float, Field(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
+    reuse_threshold: Annotated[float, Range(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
     start_percent: Unit = 0.15,
     end_percent: Unit = 0.95,
     verbose: bool = False,
@@ -305,7 +303,7 @@ def lazy_cache(
 def lead_from_perpendicular(
     model: Model,
     empty_conditioning: Conditioning,
-    neg_scale: Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0,
+    neg_scale: Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0,
 ) -> Model:
     """Lead away from that part of the negative which the positive does not share.
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import Field
-
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifacts, Widget
+from graphexec.node.fields import Artifacts, Range, Widget
 
 LARGEST = 0x7FFF_FFFF_FFFF_FFFF
 
-AnyInt = Annotated[int, Field(ge=-LARGEST, le=LARGEST), Widget(control_after_generate=True)]
-AnyFloat = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+AnyInt = Annotated[int, Range(ge=-LARGEST, le=LARGEST), Widget(control_after_generate=True)]
+AnyFloat = Annotated[float, Range(ge=-LARGEST, le=LARGEST)]
 PlainText = Annotated[str, Widget(multiline=True)]
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Image
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Seed, Unit, Widget
+from graphexec.node.fields import Name, Range, Seed, Unit, Widget
 
-Radius = Annotated[int, Field(ge=1, le=31), Widget(step=1)]
-Colors = Annotated[int, Field(ge=1, le=256), Widget(step=1)]
-KernelSize = Annotated[int, Field(ge=3, le=999), Widget(step=1)]
-Threshold = Annotated[float, Field(ge=0.01, le=0.99), Widget(step=0.01)]
+Radius = Annotated[int, Range(ge=1, le=31), Widget(step=1)]
+Colors = Annotated[int, Range(ge=1, le=256), Widget(step=1)]
+KernelSize = Annotated[int, Range(ge=3, le=999), Widget(step=1)]
+Threshold = Annotated[float, Range(ge=0.01, le=0.99), Widget(step=0.01)]
 
 
 class Channels(NamedTuple):
@@ -73,7 +71,7 @@ def blend_images(
 def blur_image(
     image: Image,
     blur_radius: Radius = 1,
-    sigma: Annotated[float, Field(ge=0.1, le=10.0), Widget(step=0.1)] = 1.0,
+    sigma: Annotated[float, Range(ge=0.1, le=10.0), Widget(step=0.1)] = 1.0,
 ) -> Image:
     """Blur pictures.
 
@@ -91,8 +89,8 @@ def blur_image(
 def sharpen_image(
     image: Image,
     sharpen_radius: Radius = 1,
-    sigma: Annotated[float, Field(ge=0.1, le=10.0), Widget(step=0.01)] = 1.0,
-    alpha: Annotated[float, Field(ge=0.0, le=5.0), Widget(step=0.01)] = 1.0,
+    sigma: Annotated[float, Range(ge=0.1, le=10.0), Widget(step=0.01)] = 1.0,
+    alpha: Annotated[float, Range(ge=0.0, le=5.0), Widget(step=0.01)] = 1.0,
 ) -> Image:
     """Sharpen pictures.
 

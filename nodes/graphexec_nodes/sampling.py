@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.types import Conditioning, Latent, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Cfg, Progress, Seed, Steps, Unit, Warn
+from graphexec.node.fields import Cfg, Progress, Range, Seed, Steps, Unit, Warn
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
 Toggle = Literal["enable", "disable"]
-Step = Annotated[int, Field(ge=0, le=10_000)]
+Step = Annotated[int, Range(ge=0, le=10_000)]
 
 
 @node("KSampler", category="sampling", infer=facts.of_sampled)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, Progress, Widget, WorkflowInfo
+from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, Progress, Range, Widget, WorkflowInfo
 
 if TYPE_CHECKING:
     from graphexec.diffusion.save import Saved
 
 SUFFIX = ".safetensors"
-Rank = Annotated[int, Field(ge=1, le=4096), Widget(step=1)]
+Rank = Annotated[int, Range(ge=1, le=4096), Widget(step=1)]
 
 
 @node("CheckpointSave", category="advanced/model_merging", display_name="Save Checkpoint")

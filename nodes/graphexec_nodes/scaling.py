@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Image
 from graphexec.node.decorator import node
-from graphexec.node.fields import Widget
+from graphexec.node.fields import Range, Widget
 from graphexec_nodes.measures import Cells, Cropped, PictureMethod, Side
 
-Factor = Annotated[float, Field(ge=0.01, le=8.0), Widget(step=0.01)]
-Megapixels = Annotated[float, Field(ge=0.01, le=16.0), Widget(step=0.01)]
+Factor = Annotated[float, Range(ge=0.01, le=8.0), Widget(step=0.01)]
+Megapixels = Annotated[float, Range(ge=0.01, le=16.0), Widget(step=0.01)]
 
 
 @node("ImageScale", category="image/upscaling", display_name="Upscale Image")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.sampling.names import SchedulerName
 from graphexec.diffusion.types import Model, Sigmas
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Steps, Unit, Widget
+from graphexec.node.fields import Name, Range, Steps, Unit, Widget
 
 SCHEDULERS = "sampling/custom_sampling/schedulers"
 SIGMAS = "sampling/custom_sampling/sigmas"
-Level = Annotated[float, Field(ge=0.0, le=5000.0), Widget(step=0.01, round=False)]
-Rho = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.01, round=False)]
-Shape = Annotated[float, Field(ge=0.0, le=50.0), Widget(step=0.01, round=False)]
+Level = Annotated[float, Range(ge=0.0, le=5000.0), Widget(step=0.01, round=False)]
+Rho = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01, round=False)]
+Shape = Annotated[float, Range(ge=0.0, le=50.0), Widget(step=0.01, round=False)]
 
 
 class Split(NamedTuple):
@@ -98,8 +96,8 @@ def schedule_laplace(
     steps: Steps = 20,
     sigma_max: Level = 14.614642,
     sigma_min: Level = 0.0291675,
-    mu: Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.1, round=False)] = 0.0,
-    beta: Annotated[float, Field(ge=0.0, le=10.0), Widget(step=0.1, round=False)] = 0.5,
+    mu: Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.1, round=False)] = 0.0,
+    beta: Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.1, round=False)] = 0.5,
 ) -> Sigmas:
     """Noise levels whose logarithms follow a Laplace distribution; the last is not 0.
 
@@ -121,7 +119,7 @@ def schedule_vp(
     steps: Steps = 20,
     beta_d: Level = 19.9,
     beta_min: Level = 0.1,
-    eps_s: Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.0001, round=False)] = 0.001,
+    eps_s: Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.0001, round=False)] = 0.001,
 ) -> Sigmas:
     """Noise levels of the continuous variance-preserving process.
 
@@ -155,7 +153,7 @@ def schedule_beta(model: Model, steps: Steps = 20, alpha: Shape = 0.6, beta: Sha
 
 
 @node("SDTurboScheduler", category=SCHEDULERS)
-def schedule_turbo(model: Model, steps: Annotated[int, Field(ge=1, le=10)] = 1, denoise: Unit = 1.0) -> Sigmas:
+def schedule_turbo(model: Model, steps: Annotated[int, Range(ge=1, le=10)] = 1, denoise: Unit = 1.0) -> Sigmas:
     """Noise levels that SD Turbo and SDXL Turbo were distilled for.
 
     Args:
@@ -186,7 +184,7 @@ def schedule_ays(model_type: Literal["SD1", "SDXL", "SVD"], steps: Steps = 10, d
 
 
 @node("SplitSigmas", category=SIGMAS)
-def split(sigmas: Sigmas, step: Annotated[int, Field(ge=0, le=10_000)] = 0) -> Split:
+def split(sigmas: Sigmas, step: Annotated[int, Range(ge=0, le=10_000)] = 0) -> Split:
     """Cut noise levels in two.
 
     Args:
@@ -223,7 +221,7 @@ def flip(sigmas: Sigmas) -> Sigmas:
 
 @node("SetFirstSigma", category=SIGMAS)
 def set_first(
-    sigmas: Sigmas, sigma: Annotated[float, Field(ge=0.0, le=20_000.0), Widget(step=0.001, round=False)] = 136.0
+    sigmas: Sigmas, sigma: Annotated[float, Range(ge=0.0, le=20_000.0), Widget(step=0.001, round=False)] = 136.0
 ) -> Sigmas:
     """Begin with another noise level.
 
@@ -239,9 +237,9 @@ def set_first(
 @node("ExtendIntermediateSigmas", category=SIGMAS)
 def extend(
     sigmas: Sigmas,
-    steps: Annotated[int, Field(ge=1, le=100)] = 2,
-    start_at_sigma: Annotated[float, Field(ge=-1.0, le=20_000.0), Widget(step=0.01, round=False)] = -1.0,
-    end_at_sigma: Annotated[float, Field(ge=0.0, le=20_000.0), Widget(step=0.01, round=False)] = 12.0,
+    steps: Annotated[int, Range(ge=1, le=100)] = 2,
+    start_at_sigma: Annotated[float, Range(ge=-1.0, le=20_000.0), Widget(step=0.01, round=False)] = -1.0,
+    end_at_sigma: Annotated[float, Range(ge=0.0, le=20_000.0), Widget(step=0.01, round=False)] = 12.0,
     *,
     spacing: Literal["linear", "cosine", "sine"],
 ) -> Sigmas:
@@ -262,7 +260,7 @@ def extend(
 @node("SamplingPercentToSigma", category=SIGMAS)
 def percent_to_sigma(
     model: Model,
-    sampling_percent: Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.0001)] = 0.0,
+    sampling_percent: Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.0001)] = 0.0,
     return_actual_sigma: bool = False,
 ) -> Annotated[float, Name("sigma_value")]:
     """The noise level at a fraction of the sampling range.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from graphexec.errors import GraphexecError
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Warn, Widget
+from graphexec.node.fields import Name, Range, Warn, Widget
 from graphexec_nodes.primitives import PlainText
 
 CATEGORY = "utils/string"
@@ -19,7 +17,7 @@ TrimMode = Literal["Both", "Left", "Right"]
 CompareMode = Literal["Starts With", "Ends With", "Equal"]
 ExtractMode = Literal["First Match", "All Matches", "First Group", "All Groups"]
 Delimiter = Annotated[str, Widget()]
-Count = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Range(ge=0, le=100)]
 
 
 class PatternError(GraphexecError):

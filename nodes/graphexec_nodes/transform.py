@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Image, Mask
 from graphexec.node.decorator import node
-from graphexec.node.fields import BatchSize, Widget
+from graphexec.node.fields import BatchSize, Range, Widget
 from graphexec_nodes.measures import Cells, Color, EvenCells, Side
 
-BatchIndex = Annotated[int, Field(ge=0, le=4095)]
-Spacing = Annotated[int, Field(ge=0, le=1024), Widget(step=2)]
+BatchIndex = Annotated[int, Range(ge=0, le=4095)]
+Spacing = Annotated[int, Range(ge=0, le=1024), Widget(step=2)]
 
 
 class ImageSize(NamedTuple):

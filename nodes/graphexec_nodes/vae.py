@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from pydantic import Field
-
 from graphexec.diffusion.types import Conditioning, Image, Latent, Mask, Vae
 from graphexec.node.decorator import node
-from graphexec.node.fields import Warn, Widget
+from graphexec.node.fields import Range, Warn, Widget
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Runtime
 
-TileSize = Annotated[int, Field(ge=64, le=4096), Widget(step=32)]
-EncodedTileSize = Annotated[int, Field(ge=64, le=4096), Widget(step=64)]
-Overlap = Annotated[int, Field(ge=0, le=4096), Widget(step=32)]
-Frames = Annotated[int, Field(ge=8, le=4096), Widget(step=4)]
-SharedFrames = Annotated[int, Field(ge=4, le=4096), Widget(step=4)]
+TileSize = Annotated[int, Range(ge=64, le=4096), Widget(step=32)]
+EncodedTileSize = Annotated[int, Range(ge=64, le=4096), Widget(step=64)]
+Overlap = Annotated[int, Range(ge=0, le=4096), Widget(step=32)]
+Frames = Annotated[int, Range(ge=8, le=4096), Widget(step=4)]
+SharedFrames = Annotated[int, Range(ge=4, le=4096), Widget(step=4)]
 
 
 class Shown(NamedTuple):
@@ -110,7 +108,7 @@ def encode_for_inpainting(
     pixels: Image,
     vae: Vae,
     mask: Mask,
-    grow_mask_by: Annotated[int, Field(ge=0, le=64), Widget(step=1)] = 6,
+    grow_mask_by: Annotated[int, Range(ge=0, le=64), Widget(step=1)] = 6,
     *,
     runtime: Runtime,
     warn: Warn,

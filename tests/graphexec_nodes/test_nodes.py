@@ -138,6 +138,12 @@ class TestFacts:
         result = graphexec.run(plan_of(workflow, models), graphexec.Context(settings={"device": "cpu"}))
         assert set(result.failures) == {"ckpt"}
 
+    def test_a_pickled_checkpoint_is_not_said_to_fail(self, models: Path) -> None:
+        (models / "checkpoints" / "old.ckpt").write_bytes(b"PK\x03\x04 and more")
+        (fault,) = found(chain(ckpt={"ckpt_name": "old.ckpt"}), models)
+        assert (fault.code, fault.severity) == ("invalid_model_file", "warning")
+        assert "--allow-pickle" in (fault.hint or "")
+
     def test_what_a_lora_does_not_change_is_said_once(self, models: Path, tmp_path: Path) -> None:
         plan = plan_of(chain(lora={"lora_name": "partly.safetensors"}), models)
         (note,) = plan.diagnostics

@@ -26,6 +26,7 @@ from graphexec.node.fields import (
     Name,
     NodeId,
     Progress,
+    Range,
     Resource,
     Strength,
     Warn,
@@ -181,7 +182,10 @@ class TestWidgets:
         assert input_of(Strength).look == Widget(step=0.01)
         assert input_of(int).look == Widget()
 
-    @pytest.mark.parametrize("annotation", [Annotated[Strength, Field(le=2)], Annotated[Strength | None, Field(le=2)]])
+    @pytest.mark.parametrize(
+        "annotation",
+        [Annotated[Strength, Range(le=2)], Annotated[Strength, Field(le=2)], Annotated[Strength | None, Field(le=2)]],
+    )
     def test_the_outermost_bound_holds(self, annotation: Any) -> None:
         given = input_of(annotation)
         assert (given.minimum, given.maximum) == (-100.0, 2)

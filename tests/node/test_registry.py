@@ -105,6 +105,39 @@ class TestPackages:
         assert list(Registry().with_nodes(pack)) == ["A", "B"]
 
 
+class TestPacksThatListTheirNodes:
+    @pytest.fixture
+    def pack(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        """Nodes `A` and `B` in modules that are not imported yet; that of `B` is broken, `C` is nowhere."""
+        text = "from graphexec.node import node\n\n@node({!r})\ndef run() -> int:\n    return 1\n"
+        (tmp_path / "listed_a.py").write_text(text.format("A"))
+        (tmp_path / "listed_b.py").write_text("import no_such_library\n" + text.format("B"))
+        monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+        monkeypatch.delitem(sys.modules, "listed_a", raising=False)
+        return module("pack", NODES={"A": "listed_a", "B": "listed_b", "C": "listed_a"})
+
+    def test_every_name_is_known_and_nothing_imported(self, pack: ModuleType) -> None:
+        registry = Registry().with_nodes(pack)
+        assert (list(registry), "B" in registry, registry.nearest("b")) == (["A", "B", "C"], True, ["B"])
+        assert "listed_a" not in sys.modules
+
+    def test_a_node_is_imported_when_it_is_asked_for(self, pack: ModuleType) -> None:
+        assert Registry().with_nodes(pack)["A"].function() == 1
+
+    def test_what_its_module_raises_comes_through(self, pack: ModuleType) -> None:
+        with pytest.raises(ImportError, match="no_such_library"):
+            Registry().with_nodes(pack)["B"]
+
+    def test_a_listed_node_that_is_not_there(self, pack: ModuleType) -> None:
+        with pytest.raises(NodeDefinitionError, match="listed_a has no node 'C'"):
+            Registry().with_nodes(pack)["C"]
+
+    def test_a_name_that_another_pack_has_too(self, pack: ModuleType) -> None:
+        with pytest.raises(NodeDefinitionError, match=r"'A': listed_a\.run and .*run"):
+            Registry().with_nodes(pack, module("m", a=function("A")))
+        assert len(Registry().with_nodes(pack, pack)) == 3
+
+
 class TestWhatComesAlong:
     def test_codecs_and_resources(self) -> None:
         def make(settings: object) -> str:
