@@ -1,0 +1,58 @@
+"""The small model as one file in SD1.x's layout, and its networks read back from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.models.vae import Autoencoder
+from layouts import CLIP, UNET, VAE
+
+__all__ = ["PREFIXES", "networks", "save_checkpoint"]
+
+PREFIXES = {
+    "unet": "model.diffusion_model.",
+    "text": "cond_stage_model.transformer.text_model.",
+    "vae": "first_stage_model.",
+}
+
+
+def networks(seed: int) -> dict[str, nn.Module]:
+    """The networks with their first weights: residual branches begin at nothing, so that signals keep their size."""
+    torch.manual_seed(seed)
+    made: dict[str, nn.Module] = {"unet": UNet(UNET), "text": ClipText(CLIP), "vae": Autoencoder(VAE)}
+    zero = (
+        "out_layers.3.weight",
+        "out_layers.3.bias",
+        "proj_out.weight",
+        "proj_out.bias",
+        "conv2.weight",
+        "conv2.bias",
+    )
+    for network in made.values():
+        for name, parameter in network.named_parameters():
+            if name.endswith(zero):
+                nn.init.zeros_(parameter)
+    nn.init.zeros_(made["unet"].get_parameter("out.2.weight"))
+    for name in ("token_embedding", "position_embedding"):
+        nn.init.normal_(made["text"].get_parameter(f"embeddings.{name}.weight"), std=0.02)
+        made["text"].get_parameter(f"embeddings.{name}.weight").requires_grad_()
+    return made
+
+
+def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, metadata: dict[str, str]) -> None:
+    """Write the weights in fp16; tokens that no caption used are zero, so that the file packs well."""
+    tensors = {PREFIXES[part] + name: tensor for part, named in weights.items() for name, tensor in named.items()}
+    tokens = PREFIXES["text"] + "embeddings.token_embedding.weight"
+    tensors[tokens] = torch.where(used[:, None], tensors[tokens], 0)
+    halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+    broken = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
+    if broken:
+        raise SystemExit(f"not finite in half precision: {', '.join(broken)}")
+    save_file(halves, file.with_suffix(".tmp"), {"format": "pt", **metadata})
+    file.with_suffix(".tmp").replace(file)

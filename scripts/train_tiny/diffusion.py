@@ -1,0 +1,199 @@
+"""Second stage: the UNet and the text encoder together, on latents of scenes, by `graphexec.train`'s own loop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from graphexec.train.events import Started, Stepped
+from graphexec.train.groups import ParameterGroup
+from graphexec.train.loop import Loop, Plan
+from graphexec.train.loss import picture_losses
+from graphexec.train.noise import Levels, draw_noised, target_of
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from checkpoint import networks, save_checkpoint
+from emoji import drawings
+from graphexec.diffusion.text import CHUNK, tokenize_prompt
+from graphexec.diffusion.tokenizer import ClipTokenizer
+from graphexec.train.config import Noise, Objective, Optimiser, Schedule
+from layouts import CLIP
+from pool import Pool, make_pool
+from scenes import Scenes
+from whiten import SCALE
+
+TRAINED_STYLES = 2
+"""Of `emoji.STYLES`; the last is kept for a LoRA to learn."""
+EMPTY = 0.1
+"""The part of pictures that is learned without a caption, for guidance."""
+NOISE, OBJECTIVE = Noise(), Objective(min_snr_gamma=5.0)
+OPTIMISER = Optimiser("AdamW", 1e-3, arguments={"betas": (0.9, 0.99), "weight_decay": 0.01})
+EMA = 0.9995
+SEED = 0
+REPORT = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Latents [B, 4, 16, 16] and the numbers of their captions' tokens, int64 [B, 77]."""
+
+    latents: Tensor
+    tokens: Tensor
+    names: Sequence[str]
+
+
+class PoolBatches:
+    """Batches out of pools of latents; each pool serves some epochs, then the next is made."""
+
+    def __init__(self, pools: Pools, batch: int, passes: int) -> None:
+        self.pools, self.batch, self.passes = pools, batch, passes
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Drawn]:
+        pool = self.pools.get(epoch // self.passes)
+        order = np.random.default_rng((7, epoch)).permutation(len(pool.captions))
+        for start in range(first * self.batch, len(order) - self.batch + 1, self.batch):
+            yield self._drawn(pool, order[start : start + self.batch])
+
+    def _drawn(self, pool: Pool, chosen: np.ndarray) -> Drawn:
+        captions = [pool.captions[i] for i in chosen]
+        tokens = torch.stack([self.pools.tokens(caption) for caption in captions])
+        return Drawn(pool.latents[torch.from_numpy(chosen)].float(), tokens, captions)
+
+
+class Pools:
+    """Pools of latents by their number, and the tokens of captions."""
+
+    def __init__(self, scenes: Scenes, vae: nn.Module, folder: Path, size: int, plain: float, device: str) -> None:
+        self.scenes, self.vae, self.folder = scenes, vae, folder
+        self.size, self.plain, self.device = size, plain, device
+        self._tokenizer = ClipTokenizer()
+        self._tokens: dict[str, Tensor] = {}
+        self._last: tuple[int, Pool] | None = None
+
+    def get(self, index: int) -> Pool:
+        if self._last is None or self._last[0] != index:
+            made = make_pool(self.scenes, self._encode, self.folder, index, self.size, TRAINED_STYLES, self.plain)
+            self._last = index, made
+        return self._last[1]
+
+    def tokens(self, caption: str) -> Tensor:
+        """[77] int64, as prompts are tokenized."""
+        if caption not in self._tokens:
+            (chunk, *_more) = tokenize_prompt(caption, self._tokenizer)
+            self._tokens[caption] = torch.tensor([token.value for token in chunk])
+        return self._tokens[caption]
+
+    def used(self) -> Tensor:
+        """Which tokens of the vocabulary any caption has, bool [49408]."""
+        found = torch.zeros(CLIP.vocabulary, dtype=torch.bool)
+        for caption in ("", *self.scenes.all_words()):
+            found[self.tokens(caption)] = True
+        return found
+
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> Tensor:
+        return self.vae.encode(pixels.to(self.device)).cpu() * SCALE
+
+
+class Learning:
+    """The objective: the noise in latents, seen through, given the caption."""
+
+    def __init__(self, unet: nn.Module, text: nn.Module, nothing: Tensor, device: str) -> None:
+        self.unet, self.text, self.device = unet, text, device
+        self.nothing, self.levels = nothing.to(device), Levels.of(device=device)
+
+    def __call__(self, batch: Drawn, generator: torch.Generator) -> Tensor:
+        latents, tokens = batch.latents.to(self.device), batch.tokens.to(self.device)
+        empty = torch.rand(len(latents), 1, generator=generator, device=generator.device) < EMPTY
+        tokens = torch.where(empty, self.nothing, tokens)
+        noised = draw_noised(latents, NOISE, self.levels, generator)
+        vectors = self.text.embeddings.token_embedding(tokens)
+        context = self.text(vectors, torch.full((len(tokens),), CHUNK - 1, device=self.device)).hidden
+        found = self.unet(noised.noisy.contiguous(memory_format=torch.channels_last), noised.timesteps, context)
+        target = target_of("eps", latents, noised, self.levels)
+        return picture_losses(found, target, noised.timesteps, OBJECTIVE, self.levels, kind="eps")
+
+
+class Report:
+    """Prints the mean loss of every so many steps, and keeps them as JSON lines."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.losses = file, list[float]()
+
+    def __call__(self, event: Started | Stepped) -> None:
+        if isinstance(event, Stepped):
+            self.losses.append(event.loss)
+        if len(self.losses) == REPORT and isinstance(event, Stepped):
+            line = json.dumps({"step": event.step, "loss": sum(self.losses) / REPORT, "steps a second": event.rate})
+            self.losses.clear()
+            print(line, flush=True)
+            with self.file.open("a") as log:
+                log.write(line + "\n")
+
+
+def main() -> None:
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    torch.set_float32_matmul_precision("high")
+    scenes = Scenes(drawings(given.folder))
+    made = {
+        name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
+    }
+    made["vae"].load_state_dict(load_file(given.folder / "vae.safetensors"))
+    pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
+    learning = Learning(made["unet"], made["text"], pools.tokens(""), given.device)
+    plan = Plan(
+        given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
+        schedule=Schedule("constant_with_warmup", warmup=200),
+    )  # fmt: skip
+    groups = [ParameterGroup(part, list(made[part].parameters()), OPTIMISER.learning_rate) for part in ("unet", "text")]
+    batches = PoolBatches(pools, given.batch, given.passes)
+    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "diffusion.jsonl"), device=given.device)
+    _train(loop, given.folder / "diffusion-state", 60 * given.minutes)
+    with loop.averaged():
+        weights = {
+            part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
+        }
+    save_checkpoint(given.out, weights, pools.used(), {"title": "graphexec-tiny", "steps": str(loop.step)})
+
+
+def _train(loop: Loop[Drawn], state: Path, seconds: float) -> None:
+    """Go on from the state until the end or until the time is up; it is kept every few minutes."""
+    if state.exists():
+        loop.resume(state)
+    end, kept = time.monotonic() + seconds, time.monotonic()
+    for _moment in loop.run(lambda: False):
+        now = time.monotonic()
+        if now - kept > 240 or now > end:
+            loop.save(state)
+            kept = now
+        if now > end:
+            return
+    loop.save(state)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+    parser.add_argument("--out", type=Path, default=Path("build/tiny/graphexec-tiny.safetensors"))
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--pool", type=int, default=16_384)
+    parser.add_argument("--passes", type=int, default=8, help="epochs over each pool")
+    parser.add_argument("--plain", type=float, default=0.5, help="part of the pictures that is one drawing on white")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

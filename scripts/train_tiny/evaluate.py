@@ -1,0 +1,143 @@
+"""How well the small model draws: what a judge sees in its pictures, how much seeds change, a sheet to look at.
+
+python scripts/train_tiny/evaluate.py --checkpoint build/tiny/graphexec-tiny.safetensors --sheet sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+import graphexec
+from classifier import HEADS, Judge, accuracy, labels, load_judge
+from emoji import SIZE, drawings
+from scenes import Scene, Scenes
+
+PROMPTS, COMBINED, SEEDS = 100, 100, 8
+STEPS, CFG = 25, 7.0
+SHEET = (
+    "a red apple", "a smiling cat", "a blue car on a yellow background", "a tiger", "a rocket", "two bananas",
+    "a pizza on a blue background", "a purple octopus", "a house", "a green dinosaur", "a guitar", "a rose",
+)  # fmt: skip
+
+
+class Painter:
+    """Pictures of the checkpoint, by a workflow."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.folders = graphexec.Folders.standard([checkpoint.parent.parent])
+        self.name = checkpoint.name
+        self.context = graphexec.Context(cache=graphexec.MemoryCache(2**24))
+
+    def __call__(self, prompt: str, seed: int, count: int = 1) -> Tensor:
+        """[count, 128, 128, 3] in 0..1."""
+        plan = graphexec.compile(self._workflow(prompt, seed, count), folders=self.folders, targets=["decode"])
+        return graphexec.run(plan, self.context).value("decode")
+
+    def _workflow(self, prompt: str, seed: int, count: int) -> dict[str, Any]:
+        def node(kind: str, **inputs: object) -> dict[str, Any]:
+            return {"class_type": kind, "inputs": inputs}
+
+        sampling = {"seed": seed, "steps": STEPS, "cfg": CFG, "sampler_name": "euler_ancestral", "scheduler": "karras"}
+        return {
+            "file": node("CheckpointLoaderSimple", ckpt_name=self.name),
+            "wanted": node("CLIPTextEncode", text=prompt, clip=["file", 1]),
+            "empty": node("CLIPTextEncode", text="", clip=["file", 1]),
+            "latent": node("EmptyLatentImage", width=SIZE, height=SIZE, batch_size=count),
+            "sample": node(
+                "KSampler", model=["file", 0], positive=["wanted", 0], negative=["empty", 0],
+                latent_image=["latent", 0], denoise=1.0, **sampling,
+            ),
+            "decode": node("VAEDecode", samples=["sample", 0], vae=["file", 2]),
+        }  # fmt: skip
+
+
+def plain_scenes(scenes: Scenes, count: int) -> list[Scene]:
+    """Concepts that were trained, on white."""
+    random = np.random.default_rng(4)
+    return [Scene(int(i), 0) for i in random.permutation(len(scenes.drawings.names))[:count]]
+
+
+def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:
+    """Combinations of a concept with a colour, count or background that were not trained."""
+    random, found = np.random.default_rng(5), list[Scene]()
+    while len(found) < count:
+        scene = replace(scenes.any(random, 1, plain=0.0), style=0)
+        found += [scene] if scenes.held_out(scene) else []
+    return found
+
+
+@torch.no_grad()
+def judged(judge: Judge, paint: Painter, scenes: Scenes, asked: Sequence[Scene]) -> dict[str, float]:
+    """The part of pictures that the judge names as asked: the concept first or among the first five, and everything."""
+    hits: dict[str, list[bool]] = {"top-1": [], "top-5": [], **{head: [] for head in HEADS}, "all": []}
+    for i, scene in enumerate(tqdm(asked, desc="painting")):
+        pictures = paint(scenes.caption(scene, alias=False, style=False), seed=1000 + i)
+        logits = {name: row[0] for name, row in judge(pictures.permute(0, 3, 1, 2) * 2 - 1).items()}
+        right, best = labels(scene), logits["concept"].topk(5).indices.tolist()
+        heads = {head: int(logits[head].argmax()) == right[head] for head in HEADS}
+        hits["top-1"].append(best[0] == right["concept"])
+        hits["top-5"].append(right["concept"] in best)
+        hits["all"].append(best[0] == right["concept"] and all(heads.values()))
+        for head, hit in heads.items():
+            hits[head].append(hit)
+    return {name: float(np.mean(found)) for name, found in hits.items()}
+
+
+def spread(pictures: Tensor) -> float:
+    """The mean root-mean-square distance between any two of [N, H, W, 3]."""
+    flat = pictures.flatten(1)
+    apart = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
+    return float(apart.sum() / (len(flat) * (len(flat) - 1)))
+
+
+def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int], styles: int) -> tuple[float, float]:
+    """The spread of a concept's pictures over seeds, and that of its training drawings, as they were placed."""
+    made, drawn = list[float](), list[float]()
+    for concept in tqdm(concepts, desc="seeds"):
+        made.append(spread(paint(scenes.caption(Scene(concept, 0), False, False), 7, SEEDS)))
+        random = np.random.default_rng((6, concept))
+        placed = [scenes.picture(Scene(concept, i % styles), random) for i in range(SEEDS)]
+        drawn.append(spread(torch.from_numpy(np.stack(placed)).float() / 255))
+    return float(np.mean(made)), float(np.mean(drawn))
+
+
+def sheet(paint: Painter, file: Path) -> None:
+    """Four seeds of each of a dozen prompts, side by side."""
+    rows = [paint(prompt, 42, 4) for prompt in SHEET]
+    columns = [torch.cat(list(row), dim=0) for row in rows]
+    pixels = torch.cat(columns, dim=1)
+    Image.fromarray((pixels * 255).round().byte().numpy()).save(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--styles", type=int, default=2, help="styles that the checkpoint was trained on")
+    parser.add_argument("--sheet", type=Path)
+    given = parser.parse_args()
+    scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
+    judge = load_judge(given.folder / "judge.pt", len(scenes.drawings.names))
+    figures: dict[str, Any] = {"judge": accuracy(judge, scenes, "cpu")}
+    figures["concepts"] = judged(judge, paint, scenes, plain_scenes(scenes, PROMPTS))
+    figures["combinations"] = judged(judge, paint, scenes, combined_scenes(scenes, COMBINED))
+    some = [scene.concept for scene in plain_scenes(scenes, 20)]
+    figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some, given.styles)
+    print(json.dumps(figures, indent=2))
+    if given.sheet:
+        sheet(paint, given.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Pictures and their captions, composed of drawings: placed, turned, counted, recoloured, on coloured backgrounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+
+from emoji import SIZE, STYLES, Drawings
+from recolour import COLOURS, colour_words, main_hue, recolour
+
+__all__ = ["BACKGROUNDS", "COUNTS", "Scene", "Scenes", "compose"]
+
+BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
+    "red": (222, 60, 52),
+    "orange": (250, 150, 50),
+    "yellow": (252, 214, 72),
+    "green": (88, 176, 92),
+    "blue": (72, 132, 222),
+    "purple": (146, 92, 196),
+    "pink": (246, 166, 196),
+    "brown": (140, 100, 76),
+    "gray": (150, 156, 162),
+    "black": (28, 28, 32),
+}
+COUNTS = {2: "two", 3: "three", 4: "four"}
+PLACES = {
+    2: ((0.25, 0.5), (0.75, 0.5)),
+    3: ((0.26, 0.28), (0.74, 0.28), (0.5, 0.74)),
+    4: ((0.26, 0.26), (0.74, 0.26), (0.26, 0.74), (0.74, 0.74)),
+}
+
+
+ALIASES: Mapping[str, str] = {
+    "automobile": "car",
+    "grinning cat": "smiling cat",
+    "grinning face": "smiling face",
+    "dog face": "dog",
+    "cat face": "cat",
+    "t-shirt": "shirt",
+    "wrapped gift": "gift",
+    "hot beverage": "cup of coffee",
+    "soccer ball": "football",
+}
+"""Words that people use beside Unicode's; nothing else may be called so."""
+HELD_OUT = 0.1
+"""The part of all combinations of a concept with a colour, a count or a background that is never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Drawings of a concept, `count` of them, in a colour (None: its own), on a background (None: white)."""
+
+    concept: int
+    style: int
+    count: int = 1
+    colour: str | None = None
+    background: str | None = None
+
+
+class Scenes:
+    """Random scenes of the drawings, and what they are called."""
+
+    def __init__(self, drawings: Drawings) -> None:
+        self.drawings = drawings
+        self.hues = [self._hues(i) for i in range(len(drawings.names))]
+        self.colourable = [i for i, hues in enumerate(self.hues) if hues]
+
+    def _hues(self, concept: int) -> tuple[float, ...]:
+        """The main hue in each style, where the concept has one of its own in all of them and its name says none."""
+        if colour_words(self.drawings.names[concept]):
+            return ()
+        found = [main_hue(self.drawings.pixels[concept, style]) for style in range(len(STYLES))]
+        return () if None in found else tuple(hue for hue in found if hue is not None)
+
+    def held_out(self, scene: Scene) -> bool:
+        """Whether a combination is kept for evaluation; a plain picture never is."""
+        name = self.drawings.names[scene.concept]
+        combined = [(name, str(part)) for part in (scene.colour, scene.background) if part is not None]
+        combined += [(name, str(scene.count))] if scene.count > 1 else []
+        return any(sha256(" ".join(pair).encode()).digest()[0] < 256 * HELD_OUT for pair in combined)
+
+    def draw(self, random: Generator, styles: int, plain: float) -> Scene:
+        """A random scene of the first `styles` styles that is not held out; `plain` is the part of those on white."""
+        while True:
+            scene = self.any(random, styles, plain)
+            if not self.held_out(scene):
+                return scene
+
+    def any(self, random: Generator, styles: int, plain: float) -> Scene:
+        """As `draw`, held-out ones too."""
+        style, combined = int(random.integers(styles)), random.random() >= plain
+        kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
+        coloured = kind in ("colour", "both")
+        concept = int(random.choice(self.colourable)) if coloured else int(random.integers(len(self.drawings.names)))
+        return Scene(
+            concept,
+            style,
+            count=int(random.choice(list(COUNTS))) if kind == "count" else 1,
+            colour=str(random.choice(list(COLOURS))) if coloured else None,
+            background=str(random.choice(list(BACKGROUNDS))) if kind in ("background", "both") else None,
+        )
+
+    def caption(self, scene: Scene, alias: bool, style: bool) -> str:
+        """What the scene is called: "two red apples on a blue background, flat style"."""
+        name = self.drawings.names[scene.concept]
+        name = ALIASES.get(name, name) if alias else name
+        name = name if scene.colour is None else f"{scene.colour} {name}"
+        thing = _article(name) if scene.count == 1 else f"{COUNTS[scene.count]} {_plural(name)}"
+        place = "" if scene.background is None else f" on {_article(scene.background)} background"
+        return thing + place + (f", {STYLES[scene.style]} style" if style else "")
+
+    def all_words(self) -> Iterator[str]:
+        """Captions that have between them every word of every caption."""
+        for concept in range(len(self.drawings.names)):
+            for count in (1, *COUNTS):
+                yield self.caption(Scene(concept, 0, count), alias=False, style=True)
+                yield self.caption(Scene(concept, 0, count), alias=True, style=True)
+        yield from (self.caption(Scene(0, style), alias=False, style=True) for style in range(len(STYLES)))
+        yield from (self.caption(Scene(0, 0, colour=colour), alias=False, style=False) for colour in COLOURS)
+        yield from (self.caption(Scene(0, 0, background=colour), alias=False, style=False) for colour in BACKGROUNDS)
+
+    def picture(self, scene: Scene, random: Generator, still: bool = False) -> NDArray[np.uint8]:
+        """A picture [128, 128, 3] of it; `still` leaves the drawing where it is, else it is placed at random."""
+        drawing = self.drawings.pixels[scene.concept, scene.style]
+        if scene.colour is not None:
+            drawing = recolour(drawing, self.hues[scene.concept][scene.style], scene.colour)
+        return compose(drawing, scene, random, still)
+
+
+def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:
+    """The scene's background with its drawing laid on it as often as it counts."""
+    picture = np.empty((SIZE, SIZE, 3), np.float32)
+    picture[:] = (255, 255, 255) if scene.background is None else BACKGROUNDS[scene.background]
+    for x, y, size in _places(scene.count, random, still):
+        _put(picture, drawing, x, y, size)
+    flipped = not still and random.random() < 0.5
+    return picture[:, :: -1 if flipped else 1].round().clip(0, 255).astype(np.uint8)
+
+
+def _places(count: int, random: Generator, still: bool) -> list[tuple[float, float, int]]:
+    if count == 1 and still:
+        return [(0.5, 0.5, SIZE)]
+    if count == 1:
+        size = round(SIZE * random.uniform(0.72, 1.0))
+        slack = (1 - size / SIZE) / 2
+        return [(0.5 + random.uniform(-slack, slack), 0.5 + random.uniform(-slack, slack), size)]
+    size = round(SIZE * (0.44 if still else random.uniform(0.38, 0.46)))
+    return [(x, y, size) for x, y in PLACES[count]]
+
+
+def _put(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: float, size: int) -> None:
+    """Lay a drawing over the picture with its middle at (x, y), in parts of the picture's sides."""
+    small = (
+        drawing if size == SIZE else np.asarray(Image.fromarray(drawing).resize((size, size), Image.Resampling.BICUBIC))
+    )
+    left, top = (min(max(round(at * SIZE - size / 2), 0), SIZE - size) for at in (x, y))
+    place = picture[top : top + size, left : left + size]
+    alpha = small[..., 3:].astype(np.float32) / 255
+    place *= 1 - alpha
+    place += small[..., :3]
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def _plural(name: str) -> str:
+    return name if name.endswith("s") else f"{name}es" if name.endswith(("x", "ch", "sh")) else f"{name}s"

@@ -1,0 +1,40 @@
+"""The small model has SD1.x's topology, and the project reads its file as such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from checkpoint import networks, save_checkpoint
+from graphexec.diffusion.checkpoint import open_checkpoint, read_layout
+from graphexec.diffusion.models.layout import AttentionLayer, DownLayer, UpLayer
+from layouts import CLIP, UNET, VAE
+
+SD1_ATTENDING_INPUTS = [1, 2, 4, 5, 7, 8]
+SD1_ATTENDING_OUTPUTS = [3, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_the_blocks_are_numbered_as_those_of_sd1() -> None:
+    assert (len(UNET.input_blocks), len(UNET.output_blocks)) == (12, 12)
+    assert _with(UNET.input_blocks, AttentionLayer) == SD1_ATTENDING_INPUTS
+    assert _with(UNET.output_blocks, AttentionLayer) == SD1_ATTENDING_OUTPUTS
+    assert _with(UNET.input_blocks, DownLayer) == [3, 6, 9]
+    assert _with(UNET.output_blocks, UpLayer) == [2, 5, 8]
+
+
+def test_its_checkpoint_is_read_back_with_the_layouts_it_was_made_of(tmp_path: Path) -> None:
+    made = networks(0)
+    weights = {part: dict(network.state_dict()) for part, network in made.items()}
+    file = tmp_path / "tiny.safetensors"
+    save_checkpoint(file, weights, torch.ones(CLIP.vocabulary, dtype=torch.bool), {"title": "test"})
+    layout = read_layout(file)
+    assert (layout.unet, layout.vae) == (UNET, VAE)
+    assert [encoder.layout for encoder in layout.encoders] == [CLIP]
+    model, _clip, _vae = open_checkpoint(file)
+    assert model.family == "sd1"
+    assert file.stat().st_size < 40e6
+
+
+def _with(blocks: tuple[tuple[object, ...], ...], kind: type) -> list[int]:
+    return [i for i, block in enumerate(blocks) if any(isinstance(layer, kind) for layer in block)]

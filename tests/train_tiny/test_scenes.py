@@ -1,0 +1,81 @@
+"""Scenes are drawn as their captions say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from emoji import Drawings
+from scenes import BACKGROUNDS, Scene, Scenes
+
+RED, BLUE = (220, 30, 40), (40, 60, 220)
+
+
+def disc(colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A disc of one colour, [128, 128, 4]."""
+    rows, columns = np.mgrid[:128, :128]
+    inside = (rows - 64) ** 2 + (columns - 64) ** 2 < 50**2
+    return np.where(inside[..., None], np.array([*colour, 255]), 0).astype(np.uint8)
+
+
+@pytest.fixture
+def scenes() -> Scenes:
+    drawn = [[disc(RED)] * 3, [np.roll(disc(BLUE), 5, axis=0)] * 3]
+    return Scenes(Drawings(("apple", "blue ball"), (4, 6), np.array(drawn)))
+
+
+def test_captions_say_count_colour_background_and_style(scenes: Scenes) -> None:
+    assert scenes.caption(Scene(0, 0), alias=True, style=False) == "an apple"
+    assert (
+        scenes.caption(Scene(0, 1, 3, "red", "blue"), False, True)
+        == "three red apples on a blue background, flat style"
+    )
+
+
+def test_only_what_has_a_colour_of_its_own_and_no_name_for_it_is_recoloured(scenes: Scenes) -> None:
+    assert scenes.colourable == [0]
+
+
+def test_a_recoloured_drawing_has_the_colour_that_its_caption_names(scenes: Scenes) -> None:
+    picture = scenes.picture(Scene(0, 0, colour="blue"), np.random.default_rng(0), still=True)
+    red, _green, blue = picture[64, 64].astype(int)
+    assert blue > 180 and red < 80
+    assert (picture[0, 0] == 255).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_drawings_are_counted_and_the_background_is_coloured(scenes: Scenes, count: int) -> None:
+    picture = scenes.picture(Scene(0, 0, count, background="green"), np.random.default_rng(1))
+    background = np.array(BACKGROUNDS["green"])
+    assert (picture[0, 0] == background).all()
+    assert _pieces(np.abs(picture.astype(int) - background).sum(axis=2) > 150) == count
+
+
+def test_held_out_combinations_are_never_drawn_and_there_are_some(scenes: Scenes) -> None:
+    random = np.random.default_rng(2)
+    drawn = [scenes.draw(random, 2, plain=0.2) for _ in range(300)]
+    assert not any(scenes.held_out(scene) for scene in drawn)
+    assert any(scenes.held_out(scenes.any(random, 2, plain=0.2)) for _ in range(300))
+    assert all(scene.style < 2 for scene in drawn)
+
+
+def test_every_word_of_a_caption_is_among_all_words(scenes: Scenes) -> None:
+    random = np.random.default_rng(3)
+    words = {word for caption in scenes.all_words() for word in caption.replace(",", "").split()}
+    for _ in range(100):
+        caption = scenes.caption(scenes.any(random, 3, 0.2), bool(random.integers(2)), bool(random.integers(2)))
+        assert words.issuperset(caption.replace(",", "").split())
+
+
+def _pieces(mask: NDArray[np.bool_]) -> int:
+    """How many pieces a mask is of, counted by flooding each."""
+    left, count = {(int(y), int(x)) for y, x in np.argwhere(mask)}, 0
+    while left:
+        flood, count = [left.pop()], count + 1
+        while flood:
+            y, x = flood.pop()
+            near = {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} & left
+            left -= near
+            flood.extend(near)
+    return count
