@@ -11,11 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from graphexec.train.events import Started, Stepped
-from graphexec.train.groups import ParameterGroup
-from graphexec.train.loop import Loop, Plan
-from graphexec.train.loss import picture_losses
-from graphexec.train.noise import Levels, draw_noised, target_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,6 +19,11 @@ from emoji import drawings
 from graphexec.diffusion.text import CHUNK, tokenize_prompt
 from graphexec.diffusion.tokenizer import ClipTokenizer
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
+from graphexec.train.events import Started, Stepped
+from graphexec.train.groups import ParameterGroup
+from graphexec.train.loop import Loop, Plan
+from graphexec.train.loss import picture_losses
+from graphexec.train.noise import Levels, draw_noised, target_of
 from layouts import CLIP
 from pool import Pool, make_pool
 from scenes import Scenes
