@@ -155,8 +155,8 @@ def main() -> None:
     )  # fmt: skip
     groups = [ParameterGroup(part, list(made[part].parameters()), OPTIMISER.learning_rate) for part in ("unet", "text")]
     batches = PoolBatches(pools, given.batch, given.passes)
-    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "diffusion.jsonl"), device=given.device)
-    _train(loop, given.folder / "diffusion-state", 60 * given.minutes)
+    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "denoiser.jsonl"), device=given.device)
+    _train(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
         weights = {
             part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
