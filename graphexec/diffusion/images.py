@@ -113,7 +113,7 @@ class _Memory:
         if not self._may_fit(samples):
             return smaller(samples)
         return self.runtime.within_memory(
-            lambda: self.work.function(samples), self.what, smaller=lambda: smaller(samples), network=self.network
+            lambda: self.work.function(samples), self.what, smaller=[lambda: smaller(samples)], network=self.network
         )
 
     def in_tiles(self, samples: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from graphexec.diffusion.shards import is_index, read_index
 from graphexec.diffusion.types import WeightsFile
 from graphexec.errors import ModelFileError
-from graphexec.lora.header import Header, Shapes, data_start, read_header
+from graphexec.lora.header import Header, Shapes, data_start, in_file, read_header
 
 __all__ = ["PICKLE_SUFFIXES", "Listing", "list_file"]
 
@@ -34,7 +35,8 @@ class Listing:
 def list_file(path: Path, *, allow_pickle: bool = False) -> Listing:
     """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format.
 
-    With `allow_pickle` also that of a file that PyTorch pickled, which takes torch; nothing that is in it is run.
+    Of an index it is the headers of all its parts. With `allow_pickle` also that of a file that PyTorch pickled, which
+    takes torch; nothing that is in it is run.
     """
     if allow_pickle and path.suffix.lower() in PICKLE_SUFFIXES:
         from graphexec.diffusion.pickles import PickledFile, is_pickled
@@ -42,8 +44,22 @@ def list_file(path: Path, *, allow_pickle: bool = False) -> Listing:
         if is_pickled(path):
             file = PickledFile(path)
             return Listing(path, file.shapes, {}, file.numbers)
+    if is_index(path):
+        return _listed(path)
     header = _header(WeightsFile.of(path))
     return Listing(path, header.shapes, header.metadata, lambda name: _numbers(path, header, name))
+
+
+def _listed(index: Path) -> Listing:
+    """What is in all the parts of an index, each tensor where the index says it is."""
+    with in_file(index):
+        places = read_index(index)
+        parts = {part: list_file(part) for part in dict.fromkeys(places.values())}
+        missing = [name for name, part in places.items() if name not in parts[part].shapes]
+        if missing:
+            raise ModelFileError(f"{missing[0]!r} is not in {places[missing[0]].name}, where the index says it is")
+    shapes = {name: parts[part].shapes[name] for name, part in places.items()}
+    return Listing(index, shapes, {}, lambda name: parts[places[name]].numbers(name))
 
 
 @lru_cache(maxsize=8)  # a check asks for the family, then for the shapes of each network in the file

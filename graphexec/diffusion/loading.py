@@ -19,7 +19,7 @@ from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, un
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pickles import PickledFile, is_pickled
-from graphexec.diffusion.stored import MappedFile
+from graphexec.diffusion.stored import map_weights
 from graphexec.diffusion.types import EncoderKind, Stored, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
@@ -70,7 +70,7 @@ class Weights:
         path = source.file.path
         # Whoever made the recipe allowed it: a pickled file opens only when asked to.
         pickled = path.suffix.lower() in PICKLE_SUFFIXES and is_pickled(path)
-        self._file = PickledFile(path) if pickled else MappedFile(path)
+        self._file = PickledFile(path) if pickled else map_weights(path)
         stored = strip_prefix(self._file.shapes, source.prefix)
         self._parts = parts(stored)
         self.shapes: Shapes = named_shapes(stored, self._parts)

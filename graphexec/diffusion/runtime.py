@@ -109,18 +109,18 @@ class Runtime:
             yield network
 
     def within_memory(
-        self, compute: Callable[[], T], what: str, *, smaller: Callable[[], T] | None = None, network: nn.Module
+        self, compute: Callable[[], T], what: str, *, smaller: Sequence[Callable[[], T]] = (), network: nn.Module | None
     ) -> T:
         """Compute with a network in use; what to do when memory runs out is tried in turn.
 
-        First what is not in use leaves the device, then `smaller` takes the place of `compute`, then the network
-        computes layer by layer from the host. Raises `OutOfMemory` naming `what` when all that was not enough.
+        First what is not in use leaves the device, then each of `smaller` takes the place of `compute`, then the
+        network computes layer by layer from the host, unless it is none of the runtime's (None). Raises `OutOfMemory`
+        naming `what` when all that was not enough.
         """
-        last = smaller or compute
+        last = smaller[-1] if smaller else compute
         remedies: list[Callable[[], Callable[[], T] | None]] = [lambda: compute if self.free_idle() else None]
-        if smaller is not None:
-            remedies.append(lambda: smaller)
-        remedies.append(lambda: last if self._stream(network) else None)
+        remedies += [lambda way=way: way for way in smaller]
+        remedies.append(lambda: last if network is not None and self._stream(network) else None)
         return within_memory(compute, remedies, what)
 
     def free_idle(self) -> bool:

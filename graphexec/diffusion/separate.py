@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +13,12 @@ from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.layout import ClipLayout, clip_layout
 from graphexec.diffusion.models.names import named_shapes, text_parts
 from graphexec.diffusion.recognise import find_prefix
+from graphexec.diffusion.shards import INDEX_SUFFIX, parts_of, whole_of
 from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import in_file
 
-__all__ = ["folder_state", "open_clip", "open_clips", "open_configured", "open_diffusers", "open_unet"]
+__all__ = ["folder_state", "open_clip", "open_clips", "open_configured", "open_diffusers", "open_unet", "other_parts"]
 
 UNET_ALONE = (*UNET, ("", "input_blocks.0.0.weight"), ("", "conv_in.weight"))
 ENCODER_ALONE = (
@@ -33,8 +34,10 @@ G_LAYERS, H_LAYERS = 31, 23
 def open_unet(path: Path) -> Model:
     """The UNet of a file of its own (named as in latent diffusion or in diffusers), or of a checkpoint.
 
-    Raises `ModelFileError` for a damaged file, or one that is no UNet of a known family.
+    A part of a UNet that is in several files stands for the whole. Raises `ModelFileError` for a damaged file, or one
+    that is no UNet of a known family.
     """
+    path = whole_of(path)
     file = WeightsFile.of(path)
     listing = list_file(path)
     with in_file(path):
@@ -87,7 +90,15 @@ def open_diffusers(index: Path) -> tuple[Model, Clip, Vae]:
 
 def folder_state(index: Path) -> list[tuple[str, int, int]]:
     """What tells whether the weights of a folder of diffusers are still the same: names, sizes and times."""
-    files = sorted(index.parent.glob("*/*.safetensors"))
+    return _states(sorted(index.parent.glob("*/*.safetensors")))
+
+
+def other_parts(*paths: Path) -> list[tuple[str, int, int]]:
+    """What tells whether the files that are opened together with these are still the same: names, sizes, times."""
+    return [state for path in paths if (whole := whole_of(path)) != path for state in _states(parts_of(whole))]
+
+
+def _states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -118,6 +129,7 @@ def _config_params(config: Path) -> dict[str, Any]:
 
 
 def _open_encoder(path: Path) -> tuple[TextEncoder, ClipLayout]:
+    path = whole_of(path)
     file = WeightsFile.of(path)
     shapes = list_file(path).shapes
     with in_file(path):
@@ -132,17 +144,12 @@ _VARIANTS = ("", ".fp16", ".non_ema", ".bf16")
 
 
 def _weights(folder: Path, part: str) -> Path:
-    """The file of weights of one part of a folder of diffusers: the full one, or else a variant."""
-    names = [f"{stem}{variant}.safetensors" for variant in _VARIANTS for stem in _STEMS]
-    for name in names:
+    """The file of weights of one part of a folder of diffusers: the full one, or else a variant; or its index."""
+    stems = [f"{stem}{variant}" for variant in _VARIANTS for stem in _STEMS]
+    for name in (f"{stem}{suffix}" for stem in stems for suffix in (".safetensors", INDEX_SUFFIX)):
         if (folder / part / name).is_file():
             return folder / part / name
-    if any((folder / part).glob("*.safetensors.index.json")):
-        raise ModelFileError(
-            f"{folder / part}: the weights are in several files (an index is there); save that part as one file,"
-            f" e.g. with max_shard_size='20GB'"
-        )
-    raise ModelFileError(f"{folder / part}: there is no {names[0]} or {names[1]} in it")
+    raise ModelFileError(f"{folder / part}: there is no {stems[0]}.safetensors or {stems[1]}.safetensors in it")
 
 
 def _predicting(model: Model, config: Path) -> Model:

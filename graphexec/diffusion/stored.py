@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.listing import list_file
+from graphexec.diffusion.shards import is_index, read_index
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, data_start, read_header
 
-__all__ = ["DTYPES", "MappedFile"]
+__all__ = ["DTYPES", "MappedFile", "ShardedFile", "map_weights"]
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -73,3 +75,30 @@ class MappedFile:
         if hasattr(mmap, advice) and info.end > info.start:  # not on Windows
             start = (self._start + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(getattr(mmap, advice), start, self._start + info.end - start)
+
+
+class ShardedFile:
+    """The tensors of all parts of an index, read as `MappedFile` reads those of one file."""
+
+    def __init__(self, index: Path) -> None:
+        self.shapes: Shapes = list_file(index).shapes
+        places = read_index(index)
+        parts = {part: MappedFile(part) for part in dict.fromkeys(places.values())}
+        self._files = {name: parts[part] for name, part in places.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor that lies in a file itself, not to be changed."""
+        return self._files[name].tensor(name)
+
+    def expect(self, name: str) -> None:
+        """Let the system begin to read a tensor that is needed soon."""
+        self._files[name].expect(name)
+
+    def forget(self, name: str) -> None:
+        """Give back the memory of a tensor's pages, which are read again if it is needed again."""
+        self._files[name].forget(name)
+
+
+def map_weights(path: Path) -> MappedFile | ShardedFile:
+    """The tensors of a safetensors file, or of those that an index lists."""
+    return ShardedFile(path) if is_index(path) else MappedFile(path)

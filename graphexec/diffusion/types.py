@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from graphexec.diffusion.shards import parts_of
 from graphexec.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A file of weights as it was when the recipe was made."""
+    """A file of weights as it was when the recipe was made; of an index, that and its parts together."""
 
     path: Path
     size: int
@@ -126,18 +127,22 @@ class WeightsFile:
     def of(cls, path: Path) -> Self:
         """The file as it is now; `ModelFileError` if there is none."""
         try:
-            stat = path.stat()
+            return cls(path, *_state(path))
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-        return cls(path, stat.st_size, stat.st_mtime_ns)
 
     def is_current(self) -> bool:
         """Whether the file is still there and unchanged."""
         try:
-            stat = self.path.stat()
+            return _state(self.path) == (self.size, self.mtime_ns)
         except OSError:
             return False
-        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes and time of change."""
+    stats = [part.stat() for part in parts_of(path)]
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
 @dataclass(frozen=True, slots=True)

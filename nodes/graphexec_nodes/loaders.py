@@ -80,12 +80,18 @@ def load_diffusers(model_path: DiffusersFolder) -> tuple[Model, Clip, Vae]:
     return open_diffusers(model_path)
 
 
-@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model")
+def _unet_parts(unet_name: UnetFile) -> list[tuple[str, int, int]]:
+    from graphexec.diffusion.separate import other_parts
+
+    return other_parts(unet_name)
+
+
+@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model", fingerprint=_unet_parts)
 def load_unet(unet_name: UnetFile, weight_dtype: Stored) -> Model:
     """Open a diffusion model that lies in a file of its own.
 
     Args:
-        unet_name: a file of the diffusion_models (or unet) folder.
+        unet_name: a file of the diffusion_models (or unet) folder; any of several parts stands for all.
         weight_dtype: the precision that the weights are rounded to; default leaves them as they are in the file.
     """
     from dataclasses import replace
@@ -103,14 +109,20 @@ DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyu
 ClipDevice = Literal["default", "cpu"]
 
 
-@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP")
+def _clip_parts(clip_name: EncoderFile) -> list[tuple[str, int, int]]:
+    from graphexec.diffusion.separate import other_parts
+
+    return other_parts(clip_name)
+
+
+@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP", fingerprint=_clip_parts)
 def load_clip(
     clip_name: EncoderFile, kind: Annotated[ClipType, Name("type")], device: ClipDevice | None = None
 ) -> Clip:
     """Open a text encoder that lies in a file of its own.
 
     Args:
-        clip_name: a file of the text_encoders (or clip) folder.
+        clip_name: a file of the text_encoders (or clip) folder; any of several parts stands for all.
         kind: the kind of model that it is for; stable_diffusion alone is supported.
         device: takes part in nothing: text encoders run where everything else does.
     """
@@ -120,7 +132,13 @@ def load_clip(
     return open_clip(clip_name)
 
 
-@node("DualCLIPLoader", category="advanced/loaders")
+def _two_clips_parts(clip_name1: EncoderFile, clip_name2: EncoderFile) -> list[tuple[str, int, int]]:
+    from graphexec.diffusion.separate import other_parts
+
+    return other_parts(clip_name1, clip_name2)
+
+
+@node("DualCLIPLoader", category="advanced/loaders", fingerprint=_two_clips_parts)
 def load_two_clips(
     clip_name1: EncoderFile,
     clip_name2: EncoderFile,

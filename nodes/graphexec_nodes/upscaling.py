@@ -33,4 +33,4 @@ def upscale_image(upscale_model: UpscaleModel, image: Image, runtime: Runtime, p
     """
     from graphexec.diffusion.imaging.upscaling import upscale_with_model
 
-    return upscale_with_model(upscale_model, image, runtime.device, progress)
+    return upscale_with_model(upscale_model, image, runtime, progress)

@@ -133,8 +133,12 @@ class TestLadder:
     def test_then_tiles(self, recipes: Recipes) -> None:
         runtime, compute = Runtime("cpu"), Failing(9)
         with runtime.vae(recipes[2]) as vae:
-            assert runtime.within_memory(compute, "decoding", smaller=lambda: "tiled", network=vae) == "tiled"
+            assert runtime.within_memory(compute, "decoding", smaller=[lambda: "tiled"], network=vae) == "tiled"
         assert compute.calls == 1
+
+    def test_and_smaller_tiles(self) -> None:
+        ways = [Failing(1), Failing(0)]
+        assert Runtime("cpu").within_memory(Failing(9), "upscaling", smaller=ways, network=None) == "call 1"
 
     def test_then_the_network_itself_computes_from_the_host(self, recipes: Recipes) -> None:
         runtime, compute = Runtime("cpu", host_budget=MANY), Failing(1)

@@ -160,14 +160,6 @@ def test_a_folder_that_lacks_a_part_is_refused(tmp_path: Path, part: str, says: 
         open_diffusers(index)
 
 
-def test_sharded_weights_are_named(tmp_path: Path) -> None:
-    index = folder(tmp_path, "sd1")
-    file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
-    file.rename(tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json")
-    with pytest.raises(ModelFileError, match="in several files"):
-        open_diffusers(index)
-
-
 def test_a_configuration_says_what_is_predicted_and_which_layer_is_used(tmp_path: Path) -> None:
     config = tmp_path / "v.yaml"
     config.write_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -11,20 +12,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
+from graphexec.diffusion.faults import MissingLibrary, StaleValue
 from graphexec.diffusion.imaging.batches import need_channels
 from graphexec.diffusion.imaging.resize import resize_picture
 from graphexec.diffusion.imaging.tiles import TileWork, Tiling
+from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import UpscaleModel
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
 
 __all__ = ["Network", "load_upscaler", "upscale_by_network", "upscale_with_model"]
 
-TILE = 512
+TILES = (512, 256, 128)
+"""Sides of tiles: smaller ones where memory is short."""
 OVERLAP = 32
-LEAST_TILE = 128
-"""Where memory is short, tiles halve down to this."""
 
 COLORS = 3
 
@@ -41,18 +42,18 @@ class Network(Protocol):
 
 
 def upscale_with_model(
-    model: UpscaleModel, picture: Tensor, device: torch.device, progress: Callable[[int, int], None]
+    model: UpscaleModel, picture: Tensor, runtime: Runtime, progress: Callable[[int, int], None]
 ) -> Tensor:
     """Pictures [B,H,W,C >= 3] through an upscale model, in 0..1 on the CPU; alpha is resized bilinearly.
 
     Raises ModelFileError for a file that holds no such model, LatentError for too few channels, MissingLibrary
-    without spandrel.
+    without spandrel, OutOfMemory where the smallest tiles do not fit either.
     """
     need_channels(picture, COLORS, "an upscale model")
     network = load_upscaler(model)
-    network.to(device)
+    network.to(runtime.device)
     with torch.inference_mode():
-        colors = upscale_by_network(network, picture[..., :COLORS].movedim(-1, 1), device, progress)
+        colors = upscale_by_network(network, picture[..., :COLORS].movedim(-1, 1), runtime, progress)
     found = colors.movedim(1, -1).clamp(0, 1).clone()
     if picture.shape[-1] == COLORS:
         return found
@@ -61,22 +62,14 @@ def upscale_with_model(
 
 
 def upscale_by_network(
-    network: Network, samples: Tensor, device: torch.device, progress: Callable[[int, int], None]
+    network: Network, samples: Tensor, runtime: Runtime, progress: Callable[[int, int], None]
 ) -> Tensor:
     """[B,3,H,W] through a network in overlapping tiles, smaller ones where memory is short.
 
-    Raises LatentError where the smallest tiles do not fit either.
+    Raises OutOfMemory where the smallest tiles do not fit either.
     """
-    tile = TILE
-    while tile >= LEAST_TILE:
-        try:
-            return _in_tiles(network, samples, device, tile, progress)
-        except torch.OutOfMemoryError:
-            tile //= 2
-    raise LatentError(
-        f"the upscale model ran out of memory on {device} even in tiles of {LEAST_TILE} pixels; free some of it, or"
-        " run on the CPU"
-    )
+    first, *smaller = (partial(_in_tiles, network, samples, runtime.device, tile, progress) for tile in TILES)
+    return runtime.within_memory(first, "upscaling with a model", smaller=smaller, network=None)
 
 
 def _in_tiles(

@@ -167,7 +167,7 @@ class Predictor:
 
         # The group's own model: taking the run's first would put hooks off and on again at every step.
         with self.runtime.unet(group[0].model) as unet:
-            smaller = apart if len(group) > 1 else None
+            smaller = [apart] if len(group) > 1 else []
             return self.runtime.within_memory(together, "the sampling step", smaller=smaller, network=unet)
 
     def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:

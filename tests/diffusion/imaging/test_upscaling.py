@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from graphexec.diffusion.faults import LatentError, MissingLibrary, StaleValue
+from graphexec.diffusion.faults import LatentError, MissingLibrary, OutOfMemory, StaleValue
 from graphexec.diffusion.imaging.upscaling import load_upscaler, upscale_by_network, upscale_with_model
+from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.types import UpscaleModel, WeightsFile
 from graphexec.errors import ModelFileError
 
-CPU = torch.device("cpu")
+CPU = Runtime("cpu")
 
 
 def silent(done: int, total: int) -> None:
@@ -56,7 +57,7 @@ class TestMemory:
         assert max(max(tile) for tile in network.tiles) == 128
 
     def test_there_is_an_end_to_it(self) -> None:
-        with pytest.raises(LatentError, match="out of memory on cpu even in tiles of 128"):
+        with pytest.raises(OutOfMemory, match="upscaling with a model does not fit"):
             upscale_by_network(Doubling(most=100), torch.rand(1, 3, 300, 300), CPU, silent)
 
 
