@@ -11,7 +11,8 @@ from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder, WeightsFile
 from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
-from graphexec.lora.header import in_file, read_header
+from graphexec.lora.header import in_file
+from graphexec.lora.metadata import read_lora_header
 
 __all__ = ["Loaded", "as_comfyui", "load_lora", "load_lora_by_block"]
 
@@ -76,6 +77,6 @@ def _as_comfyui(patch: Patch) -> Patch:
 )  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
 def _coverage(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: WeightsFile) -> Coverage:
     encoders = None if texts is None else {encoder.kind: network_shapes(encoder) for encoder in texts}
-    header = read_header(lora.path)
+    header = read_lora_header(lora.path)
     with in_file(lora.path):
         return lora_coverage(model and network_shapes(model), encoders, header)

@@ -16,7 +16,8 @@ from graphexec.lora.adapters.base import Product, add_products
 from graphexec.lora.blocks import block_factor
 from graphexec.lora.coverage import check_fit, match_modules
 from graphexec.lora.formats import LoraModule, list_modules
-from graphexec.lora.header import Shapes, in_file, read_header
+from graphexec.lora.header import Shapes, in_file
+from graphexec.lora.metadata import read_lora_header
 
 __all__ = ["Delta", "Mix", "Patching", "Scale", "Step", "Steps", "apply_steps", "longest_prefix", "patched_weight"]
 
@@ -134,7 +135,7 @@ class Patching:
                 f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
             )
         if (file, base) not in self.matched:
-            header = read_header(file.path)
+            header = read_lora_header(file.path)
             with in_file(file.path):
                 match = match_modules(list_modules(header).modules, base.shapes, base.aliases)
                 check_fit(match)

@@ -119,7 +119,7 @@ class Runtime:
         """
         last = smaller[-1] if smaller else compute
         remedies: list[Callable[[], Callable[[], T] | None]] = [lambda: compute if self.free_idle() else None]
-        remedies += [lambda way=way: way for way in smaller]
+        remedies += map(_instead, smaller)
         remedies.append(lambda: last if network is not None and self._stream(network) else None)
         return within_memory(compute, remedies, what)
 
@@ -265,6 +265,10 @@ class Runtime:
         encoders = other.encoders if isinstance(other, Clip) else ()
         found = next((encoder for encoder in encoders if encoder.kind == kind), None)
         return None if found is None else self._open(TEXT[found.kind], _of_encoder(found))
+
+
+def _instead(way: Callable[[], T]) -> Callable[[], Callable[[], T]]:
+    return lambda: way
 
 
 def _of_model(model: Model) -> Source:

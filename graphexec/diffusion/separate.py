@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from graphexec.diffusion.beside import INDEX_SUFFIX, whole_of
 from graphexec.diffusion.checkpoint import UNET, open_checkpoint, open_vae, read_unet
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.layout import ClipLayout, clip_layout
 from graphexec.diffusion.models.names import named_shapes, text_parts
 from graphexec.diffusion.recognise import find_prefix
-from graphexec.diffusion.shards import INDEX_SUFFIX, parts_of, whole_of
 from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae, WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import in_file
 
-__all__ = ["folder_state", "open_clip", "open_clips", "open_configured", "open_diffusers", "open_unet", "other_parts"]
+__all__ = ["folder_state", "open_clip", "open_clips", "open_configured", "open_diffusers", "open_unet"]
 
 UNET_ALONE = (*UNET, ("", "input_blocks.0.0.weight"), ("", "conv_in.weight"))
 ENCODER_ALONE = (
@@ -90,15 +90,7 @@ def open_diffusers(index: Path) -> tuple[Model, Clip, Vae]:
 
 def folder_state(index: Path) -> list[tuple[str, int, int]]:
     """What tells whether the weights of a folder of diffusers are still the same: names, sizes and times."""
-    return _states(sorted(index.parent.glob("*/*.safetensors")))
-
-
-def other_parts(*paths: Path) -> list[tuple[str, int, int]]:
-    """What tells whether the files that are opened together with these are still the same: names, sizes, times."""
-    return [state for path in paths if (whole := whole_of(path)) != path for state in _states(parts_of(whole))]
-
-
-def _states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    files = sorted(index.parent.glob("*/*.safetensors"))
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 

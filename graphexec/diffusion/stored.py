@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.beside import is_index, read_index
 from graphexec.diffusion.listing import list_file
-from graphexec.diffusion.shards import is_index, read_index
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, data_start, read_header
 

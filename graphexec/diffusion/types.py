@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from graphexec.diffusion.shards import parts_of
+from graphexec.diffusion.beside import parts_of
 from graphexec.errors import ModelFileError
 
 if TYPE_CHECKING:

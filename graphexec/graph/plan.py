@@ -45,8 +45,17 @@ class PlannedNode:
     @property
     def files(self) -> list[Path]:
         """The model files that it reads."""
-        named = [value for value in self.constants.values() if isinstance(value, Path) and value.is_absolute()]
+        named = [path for name in self.constants for path in self._files_of(name)]
         return named + [path for name in self.spec.mentioned for path in self.constants[name].values()]
+
+    def _files_of(self, name: str) -> tuple[Path, ...]:
+        """The file that a constant is, and those that are read with it."""
+        value = self.constants[name]
+        if not (isinstance(value, Path) and value.is_absolute()):
+            return ()
+        given = self.spec.inputs.get(name)
+        beside = given.folder.beside if given is not None and given.folder is not None else None
+        return (value, *(beside(value) if beside is not None else ()))
 
     def identity(self) -> object | None:
         """Equal for two nodes of one plan that will return the same; None if nothing can tell."""
@@ -71,7 +80,10 @@ class PlannedNode:
             return None
         salt = self.salt + settings if self.spec.uses_resource or self.spec.expands else self.salt
         try:
-            constants = [(name, canonical(value, digests)) for name, value in self.constants.items()]
+            constants = [
+                (name, canonical(files if len(files := self._files_of(name)) > 1 else value, digests))
+                for name, value in self.constants.items()
+            ]
         except Unhashable:
             return None
         links: list[tuple[str, bytes, int]] = []

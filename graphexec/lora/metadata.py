@@ -1,18 +1,45 @@
-"""What diffusers writes of PEFT's configuration into the metadata of a LoRA file: alpha above all."""
+"""PEFT's configuration of a LoRA, alpha above all: in the file's metadata (diffusers), or in a file beside it."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from graphexec.errors import ModelFileError
+from graphexec.lora.header import Header, read_header
 
-__all__ = ["PeftSettings"]
+__all__ = ["PeftSettings", "read_lora_header"]
 
 KEY = "lora_adapter_metadata"
 PATTERNS = {"alpha_pattern": ("lora_alpha", "alpha"), "rank_pattern": ("r",)}
+
+
+WRAPPED = "base_model.model."
+"""What PEFT puts before the names of a network's modules; its patterns know nothing of it."""
+
+CONFIGURATIONS = {"adapter_model.safetensors": "adapter_config.json"}
+
+
+def read_lora_header(path: Path) -> Header:
+    """The header of a LoRA file; the configuration that PEFT saves beside it counts where it holds none itself.
+
+    `ModelFileError` as of `read_header`, or if the configuration cannot be read.
+    """
+    header = read_header(path)
+    if path.name not in CONFIGURATIONS or KEY in header.metadata:
+        return header
+    config = path.with_name(CONFIGURATIONS[path.name])
+    try:
+        text = config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return header
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{config}: PEFT's configuration cannot be read ({error}); it holds alpha") from error
+    return replace(header, metadata={**header.metadata, KEY: text})
 
 
 class PeftSettings:
@@ -26,7 +53,10 @@ class PeftSettings:
         """The configuration of one module, with the alpha and rank that a pattern gives it."""
         if not self._entries:
             return {}
-        network, _, inner = module.partition(".")
+        if module.startswith(WRAPPED):
+            network, inner = "", module.removeprefix(WRAPPED)
+        else:
+            network, _, inner = module.partition(".")
         settings = self._network(network) or self._network("")
         return settings | dict(_by_pattern(settings, inner))
 

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, cast
 from graphexec.errors import ModelFileError
 from graphexec.lora.families import family_of_file
 from graphexec.lora.formats import LoraModule, known_modules
-from graphexec.lora.header import Header, TensorInfo, data_start, in_file, read_header
+from graphexec.lora.header import Header, TensorInfo, data_start, in_file
 from graphexec.lora.keys import is_for_text
+from graphexec.lora.metadata import read_lora_header
 
 __all__ = ["Summary", "summarize"]
 
@@ -54,7 +55,7 @@ class Summary:
 
 def summarize(path: Path) -> Summary:
     """Read what a LoRA file says of itself; `ModelFileError` if it is no LoRA or cannot be read."""
-    header = read_header(path)
+    header = read_lora_header(path)
     with in_file(path):
         file = known_modules(header)
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, Pro
 from graphexec.errors import Severity
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import TypeAlias
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ class Folder:
     """Names accepted besides the folder's files; they reach the node as `Path(name)`."""
     marker: str = ""
     """The value names a folder that has a file of this name; the node gets the path of that file."""
+    beside: Callable[[Path], Sequence[Path]] | None = None
+    """Given the path: the other files that the node reads with it. Their content enters the key too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,13 +80,7 @@ def load_diffusers(model_path: DiffusersFolder) -> tuple[Model, Clip, Vae]:
     return open_diffusers(model_path)
 
 
-def _unet_parts(unet_name: UnetFile) -> list[tuple[str, int, int]]:
-    from graphexec.diffusion.separate import other_parts
-
-    return other_parts(unet_name)
-
-
-@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model", fingerprint=_unet_parts)
+@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model")
 def load_unet(unet_name: UnetFile, weight_dtype: Stored) -> Model:
     """Open a diffusion model that lies in a file of its own.
 
@@ -109,13 +103,7 @@ DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyu
 ClipDevice = Literal["default", "cpu"]
 
 
-def _clip_parts(clip_name: EncoderFile) -> list[tuple[str, int, int]]:
-    from graphexec.diffusion.separate import other_parts
-
-    return other_parts(clip_name)
-
-
-@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP", fingerprint=_clip_parts)
+@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP")
 def load_clip(
     clip_name: EncoderFile, kind: Annotated[ClipType, Name("type")], device: ClipDevice | None = None
 ) -> Clip:
@@ -132,13 +120,7 @@ def load_clip(
     return open_clip(clip_name)
 
 
-def _two_clips_parts(clip_name1: EncoderFile, clip_name2: EncoderFile) -> list[tuple[str, int, int]]:
-    from graphexec.diffusion.separate import other_parts
-
-    return other_parts(clip_name1, clip_name2)
-
-
-@node("DualCLIPLoader", category="advanced/loaders", fingerprint=_two_clips_parts)
+@node("DualCLIPLoader", category="advanced/loaders")
 def load_two_clips(
     clip_name1: EncoderFile,
     clip_name2: EncoderFile,

@@ -17,12 +17,20 @@ Runtime = Annotated[_Runtime, Resource("runtime")]
 
 AllowPickle = Annotated[bool, Resource("allow_pickle")]
 
+
+def opened_together(path: Path) -> Sequence[Path]:
+    """The files that are opened together with one: the other parts of a network, a LoRA's configuration."""
+    from graphexec.diffusion.beside import beside
+
+    return beside(path)
+
+
 CheckpointFile = Annotated[Path, Folder("checkpoints")]
-LoraFile = Annotated[Path, Folder("loras")]
+LoraFile = Annotated[Path, Folder("loras", beside=opened_together)]
 ConfigFile = Annotated[Path, Folder("configs")]
 DiffusersFolder = Annotated[Path, Folder("diffusers", marker="model_index.json")]
-EncoderFile = Annotated[Path, Folder("text_encoders")]
-UnetFile = Annotated[Path, Folder("diffusion_models")]
+EncoderFile = Annotated[Path, Folder("text_encoders", beside=opened_together)]
+UnetFile = Annotated[Path, Folder("diffusion_models", beside=opened_together)]
 VaeFile = Annotated[Path, Folder("vae")]
 PictureFile = Annotated[Path, Folder("input")]
 

@@ -92,6 +92,18 @@ def test_the_chain_runs(models: Path, tmp_path: Path) -> None:
         assert json.loads(picture.info["prompt"]) == chain()
 
 
+def test_what_lies_beside_a_lora_is_part_of_it(models: Path) -> None:
+    folder = models / "loras" / "peft"
+    folder.mkdir()
+    write_lora(folder / "adapter_model.safetensors", 1)
+    workflow, keys = chain(lora={"lora_name": "peft/adapter_model.safetensors"}), list[bytes | None]()
+    for text in ("", '{"lora_alpha": 1}', '{"lora_alpha": 2}'):
+        if text:
+            (folder / "adapter_config.json").write_text(text)
+        keys.append(graphexec.Context(cache=graphexec.MemoryCache()).keys(plan_of(workflow, models))["lora"])
+    assert len(set(keys)) == 3 and None not in keys
+
+
 def test_a_vae_of_its_own_decodes_alike(models: Path) -> None:
     context = graphexec.Context(settings={"device": "cpu"})
     workflow = chain(decode={"vae": ["vae", 0]})

@@ -1,4 +1,7 @@
-"""Weights in several files with an index beside them, as diffusers and transformers save large networks."""
+"""Files that lie beside a file of weights and are opened with it.
+
+Those are the parts that an index lists, as diffusers and transformers save large networks, and PEFT's configuration.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from typing import Any
 
 from graphexec.errors import ModelFileError
 
-__all__ = ["INDEX_SUFFIX", "is_index", "parts_of", "read_index", "whole_of"]
+__all__ = ["INDEX_SUFFIX", "beside", "is_index", "parts_of", "read_index", "whole_of"]
 
 INDEX_SUFFIX = ".safetensors.index.json"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""What PEFT calls a LoRA, and the file beside it that says its alpha."""
+
 _PART = re.compile(r"(.+)-\d{5}-of-\d{5}\.safetensors")
 
 
@@ -29,9 +35,16 @@ def whole_of(path: Path) -> Path:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """A file of weights, and the parts that lie beside it if it is an index; OSError if the folder cannot be read."""
-    parts = (part for part in path.parent.iterdir() if _is_part(part.name, path)) if is_index(path) else ()
-    return [path, *sorted(parts)]
+    """A file of weights and what belongs to it; OSError if its folder cannot be read."""
+    if is_index(path):
+        return [path, *sorted(part for part in path.parent.iterdir() if _is_part(part.name, path))]
+    config = path.with_name(ADAPTER_CONFIG)
+    return [path, config] if path.name == ADAPTER and config.is_file() else [path]
+
+
+def beside(path: Path) -> list[Path]:
+    """The other files that are opened where this one is named."""
+    return [part for part in parts_of(whole_of(path)) if part != path]
 
 
 def read_index(path: Path) -> Mapping[str, Path]:

@@ -12,10 +12,10 @@ from diffusion.test_separate import folder, text_of, unet_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from graphexec.diffusion.beside import beside, parts_of, read_index, whole_of
 from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.separate import folder_state, open_clip, open_diffusers, open_unet, other_parts
-from graphexec.diffusion.shards import parts_of, read_index, whole_of
+from graphexec.diffusion.separate import folder_state, open_clip, open_diffusers, open_unet
 from graphexec.diffusion.types import WeightsFile
 from graphexec.errors import ModelFileError
 
@@ -72,13 +72,10 @@ def test_a_part_that_changes_changes_what_is_opened_with_it(tmp_path: Path) -> N
     index = sharded(tmp_path / "x.safetensors", {name: torch.zeros(2) for name in "abc"})
     first, file = tmp_path / "x-00001-of-00003.safetensors", WeightsFile.of(index)
     assert file.is_current() and file == WeightsFile.of(index)
-    before = other_parts(first)
-    assert len(before) == 4
+    assert beside(first) == [index, *(tmp_path / f"x-0000{i}-of-00003.safetensors" for i in (2, 3))]
     save_file({"a": torch.zeros(5)}, tmp_path / "x-00003-of-00003.safetensors")
-    assert other_parts(first) != before
     assert not file.is_current()
-    (tmp_path / "alone.safetensors").write_bytes(b"")
-    assert other_parts(tmp_path / "alone.safetensors") == []
+    assert beside(tmp_path / "alone.safetensors") == []
 
 
 def test_what_parts_are_called(tmp_path: Path) -> None:
@@ -117,3 +114,14 @@ def test_an_index_that_is_wrong(tmp_path: Path, text: str, says: str) -> None:
     assert str(index) in str(caught.value)
     with pytest.raises(ModelFileError):
         open_unet(index.with_name("x-00001-of-00001.safetensors"))
+
+
+def test_a_loras_configuration_belongs_to_it(tmp_path: Path) -> None:
+    lora, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    lora.write_bytes(b"x")
+    assert beside(lora) == []
+    config.write_text("{}")
+    file = WeightsFile.of(lora)
+    assert (beside(lora), file.is_current()) == ([config], True)
+    config.write_text('{"lora_alpha": 3}')
+    assert not file.is_current()
