@@ -100,7 +100,7 @@ def test_what_lies_beside_a_lora_is_part_of_it(models: Path) -> None:
     for text in ("", '{"lora_alpha": 1}', '{"lora_alpha": 2}'):
         if text:
             (folder / "adapter_config.json").write_text(text)
-        keys.append(graphexec.Context(cache=graphexec.MemoryCache()).keys(plan_of(workflow, models))["lora"])
+        keys.append(graphexec.Context(cache=graphexec.MemoryCache(2**20)).keys(plan_of(workflow, models))["lora"])
     assert len(set(keys)) == 3 and None not in keys
 
 
