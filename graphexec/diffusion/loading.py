@@ -15,7 +15,15 @@ from graphexec.diffusion.listing import PICKLE_SUFFIXES
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
-from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
+from graphexec.diffusion.models.names import (
+    SCALE,
+    Parts,
+    named_shapes,
+    text_parts,
+    unet_parts,
+    vae_parts,
+    without_scales,
+)
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pickles import PickledFile, is_pickled
@@ -71,7 +79,7 @@ class Weights:
         # Whoever made the recipe allowed it: a pickled file opens only when asked to.
         pickled = path.suffix.lower() in PICKLE_SUFFIXES and is_pickled(path)
         self._file = PickledFile(path) if pickled else map_weights(path)
-        stored = strip_prefix(self._file.shapes, source.prefix)
+        stored = without_scales(strip_prefix(self._file.shapes, source.prefix))
         self._parts = parts(stored)
         self.shapes: Shapes = named_shapes(stored, self._parts)
 
@@ -81,15 +89,27 @@ class Weights:
         return sum(map(math.prod, self.shapes.values()))
 
     def tensor(self, name: str) -> Tensor:
-        """A weight as the file has it, not to be changed; it may lie in the mapped file."""
+        """A weight as the file has it, not to be changed; it may lie in the mapped file. Scaled ones are float32."""
         part = self._parts[name]
-        whole = self._file.tensor(self.source.prefix + part.name)
+        whole = self._whole(self.source.prefix + part.name)
         if self.source.stored in FP8:
             whole = whole.to(FP8[self.source.stored])
         if part.third is not None:
             rows = len(whole) // 3
             return whole[part.third * rows : (part.third + 1) * rows]
         return whole.t() if part.transposed else whole
+
+    def _whole(self, name: str) -> Tensor:
+        whole, scale = self._file.tensor(name), name.removesuffix(".weight") + SCALE
+        if scale not in self._file.shapes:
+            return whole
+        factors = self._file.tensor(scale).float()
+        if factors.numel() not in (1, len(whole)):
+            raise ModelFileError(
+                f"{self.source.file.path}: {scale!r} holds {factors.numel()} factors; a weight of shape"
+                f" {tuple(whole.shape)} takes one, or one for each row"
+            )
+        return whole.float() * factors.view(-1, *[1] * (whole.ndim - 1))
 
     def expect(self, name: str) -> None:
         """Let the system begin to read a weight that is needed soon."""

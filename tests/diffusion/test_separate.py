@@ -31,6 +31,7 @@ from graphexec.diffusion.separate import (
     open_diffusers,
     open_unet,
 )
+from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.types import Sampling
 from graphexec.errors import ModelFileError
 
@@ -74,6 +75,42 @@ def test_weights_are_rounded_to_the_precision_that_is_asked_for(tmp_path: Path, 
         assert torch.equal(unet.get_parameter("out.2.weight"), expected.to(torch.float8_e5m2).float())
     with runtime.unet(model) as unet:
         assert torch.equal(unet.get_parameter("out.2.weight"), expected.float())
+
+
+def scaled(weights: dict[str, Tensor], *, by_rows: bool) -> dict[str, Tensor]:
+    """Weights as ComfyUI's scaled checkpoints have them: linear ones in eight bits, each with its factors."""
+    found = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn), **weights}
+    for name, weight in weights.items():
+        if name.endswith(".weight") and weight.ndim == 2:
+            largest = weight.float().abs()
+            factor = (largest.amax(1, keepdim=True) if by_rows else largest.amax()) / 448
+            found[name] = (weight.float() / factor).to(torch.float8_e4m3fn)
+            found[name.removesuffix("weight") + "scale_weight"] = factor
+            found[name.removesuffix("weight") + "scale_input"] = torch.ones(())
+    return found
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("diffusers", [False, True])
+def test_scaled_weights_are_multiplied(tmp_path: Path, runtime: Runtime, diffusers: bool, by_rows: bool) -> None:
+    weights = unet_of("sd1", diffusers=diffusers)
+    with runtime.unet(open_unet(saved(tmp_path / "plain", weights))) as unet:
+        plain = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    model = open_unet(saved(tmp_path / "scaled", scaled(weights, by_rows=by_rows)))
+    assert network_shapes(model).keys() == plain.keys()
+    with runtime.unet(model) as unet:
+        for name, tensor in unet.state_dict().items():
+            assert torch.allclose(tensor, plain[name], rtol=2**-4, atol=1e-3), name
+    linear = "time_embed.0.weight"
+    assert (unet.get_parameter(linear) / plain[linear] - 1).abs().median() < 2**-5
+
+
+def test_factors_that_do_not_fit_are_refused(tmp_path: Path, runtime: Runtime) -> None:
+    wrong = scaled(unet_of("sd1", diffusers=False), by_rows=False)
+    wrong["time_embed.0.scale_weight"] = torch.ones(3)
+    model = open_unet(saved(tmp_path / "x", wrong))
+    with pytest.raises(ModelFileError, match=r"'time_embed\.0\.scale_weight' holds 3 factors"), runtime.unet(model):
+        pass
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])

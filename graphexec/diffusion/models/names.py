@@ -13,10 +13,25 @@ from functools import partial
 
 from graphexec.lora.header import Shape, Shapes
 
-__all__ = ["THIRDS", "Part", "Parts", "named_shapes", "text_parts", "unet_parts", "vae_parts"]
+__all__ = [
+    "SCALE",
+    "THIRDS",
+    "Part",
+    "Parts",
+    "named_shapes",
+    "text_parts",
+    "unet_parts",
+    "vae_parts",
+    "without_scales",
+]
 
 THIRDS = ("q_proj", "k_proj", "v_proj")
 """OpenCLIP keeps these three, in this order, as the rows of one tensor (as `torch.nn.MultiheadAttention` does)."""
+
+SCALE = ".scale_weight"
+"""Of a layer whose weight is stored in eight bits: what it is to be multiplied by, as ComfyUI writes it."""
+SCALED = (SCALE, ".scale_input", "scaled_fp8")
+"""How the names end of what comes with such weights; the scale of a layer's input is for sums in eight bits alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,11 @@ Parts = Mapping[str, Part]
 def named_shapes(stored: Shapes, parts: Parts) -> dict[str, Shape]:
     """The shapes of a network's weights by its own names, from those of the tensors that they lie in."""
     return {name: part.shape(stored[part.name]) for name, part in parts.items()}
+
+
+def without_scales(stored: Shapes) -> dict[str, Shape]:
+    """The shapes of a file's weights, without those of the numbers that scale them."""
+    return {name: shape for name, shape in stored.items() if not name.endswith(SCALED)}
 
 
 def unet_parts(shapes: Shapes) -> Parts:
