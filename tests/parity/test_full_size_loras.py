@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.agreement import Agreement, distance
+from parity.agreement import Agreement, Place, distance
 from parity.lora_formulas import CONV, FF, IN, WRONG, Pair, Parts, Q, low_rank
 from parity.making import DATA, make
 from safetensors.torch import load_file
@@ -63,6 +63,7 @@ class Case:
     name: str
     base: Tensor
     steps: Steps
+    device: torch.device
 
     @property
     def is_wrong_in_comfyui(self) -> bool:
@@ -70,7 +71,7 @@ class Case:
 
     def ours(self) -> Tensor:
         """What the adapters make of it."""
-        return patched_weight(self.base, self.steps, LoraReader())
+        return patched_weight(self.base.to(self.device), self.steps, LoraReader(self.device)).cpu()
 
     def by_formula(self, *, comfys: bool) -> Tensor:
         """What the formulas make of it, in float64."""
@@ -86,13 +87,14 @@ class Bench:
     clip: Clip
     unet: Pristine
     text: Pristine
+    device: torch.device
 
     def case(self, tag: str, place: str) -> Case:
         """The case of what was done and a weight, both as the recording names them."""
         side = place.partition(":")[0]
         name = place.removeprefix(PREFIXES[side])
         base, recipe = (self.unet, self.on_model(tag)) if side == "model" else (self.text, self.on_clip(tag))
-        return Case(name, base.read(name), self.steps(base, recipe.patches)[name])
+        return Case(name, base.read(name), self.steps(base, recipe.patches)[name], self.device)
 
     def steps(self, base: Pristine, patches: tuple[Patch, ...]) -> dict[str, Steps]:
         return Patching().steps(patches, base, lambda other: self.unet)
@@ -113,9 +115,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(full_size: Path) -> Bench:
+def bench(full_size: Path, place: Place) -> Bench:
     model, clip, _ = open_checkpoint(make(full_size, "ref_sd15"))
-    return Bench(full_size, model, clip, opened(model)[""], opened(clip)["clip_l"])
+    return Bench(full_size, model, clip, opened(model)[""], opened(clip)["clip_l"], torch.device(place.device))
 
 
 def stack(tag: str) -> tuple[tuple[str, float, float], ...]:

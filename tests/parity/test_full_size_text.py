@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from parity.agreement import Agreement
+from parity.agreement import Agreement, Place
 from parity.making import DATA, make
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,8 +31,8 @@ MISALIGNED = {"sd15": (), "sdxl": ("prompt5|",)}
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime("cpu")
+def runtime(place: Place) -> Runtime:
+    return Runtime(place.device, precision=place.precision)
 
 
 def encoded(runtime: Runtime, clip: Clip, prompt: Prompt) -> Cond:
@@ -40,15 +40,20 @@ def encoded(runtime: Runtime, clip: Clip, prompt: Prompt) -> Cond:
     return cond
 
 
-def compare(agrees: Agreement, cond: Cond, place: str) -> None:
+def compare(agrees: Agreement, cond: Cond, name: str) -> None:
     """What is recorded of a cond."""
-    if f"{place}/pooled" in RECORDED:
+    if f"{name}/pooled" in RECORDED:
         assert cond.pooled is not None
-        agrees("CLIP", cond.pooled, RECORDED[f"{place}/pooled"], TOLERANCE)
-    part: Tensor | None = RECORDED.get(f"{place}/embedding")
+        agrees("CLIP", cond.pooled, RECORDED[f"{name}/pooled"], TOLERANCE)
+    part: Tensor | None = RECORDED.get(f"{name}/embedding")
     if part is not None:
         rows = [*range(10), 38, *range(76, cond.embedding.shape[1])][: part.shape[1]]
         agrees("CLIP", cond.embedding[:, rows, :64], part, TOLERANCE)
+
+
+def compare_whole(agrees: Agreement, cond: Cond, facts: dict[str, Any]) -> None:
+    squares = cond.embedding.double().square().sum()
+    agrees("CLIP, sums of squares", squares, torch.tensor(facts["squares"], dtype=torch.float64), TOLERANCE)
 
 
 @pytest.mark.parity
@@ -64,8 +69,7 @@ def test_prompts_and_layers(runtime: Runtime, full_size: Path, agrees: Agreement
         assert list(cond.embedding.shape) == facts["shape"]
         if not name.startswith(MISALIGNED[kind]):
             compare(agrees, cond, f"{kind}/{name}")
-            squares = cond.embedding.double().square().sum()
-            agrees("CLIP, sums of squares", squares, torch.tensor(facts["squares"], dtype=torch.float64), TOLERANCE)
+            compare_whole(agrees, cond, facts)
 
 
 @pytest.mark.parity
@@ -74,3 +78,11 @@ def test_two_texts_of_unequal_length(runtime: Runtime, full_size: Path, agrees: 
     prompts = KNOWN["sdxl"]["prompts"]
     cond = encoded(runtime, clip, {"clip_g": prompts[1], "clip_l": prompts[4]})
     compare(agrees, cond, "sdxl/CLIPTextEncodeSDXL(g short,l long)")
+
+
+@pytest.mark.parity
+def test_a_lora_on_both_encoders(runtime: Runtime, full_size: Path, agrees: Agreement) -> None:
+    clip = open_checkpoint(make(full_size, "ref_sdxl"))[1].patched(make(full_size, "ref_sdxl_kohya"), 0.8)
+    cond = encoded(runtime, clip, KNOWN["sdxl"]["prompts"][1])
+    compare(agrees, cond, "sdxl/prompt1|sdxl_kohya@.8")
+    compare_whole(agrees, cond, KNOWN["sdxl"]["stats"]["prompt1|sdxl_kohya@.8/cond0"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parity.agreement import Agreement
+from parity.agreement import Agreement, Place
 from parity.making import DATA, make
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,9 +25,9 @@ MODELS = {"ckpt_name", "lora_name", "control_net_name"}
 
 
 @pytest.fixture(scope="module")
-def context() -> graphexec.Context:
-    """One context, so that a checkpoint is read once."""
-    return graphexec.Context(settings={"device": "cpu", "precision": "fp32"})
+def context(place: Place) -> graphexec.Context:
+    """One context for each place, so that a checkpoint is read once there."""
+    return graphexec.Context(settings={"device": place.device, "precision": place.precision})
 
 
 @pytest.mark.parity
