@@ -21,6 +21,7 @@ from graphexec.train.network.dropout import Dropout, Moment, Rates
 from graphexec.train.network.kinds import make_adapter
 from graphexec.train.network.ranks import Ranked, Ranks, has_convolutions
 from graphexec.train.network.rates import Placed, parameter_groups
+from graphexec.train.network.start import Start
 from graphexec.train.network.targets import text_targets, unet_targets
 
 __all__ = ["Norms", "TrainedNetwork"]
@@ -44,8 +45,11 @@ class Norms:
 class TrainedNetwork(nn.Module):
     """Adapters by sd-scripts' names, hooked into the layers that they change; no weight of a layer is touched."""
 
-    def __init__(self, placed: Sequence[Placed], unet: UNet, family: Family, moment: Moment) -> None:
+    def __init__(
+        self, placed: Sequence[Placed], unet: UNet, family: Family, moment: Moment, told: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
+        self.warnings = told
         self._placed = tuple(placed)
         self._moment = moment
         self._groups: Callable[[Optimiser], list[ParameterGroup]] = lambda optimiser: parameter_groups(
@@ -58,18 +62,21 @@ class TrainedNetwork(nn.Module):
     def attach(
         cls, config: Network, unet: UNet, encoders: Sequence[ClipText], family: Family, seed: int
     ) -> TrainedNetwork:
-        """Put new adapters on a UNet and text encoders; until they are trained they change nothing.
+        """Put new adapters on a UNet and text encoders: they change nothing yet, or what `weights` of the network do.
 
-        Raises `TrainingError` if the configuration does not fit the models, or leaves nothing to train.
+        Raises `TrainingError` if the configuration does not fit the models, or leaves nothing to train, and
+        `ModelFileError` if the weights to go on from are no LoRA for these models.
         """
+        start = None if config.weights is None else Start.open(config.weights, unet, encoders, family)
         rates = Rates(config.dropout, config.rank_dropout, config.module_dropout)
         moment = Moment(seed)
-        ranked = list(_ranked(config, unet, encoders, family))
+        ranked = list(_ranked(config, unet, encoders, family, start))
         if not ranked:
             raise TrainingError("nothing is left to train: the network's configuration leaves out every layer")
         adapters = (make_adapter(config, each, Dropout(rates, moment, each.target.name)) for each in ranked)
         placed = [Placed(each.target, adapter) for each, adapter in zip(ranked, adapters, strict=True)]
-        return cls(placed, unet, family, moment)
+        told = () if start is None else start.fill(placed)
+        return cls(placed, unet, family, moment, told)
 
     def detach(self) -> None:
         """Take the adapters off the models, which then are what they were before."""
@@ -119,13 +126,18 @@ class TrainedNetwork(nn.Module):
         return Norms((ratios < 1).sum(), limited.mean(), limited.max())
 
 
-def _ranked(config: Network, unet: UNet, encoders: Sequence[ClipText], family: Family) -> Iterator[Ranked]:
+def _ranked(
+    config: Network, unet: UNet, encoders: Sequence[ClipText], family: Family, start: Start | None
+) -> Iterator[Ranked]:
     """The layers to train, those of the text encoders first as in sd-scripts."""
-    ranks = Ranks(config, unet, family)
+    if config.dim_from_weights and start is None:
+        raise TrainingError("dim_from_weights takes ranks from the weights to go on from, and none are given")
+    ranks = start if start is not None and config.dim_from_weights else Ranks(config, unet, family)
     if config.train_text:
         yield from ranks.of(text_targets(encoders, family))
     if config.train_unet:
-        yield from ranks.of(unet_targets(unet, family, convolutions=has_convolutions(config)))
+        convolutions = config.dim_from_weights or has_convolutions(config)
+        yield from ranks.of(unet_targets(unet, family, convolutions=convolutions))
 
 
 def _hook(placed: Placed) -> RemovableHandle:
