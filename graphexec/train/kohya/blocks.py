@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-__all__ = ["BLOCKS", "COURSES", "block_rates"]
-
-BLOCKS: Mapping[bool, int] = {False: 12, True: 9}
-"""Input (and output) blocks of a UNet: of SD 1 and 2, and of SDXL."""
+__all__ = ["COURSES", "block_rates"]
 
 COURSES: Mapping[str, Callable[[float], float]] = {
     "sine": lambda at: math.sin(math.pi / 2 * at),
@@ -20,14 +17,13 @@ COURSES: Mapping[str, Callable[[float], float]] = {
 """Factors from the first block (0) to the last (1)."""
 
 
-def block_rates(down: str | None, middle: str | None, up: str | None, zero: float, sdxl: bool) -> tuple[float, ...]:
-    """Factors of the learning rate, input blocks first; () if none are asked for.
+def block_rates(down: str | None, middle: str | None, up: str | None, zero: float, count: int) -> tuple[float, ...]:
+    """Factors of the learning rate of a UNet with `count` input (and output) blocks; () if none are asked for.
 
     Factors up to `zero` become 0. Raises ValueError for lists of other lengths than the UNet has blocks.
     """
     if down is None and middle is None and up is None:
         return ()
-    count = BLOCKS[sdxl]
     rates = (*_side(down, count), _middle(middle), *_side(up, count))
     return tuple(rate if rate > zero else 0.0 for rate in rates)
 

@@ -39,7 +39,7 @@ def _count(fills: str, least: int = 1) -> Key:
 
 
 SAMPLERS = (
-    "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++", "dpmsingle",
+    "ddim", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++",
     "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
 )  # fmt: skip
 

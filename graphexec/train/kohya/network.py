@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphexec.train.config import Network, NetworkKind
-from graphexec.train.kohya.blocks import BLOCKS, block_rates
+from graphexec.train.kohya.base import Base
+from graphexec.train.kohya.blocks import block_rates
 from graphexec.train.kohya.keys import Key
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
 from graphexec.train.kohya.values import pairs
@@ -54,6 +55,7 @@ ARGUMENTS = Tables(
         "module_dropout": Key("number", "network.module_dropout", least=0, most=1),
         "factor": Key("int", "network.lokr_factor", least=-1),
         "dora_wd": Key("flag", "network.decompose"),
+        "wd_on_output": Key("flag", "network.decompose", ("True",)),
         "rs_lora": Key("flag", "network.alpha"),
         "block_dims": Key("numbers", "network.block_ranks"),
         "block_alphas": Key("numbers", "network.block_alphas"),
@@ -100,7 +102,7 @@ class Adapters:
     rates: Mapping[str, Any]
 
 
-def read_network(settings: Settings, sdxl: bool) -> Adapters:
+def read_network(settings: Settings, base: Base) -> Adapters:
     """The adapters that the settings ask for; faults are collected."""
     arguments = _arguments(settings)
     module = settings.get("network_module", "networks.lora")
@@ -110,7 +112,7 @@ def read_network(settings: Settings, sdxl: bool) -> Adapters:
         fill(settings.values, "network")
         | _shared(arguments)
         | _convolutions(module, rank, alpha, arguments)
-        | _by_block(settings, rank, alpha, arguments, BLOCKS[sdxl])
+        | _by_block(rank, alpha, arguments)
     )
     network = Network(
         **fields,
@@ -120,7 +122,7 @@ def read_network(settings: Settings, sdxl: bool) -> Adapters:
         train_unet=not settings.get("network_train_text_encoder_only", False),
         train_text=_trains_text(settings, preset),
     )
-    return Adapters(network, _rates(settings, arguments, sdxl))
+    return Adapters(network, _rates(settings, arguments, _inputs(base)))
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
@@ -185,22 +187,19 @@ def _convolutions(module: str, rank: int, alpha: float, arguments: Mapping[str, 
     return {"conv_rank": conv_rank, "conv_alpha": _alpha(arguments.get("conv_alpha", default), conv_rank, arguments)}
 
 
-def _by_block(settings: Settings, rank: int, alpha: float, arguments: Mapping[str, Any], side: int) -> dict[str, Any]:
+def _by_block(rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Ranks and alphas by block; of ranks and alphas, what is not given is the same in every block."""
-    count, found = 2 * side + 1, dict[str, Any]()
-    for prefix, whole in (("", rank), ("conv_", arguments.get("conv_dim", 0))):
+    found = dict[str, Any]()
+    for prefix, whole, whole_alpha in (
+        ("", rank, alpha),
+        ("conv_", arguments.get("conv_dim", 0), arguments.get("conv_alpha", 1.0)),
+    ):
         ranks, alphas = arguments.get(f"{prefix}block_dims"), arguments.get(f"{prefix}block_alphas")
         if ranks is None and alphas is None:
             continue
-        values = {
-            f"{prefix}block_ranks": tuple(int(each) for each in ranks or (whole,) * count),
-            f"{prefix}block_alphas": alphas or (arguments.get("conv_alpha", 1.0) if prefix else alpha,) * count,
-        }
-        for name, listed in values.items():
-            if len(listed) != count:
-                key = "network_args." + name.replace("ranks", "dims")
-                settings.error("wrong_value", key, f"expected {count} numbers, one a block, not {len(listed)}")
-        found |= values
+        count = len(ranks or alphas or ())
+        found[f"{prefix}block_ranks"] = tuple(int(each) for each in ranks or (whole,) * count)
+        found[f"{prefix}block_alphas"] = alphas or (whole_alpha,) * count
     return found
 
 
@@ -220,7 +219,13 @@ def _ranks_by_name(settings: Settings, arguments: Mapping[str, Any]) -> tuple[tu
     return found
 
 
-def _rates(settings: Settings, arguments: Mapping[str, Any], sdxl: bool) -> dict[str, Any]:
+def _inputs(base: Base) -> int:
+    """Input blocks of the UNet, as many as output blocks."""
+    usual = 9 if base.family == "sdxl" else 12
+    return usual if base.layout is None else len(base.layout.unet.input_blocks)
+
+
+def _rates(settings: Settings, arguments: Mapping[str, Any], inputs: int) -> dict[str, Any]:
     plus = arguments.get("loraplus_lr_ratio")
     found: dict[str, Any] = {
         "loraplus_unet": arguments.get("loraplus_unet_lr_ratio", plus) or None,
@@ -228,7 +233,7 @@ def _rates(settings: Settings, arguments: Mapping[str, Any], sdxl: bool) -> dict
     }
     down, middle, up = (arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up"))
     try:
-        found["block_lr"] = block_rates(down, middle, up, arguments.get("block_lr_zero_threshold", 0.0), sdxl)
+        found["block_lr"] = block_rates(down, middle, up, arguments.get("block_lr_zero_threshold", 0.0), inputs)
     except ValueError as error:
         given = next(side for side in ("down", "mid", "up") if arguments.get(f"{side}_lr_weight"))
         settings.error("wrong_value", f"network_args.{given}_lr_weight", f"expected {error}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graphexec.train.config import CaptionRules, Optimiser, TrainConfig
+from graphexec.train.config import Optimiser, TrainConfig
+from graphexec.train.data.wording import what_varies
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.build import DEFAULT_STEPS
 from graphexec.train.kohya.settings import Settings
@@ -115,7 +116,7 @@ def _caches(settings: Settings, config: TrainConfig) -> None:
         if config.network.train_text:
             message = "the text encoder is trained, so what it says of a caption changes"
             settings.error("contradiction", key, message, "set network_train_unet_only, or leave the cache out")
-        if changing := sorted({name for subset in subsets for name in _changing(subset.captions)}):
+        if changing := sorted({name for subset in subsets for name in what_varies(subset.captions)}):
             message = f"captions change from step to step ({', '.join(changing)}), and only one of each is kept"
             settings.error("contradiction", key, message, f"leave it out, or {' and '.join(changing)}")
     if config.loop.cache_latents:
@@ -128,19 +129,6 @@ def _caches(settings: Settings, config: TrainConfig) -> None:
         for name in sorted(augmented):
             message = "makes other pictures at each step, and cache_latents keeps one of each"
             settings.error("contradiction", name, message, f"leave out cache_latents or {name}")
-
-
-def _changing(rules: CaptionRules) -> list[str]:
-    """Options that make another caption at each step."""
-    options = {
-        "shuffle_caption": rules.shuffle,
-        "caption_dropout_rate": rules.dropout_rate,
-        "caption_dropout_every_n_epochs": rules.dropout_every_n_epochs,
-        "caption_tag_dropout_rate": rules.tag_dropout_rate,
-        "token_warmup_step": rules.token_warmup_step,
-        "enable_wildcard": rules.wildcards,
-    }
-    return [name for name, value in options.items() if value]
 
 
 def _noise(settings: Settings, config: TrainConfig) -> None:
