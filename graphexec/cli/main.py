@@ -20,7 +20,19 @@ from graphexec.errors import GraphexecError, WorkflowError
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
 
-COMMANDS = ("run", "validate", "plan", "graph", "nodes", "schema", "cache", "lora", "train", "convert-checkpoint", "caption")
+COMMANDS = (
+    "run",
+    "validate",
+    "plan",
+    "graph",
+    "nodes",
+    "schema",
+    "cache",
+    "lora",
+    "train",
+    "convert-checkpoint",
+    "caption",
+)
 
 
 class Commands(click.Group):

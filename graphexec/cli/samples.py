@@ -116,9 +116,7 @@ def trained_nodes(workflow: Workflow, name: str) -> list[str]:
 
     Raises `SampleError` if that leaves it open.
     """
-    loaders = {
-        node.id: node.inputs[LORA] for node in workflow.nodes.values() if isinstance(node.inputs.get(LORA), str)
-    }
+    loaders = {node.id: node.inputs[LORA] for node in workflow.nodes.values() if isinstance(node.inputs.get(LORA), str)}
     named = [node for node, file in loaders.items() if Path(str(file)).stem == name]
     if named or len(loaders) == 1:
         return named or list(loaders)

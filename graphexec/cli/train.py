@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,6 @@ from graphexec.cli.options import FILE, App, Places, json_option, parse_device, 
 from graphexec.errors import Cancelled
 
 if TYPE_CHECKING:
-    from graphexec.graph.context import CancelToken
     from graphexec.train.config import TrainConfig
     from graphexec.train.kohya import Fault, Reading
     from graphexec.train.run import Trained
@@ -111,11 +110,13 @@ def _setting(text: str) -> tuple[str, str]:
 )
 @click.option(
     "--device",
-    callback=lambda _ctx, _param, value: None if value is None else parse_device(value),
+    type=parse_device,
     metavar="DEVICE",
     help="What to train on: auto, cpu, cuda or cuda:N.",
 )
-@click.option("--output-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where the LoRA goes.")
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where the LoRA goes."
+)
 @place_options
 @json_option("the plan or the result")
 @click.pass_context

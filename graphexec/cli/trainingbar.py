@@ -39,14 +39,22 @@ class TrainingBar:
                 self.close()
                 self._bar = tqdm(total=total, initial=first, unit="step", mininterval=0.5)
             case events.Stepped(step=step, loss=loss) if self._bar is not None:
-                self._bar.set_postfix(epoch=event.epoch, loss=f"{loss:.4f}", refresh=False)
+                self._bar.set_postfix_str(f"epoch {event.epoch}, loss {loss:.4f}", refresh=False)
                 self._bar.update(step - self._bar.n)
             case events.Finished(steps=steps, seconds=seconds):
                 self.close()
                 click.echo(f"{steps} steps in {seconds:.0f} s", err=True)
             case _:
                 if (line := notice(event)) is not None:
-                    tqdm.write(line, file=click.get_text_stream("stderr"))
+                    self._write(line)
+
+    def _write(self, line: str) -> None:
+        """A line above the bar."""
+        if self._bar is not None:
+            self._bar.clear()
+        click.echo(line, err=True)
+        if self._bar is not None:
+            self._bar.refresh()
 
 
 def notice(event: events.Event) -> str | None:

@@ -33,8 +33,8 @@ def lines(plan: Plan) -> Iterator[str]:
         f" {show_size(cost.activation_bytes)} for the way back)"
     )
     yield (
-        f"time: about {_duration(plan.seconds)} on {plan.device} ({cost.operations / 1e12:.3g} T operations a batch of the"
-        " largest bucket, at half the speed at which the device multiplies large matrices)"
+        f"time: about {_duration(plan.seconds)} on {plan.device} ({cost.operations / 1e12:.3g} T operations a batch"
+        " of the largest bucket, at half the speed at which the device multiplies large matrices)"
     )
     yield f"result: {plan.output}"
     yield from (f"warning: {printable(warning)}" for warning in plan.warnings)

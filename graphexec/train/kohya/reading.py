@@ -50,6 +50,7 @@ def read_file(path: Path, overrides: Mapping[str, str] | None = None) -> Reading
     """
     faults, raw = Faults(), _Raw({}, {})
     raw.add(_document(path, faults), str(path))
+    faults.check()
     return _reading(raw, overrides, str(path), faults, None)
 
 
@@ -64,6 +65,7 @@ def read_command(text: str, overrides: Mapping[str, str] | None = None) -> Readi
         path = Path(str(file))
         path = path if path.suffix == ".toml" else path.with_name(path.name + ".toml")
         raw.add(_document(path, faults), str(path))
+    faults.check()
     raw.add(command.values, command.source)
     return _reading(raw, overrides, command.source, faults, command.family)
 

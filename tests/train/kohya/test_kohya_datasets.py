@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from train.data.sets import captioned, picture
+from train.kohya.settings import BASE, Desk
+
+from graphexec.train.config import Augment, Buckets, Subset
+
+PLAIN = BASE.replace('train_data_dir = "train"', "")
+NAMED = PLAIN + '\ndataset_config = "data.toml"'
+TOML = """
+[general]
+shuffle_caption = true
+caption_extension = ".txt"
+resolution = 256
+
+[[datasets]]
+batch_size = 2
+enable_bucket = true
+max_bucket_reso = 768
+
+  [[datasets.subsets]]
+  image_dir = "train/3_sks cat"
+  num_repeats = 5
+  class_tokens = "a cat"
+
+  [[datasets.subsets]]
+  image_dir = "reg"
+  is_reg = true
+  shuffle_caption = false
+  flip_aug = true
+
+[[datasets]]
+resolution = [256, 320]
+
+  [[datasets.subsets]]
+  metadata_file = "meta.json"
+"""
+
+
+def write(text: str) -> None:
+    Path("data.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_dataset_toml(desk: Desk) -> None:
+    write(TOML)
+    first, second = desk.reading("keep_tokens = 1\ntrain_batch_size = 3", NAMED).config.datasets
+    cats, others = first.subsets
+    assert (first.resolution, first.batch_size, first.buckets) == ((256, 256), 2, Buckets(max_size=768))
+    assert (cats.repeats, cats.class_tokens, cats.captions.shuffle, cats.is_reg) == (5, "a cat", True, False)
+    assert (others.is_reg, others.captions.shuffle, others.augment) == (True, False, Augment(flip=True))
+    assert cats.captions.keep_tokens == 1  # options count where the file says nothing
+    assert (second.resolution, second.batch_size, second.buckets) == ((256, 320), 3, None)
+    assert second.subsets[0].metadata_file == Path("meta.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "key"),
+    [
+        (TOML + "[other]", "unknown_key", "other"),
+        (TOML.replace("num_repeats", "num_repeat"), "unknown_key", "datasets[0].subsets[0].num_repeat"),
+        (TOML.replace("is_reg = true", "batch_size = 2"), "misplaced_key", "datasets[0].subsets[1].batch_size"),
+        (TOML.replace("batch_size = 2", "image_dir = 'x'"), "misplaced_key", "datasets[0].image_dir"),
+        (TOML.replace('metadata_file = "meta.json"', ""), "missing_key", "datasets[1].subsets[0].image_dir"),
+        (TOML.replace("[256, 320]", '"wide"'), "wrong_value", "datasets[1].resolution"),
+        ("[general]", "missing_key", "datasets"),
+        ("[[datasets]]", "missing_key", "datasets[0].subsets"),
+        ("datasets = 1", "wrong_value", "datasets"),
+        ("general = 1", "wrong_value", "general"),
+        ("x = ", "not_toml", ""),
+    ],
+)
+def test_what_is_wrong_with_a_dataset_toml(desk: Desk, text: str, code: str, key: str) -> None:
+    write(text)
+    found = {(fault.code, fault.key) for fault in desk.errors("", NAMED) if fault.source == "data.toml"}
+    assert (code, key) in found
+
+
+def test_one_place_for_folders(desk: Desk) -> None:
+    write(TOML)
+    (fault,) = desk.errors("", NAMED + '\ntrain_data_dir = "train"')
+    assert (fault.code, fault.key) == ("contradiction", "train_data_dir")
+    (fault,) = desk.errors("", PLAIN + '\ndataset_config = "nowhere.toml"')
+    assert fault.missing_file
+
+
+def subsets(desk: Desk, folder: Path, more: str = "") -> tuple[Subset, ...]:
+    return desk.reading(more, PLAIN + f'\ntrain_data_dir = "{folder}"').config.datasets[0].subsets
+
+
+def test_regularisation(desk: Desk, tmp_path: Path) -> None:
+    picture(tmp_path / "1_cat" / "a.png")
+    _, regular = subsets(desk, Path("train"), f'reg_data_dir = "{tmp_path}"')
+    assert (regular.is_reg, regular.repeats, regular.class_tokens) == (True, 1, "cat")
+
+
+def test_a_plain_folder_is_used_with_a_warning(desk: Desk, tmp_path: Path) -> None:
+    captioned(tmp_path / "a.png", "a cat")
+    reading = desk.reading("dataset_repeats = 4", PLAIN + f'\ntrain_data_dir = "{tmp_path}"')
+    (subset,) = reading.config.datasets[0].subsets
+    assert (subset.image_dir, subset.repeats, subset.captions.extension) == (tmp_path, 4, ".txt")
+    assert [fault.code for fault in reading.faults] == ["data"]
+
+
+def test_folders_of_images_and_of_captions(desk: Desk, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "captions").mkdir()
+    (subset,) = subsets(desk, tmp_path)
+    assert (subset.image_dir, subset.caption_dir) == (tmp_path / "images", tmp_path / "captions")
+
+
+@pytest.mark.parametrize("name", ["empty", "nowhere", "train/3_sks cat"])
+def test_folders_without_data(desk: Desk, name: str) -> None:
+    Path("empty").mkdir(exist_ok=True)
+    (fault,) = desk.errors("", PLAIN + f'\ntrain_data_dir = "{name}"')
+    assert (fault.code, fault.key) == ("data", "train_data_dir")
+
+
+def test_captions_are_found_by_the_extension_that_is_there(desk: Desk, tmp_path: Path) -> None:
+    picture(tmp_path / "1_a" / "a.png")
+    (tmp_path / "1_a" / "a.caption").write_text("a cat", encoding="utf-8")
+    assert subsets(desk, tmp_path)[0].captions.extension == ".caption"
+    assert subsets(desk, tmp_path, 'caption_extension = "txt"')[0].captions.extension == ".txt"
+
+
+def test_metadata(desk: Desk) -> None:
+    (subset,) = desk.reading("dataset_repeats = 2", PLAIN + '\nin_json = "meta.json"').config.datasets[0].subsets
+    assert (subset.metadata_file, subset.image_dir, subset.repeats) == (Path("meta.json"), None, 2)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from train.kohya.settings import Desk
+
+from graphexec.train.config import Network, Optimiser
+from graphexec.train.kohya.blocks import COURSES, block_rates
+
+BOTH_ONLY = "network_train_unet_only = true\nnetwork_train_text_encoder_only = true"
+
+
+def network(desk: Desk, *arguments: str, more: str = "") -> Network:
+    return desk.config(f"network_args = {list(arguments)}\n{more}").network
+
+
+def optimiser(desk: Desk, *arguments: str) -> Optimiser:
+    return desk.config(f"network_args = {list(arguments)}").optimiser
+
+
+def codes(desk: Desk, text: str) -> set[tuple[str, str]]:
+    return {(fault.code, fault.key) for fault in desk.errors(text)}
+
+
+def test_locon(desk: Desk) -> None:
+    found = network(desk, "conv_dim=8", "conv_alpha=2", "rank_dropout=0.1", "module_dropout=0.2")
+    assert (found.kind, found.conv_rank, found.conv_alpha) == ("lora", 8, 2.0)
+    assert (found.rank_dropout, found.module_dropout) == (0.1, 0.2)
+    assert network(desk, "conv_dim=8").conv_alpha == 1.0
+    assert network(desk).conv_rank is None
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), [("locon", "lora"), ("loha", "loha"), ("lokr", "lokr")])
+def test_lycoris(desk: Desk, algorithm: str, kind: str) -> None:
+    found = network(desk, f"algo={algorithm}", "factor=8", more='network_module = "lycoris.kohya"\nnetwork_dim = 6')
+    assert (found.kind, found.lokr_factor) == (kind, 8)
+    assert (found.conv_rank, found.conv_alpha) == (6, 4.0)  # unless told otherwise LyCORIS trains convolutions too
+
+
+def test_lycoris_presets(desk: Desk) -> None:
+    lycoris = 'network_module = "lycoris.kohya"'
+    attention = network(desk, "preset=attn-only", more=lycoris)
+    assert attention.conv_rank is None
+    assert attention.ranks_by_name
+    assert not network(desk, "preset=unet-only", more=lycoris).train_text
+    assert codes(desk, f'{lycoris}\nnetwork_args = ["preset=mine.toml"]') == {("wrong_value", "network_args.preset")}
+
+
+def test_dora_is_over_rows(desk: Desk) -> None:
+    assert network(desk, "dora_wd=True", "wd_on_output=True").decompose
+    assert codes(desk, 'network_args = ["wd_on_output=False"]') == {("wrong_value", "network_args.wd_on_output")}
+
+
+def test_alpha(desk: Desk) -> None:
+    assert network(desk, more="network_dim = 16").alpha == 4
+    assert desk.reading(overrides={"network_alpha": "0", "network_dim": "16"}).config.network.alpha == 16
+    assert math.isclose(network(desk, "rs_lora=True", more="network_dim = 16").alpha, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "key"),
+    [
+        ('network_module = "networks.dylora"', "refused_key", "network_module"),
+        ('network_args = ["use_tucker=True"]', "refused_key", "network_args.use_tucker"),
+        ('network_args = ["conv_dims=4"]', "unknown_key", "network_args.conv_dims"),
+        ('network_args = ["conv_dim"]', "wrong_value", "network_args"),
+        ('network_args = ["algo=loha"]', "contradiction", "network_args.algo"),
+        ('network_args = ["network_reg_dims=(=4"]', "wrong_value", "network_args.network_reg_dims"),
+        ('network_args = ["up_lr_weight=1,2"]', "wrong_value", "network_args.up_lr_weight"),
+        (BOTH_ONLY, "contradiction", "network_train_unet_only"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained(desk: Desk, text: str, code: str, key: str) -> None:
+    assert (code, key) in codes(desk, text)
+
+
+def test_refused_modules_say_what_to_do(desk: Desk) -> None:
+    (fault,) = desk.errors('network_module = "networks.lora_flux"')
+    assert fault.hint
+
+
+def test_ranks_and_alphas_by_block(desk: Desk) -> None:
+    found = network(desk, "block_dims=2,2,2,2,4,8,8,8,8", "conv_block_alphas=1,1,1,1,1,1,1,1,1", "conv_dim=2")
+    assert found.block_ranks == (2, 2, 2, 2, 4, 8, 8, 8, 8)
+    assert found.block_alphas == (4,) * 9
+    assert found.conv_block_ranks == (2,) * 9
+
+
+def test_ranks_by_name(desk: Desk) -> None:
+    assert network(desk, "network_reg_dims=attn2=8,_ff_=0").ranks_by_name == (("attn2", 8), ("_ff_", 0))
+
+
+def test_learning_rates_by_block(desk: Desk) -> None:
+    found = optimiser(desk, "down_lr_weight=0,0.5,1,1", "mid_lr_weight=0.1", "block_lr_zero_threshold=0.2")
+    assert found.block_lr == (0, 0.5, 1, 1, 0, 1, 1, 1, 1)
+    assert optimiser(desk).block_lr == ()
+
+
+def test_lora_plus(desk: Desk) -> None:
+    found = optimiser(desk, "loraplus_lr_ratio=4", "loraplus_text_encoder_lr_ratio=2")
+    assert (found.loraplus_unet, found.loraplus_text) == (4, 2)
+
+
+@given(st.sampled_from(sorted(COURSES)), st.integers(2, 12), st.floats(0, 1))
+def test_courses_go_from_one_end_to_the_other(name: str, count: int, base: float) -> None:
+    rates = block_rates(f"{name}+{base}", None, None, -1.0, count)
+    down = rates[:count]
+    assert len(rates) == 2 * count + 1
+    assert rates[count:] == (1.0,) * (count + 1)
+    assert min(down) >= base - 1e-9
+    assert list(down) in (sorted(down), sorted(down, reverse=True))
+    assert name == "zeros" or math.isclose(max(down) - min(down), 1, abs_tol=1e-9)

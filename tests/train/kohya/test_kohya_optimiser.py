@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from train.kohya.settings import Desk
+
+from graphexec.train.kohya.optimiser import OPTIMISERS
+
+
+def test_optimisers_are_those_that_the_loop_has() -> None:
+    from graphexec.train import optimisers
+
+    assert set(OPTIMISERS) == set(optimisers.OPTIMISERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", "AdamW"),
+        ('optimizer_type = "adamw8BIT"', "AdamW8bit"),
+        ("use_8bit_adam = true", "AdamW8bit"),
+        ("use_lion_optimizer = true", "Lion"),
+        ('optimizer_type = "prodigyopt.Prodigy"\nlearning_rate = 1', "Prodigy"),
+    ],
+)
+def test_kinds(desk: Desk, text: str, kind: str) -> None:
+    base = text.replace("learning_rate = 1", "")
+    overrides = {"learning_rate": "1"} if "learning_rate" in text else {}
+    assert desk.reading(base, overrides=overrides).config.optimiser.kind == kind
+
+
+def test_arguments_are_literals(desk: Desk) -> None:
+    arguments = 'optimizer_args = ["weight_decay=0.01", "betas=0.9,0.99", "decouple=True", "name=fast"]'
+    assert desk.config(arguments).optimiser.arguments == {
+        "weight_decay": 0.01, "betas": (0.9, 0.99), "decouple": True, "name": "fast",
+    }  # fmt: skip
+
+
+def test_optimisers_that_there_are_not(desk: Desk) -> None:
+    (fault,) = desk.errors('optimizer_type = "DAdaptAdam"')
+    assert (fault.code, fault.key) == ("refused_key", "optimizer_type")
+    (fault,) = desk.errors('optimizer_type = "AdamW"\nuse_lion_optimizer = true')
+    assert fault.code == "contradiction"
+    (fault,) = desk.errors('optimizer_args = ["fast"]')
+    assert fault.code == "wrong_value"
+
+
+def test_schedules(desk: Desk) -> None:
+    text = 'lr_scheduler = "cosine_with_restarts"\nlr_warmup_steps = 0.1\nlr_scheduler_num_cycles = 3'
+    found = desk.config(text).schedule
+    assert (found.kind, found.warmup, found.cycles) == ("cosine_with_restarts", 0.1, 3)
+    found = desk.config('lr_scheduler = "cosine_with_min_lr"\nlr_scheduler_args = ["min_lr_ratio=0.1"]').schedule
+    assert found.min_lr_ratio == 0.1
+
+
+def test_schedules_that_there_are_not(desk: Desk) -> None:
+    (fault,) = desk.errors('lr_scheduler = "cosin"')
+    assert fault.hint == "did you mean cosine?"
+    (fault,) = desk.errors('lr_scheduler_args = ["T_max=10"]')
+    assert (fault.code, fault.key) == ("unknown_key", "lr_scheduler_args.T_max")

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from train.kohya.settings import BASE, Desk
+
+UNET_ONLY = "network_train_unet_only = true\n"
+
+
+def errors(desk: Desk, text: str) -> set[tuple[str, str]]:
+    return {(fault.code, fault.key) for fault in desk.errors(text)}
+
+
+def warnings(desk: Desk, text: str, base: str = BASE) -> set[tuple[str, str]]:
+    return {(fault.code, fault.key) for fault in desk.warnings(text, base)}
+
+
+def test_a_good_configuration_has_no_warnings(desk: Desk) -> None:
+    assert warnings(desk, "") == set()
+
+
+def test_alpha_that_was_left_out(desk: Desk) -> None:
+    (fault,) = desk.warnings("network_dim = 32", BASE.replace("network_alpha = 4", ""))
+    assert fault.code == "default_alpha"
+    assert "1/32" in fault.message
+    assert warnings(desk, "network_dim = 1", BASE.replace("network_alpha = 4", "")) == set()
+
+
+def test_length_and_learning_rate_that_were_left_out(desk: Desk) -> None:
+    assert warnings(desk, "", BASE.replace("max_train_steps = 10", "")) == {("default_steps", "max_train_epochs")}
+    assert warnings(desk, "", BASE.replace("learning_rate = 1e-4", "")) == {("learning_rate", "learning_rate")}
+
+
+def test_prodigy_wants_a_learning_rate_of_1(desk: Desk) -> None:
+    text = 'optimizer_type = "Prodigy"\nunet_lr = 1\ntext_encoder_lr = [0.5]'
+    assert warnings(desk, text) == {("learning_rate", "learning_rate"), ("learning_rate", "text_encoder_lr")}
+
+
+@pytest.mark.parametrize("option", ["shuffle_caption = true", "caption_dropout_rate = 0.1", "enable_wildcard = true"])
+def test_captions_that_change_are_not_encoded_once(desk: Desk, option: str) -> None:
+    found = errors(desk, f"{UNET_ONLY}cache_text_encoder_outputs = true\n{option}")
+    assert found == {("contradiction", "cache_text_encoder_outputs")}
+
+
+def test_a_text_encoder_that_is_trained_is_not_kept(desk: Desk) -> None:
+    assert errors(desk, "cache_text_encoder_outputs = true") == {("contradiction", "cache_text_encoder_outputs")}
+    assert warnings(desk, f"{UNET_ONLY}cache_text_encoder_outputs = true") == set()
+
+
+@pytest.mark.parametrize("key", ["color_aug", "random_crop"])
+def test_pictures_that_change_are_not_encoded_once(desk: Desk, key: str) -> None:
+    assert errors(desk, f"cache_latents = true\n{key} = true") == {("contradiction", key)}
+    assert warnings(desk, "cache_latents = true\nflip_aug = true") == set()
+
+
+def test_prediction(desk: Desk) -> None:
+    assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
+    assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
+    assert errors(desk, "scale_v_pred_loss_like_noise_pred = true") == {
+        ("contradiction", "scale_v_pred_loss_like_noise_pred")
+    }
+    assert ("contradiction", "v_pred_like_loss") in errors(desk, "v_parameterization = true\nv_pred_like_loss = 0.1")
+
+
+def test_an_sdxl_base_under_settings_of_sd(desk: Desk) -> None:
+    desk.base("sdxl", "xl.safetensors")
+    xl = BASE.replace("base.safetensors", "xl.safetensors")
+    (fault,) = desk.errors("v2 = true", xl)
+    assert (fault.code, fault.hint) == ("wrong_base", "leave out v2, and use sdxl_train_network.py")
+    assert warnings(desk, "resolution = 512", xl) == {("resolution", "resolution")}
+    assert warnings(desk, "resolution = 1024\nclip_skip = 2", xl) == {("contradiction", "clip_skip")}
+    assert desk.reading("resolution = 1024\ntext_encoder_lr = [1e-5, 2e-5]", xl).config.model.family == "sdxl"
+
+
+def test_an_sd_base_under_settings_of_another(desk: Desk) -> None:
+    (fault,) = desk.errors("v2 = true")
+    assert "Stable Diffusion 1" in fault.message
+
+
+@pytest.mark.parametrize("key", ["vae", "network_weights", "sample_prompts", "sample_workflow", "resume"])
+def test_files_that_are_not_there(desk: Desk, key: str) -> None:
+    (fault,) = desk.errors(f'{key} = "nowhere.safetensors"')
+    assert (fault.key, fault.missing_file) == (key, True)
+
+
+def test_bases_that_are_none(desk: Desk) -> None:
+    for name, code, hint in (
+        ("runwayml/stable-diffusion-v1-5", "missing_file", "nothing is downloaded: name a file on this machine"),
+        ("train", "wrong_base", "use the single file of the checkpoint (.safetensors)"),
+        ("train/3_sks cat/0.png", "wrong_base", None),
+    ):
+        (fault,) = desk.errors("", BASE.replace("base.safetensors", name))
+        assert (fault.code, fault.hint) == (code, hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("adaptive_noise_scale = 0.1", "adaptive_noise_scale"),
+        ("min_timestep = 500\nmax_timestep = 500", "min_timestep"),
+        ("dim_from_weights = true", "dim_from_weights"),
+        ("text_encoder_lr = [1e-5, 1e-5]", "text_encoder_lr"),
+        ("sample_every_n_steps = 5", "sample_every_n_steps"),
+        ("validate_every_n_steps = 5", "validate_every_n_steps"),
+        ("save_last_n_steps = 5", "save_last_n_steps"),
+        ("save_n_epoch_ratio = 5", "save_n_epoch_ratio"),
+        ("masked_loss = true", "masked_loss"),
+    ],
+)
+def test_settings_that_need_others(desk: Desk, text: str, key: str) -> None:
+    assert {found for _, found in errors(desk, text)} == {key}
+
+
+def test_a_warm_up_of_a_constant_rate(desk: Desk) -> None:
+    assert warnings(desk, "lr_warmup_steps = 5") == {("contradiction", "lr_warmup_steps")}
+
+
+def test_text_encoders_with_a_rate_of_0_are_not_trained(desk: Desk) -> None:
+    assert not desk.config("text_encoder_lr = 0").network.train_text
+
+
+def test_what_is_needed(desk: Desk) -> None:
+    found = {fault.key for fault in desk.errors("", "seed = 1")}
+    assert found == {"pretrained_model_name_or_path", "output_dir", "train_data_dir"}
+    assert Path("train").is_dir()
