@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from graphexec.cli.diagnostics import printable
+from graphexec.cli.diagnostics import counted, printable
 from graphexec.train import events
+
+LINES = 20
+"""Without a terminal, how many lines tell of the steps of a run."""
 
 
 class TrainingBar:
-    """Shows steps, loss, steps a second and the time that is left; where there is no terminal, now and then a line."""
+    """Shows steps, loss, steps a second and the time that is left; where there is no terminal, lines now and then."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._is_terminal = sys.stderr.isatty()
 
     def __enter__(self) -> TrainingBar:
         return self
@@ -35,17 +40,16 @@ class TrainingBar:
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
         match event:
-            case events.Started(total=total, first=first):
-                self.close()
+            case events.Started(total=total, first=first) if self._is_terminal:
                 self._bar = tqdm(total=total, initial=first, unit="step", mininterval=0.5)
-            case events.Stepped(step=step, loss=loss) if self._bar is not None:
-                self._bar.set_postfix_str(f"epoch {event.epoch}, loss {loss:.4f}", refresh=False)
-                self._bar.update(step - self._bar.n)
-            case events.Finished(steps=steps, seconds=seconds):
+            case events.Stepped() if self._bar is not None:
+                self._bar.set_postfix_str(f"epoch {event.epoch}, loss {event.loss:.4f}", refresh=False)
+                self._bar.update(event.step - self._bar.n)
+            case events.Finished():
                 self.close()
-                click.echo(f"{steps} steps in {seconds:.0f} s", err=True)
+                click.echo(f"{counted(event.steps, 'step')} in {event.seconds:.0f} s", err=True)
             case _:
-                if (line := notice(event)) is not None:
+                if (line := _line(event)) is not None:
                     self._write(line)
 
     def _write(self, line: str) -> None:
@@ -57,12 +61,16 @@ class TrainingBar:
             self._bar.refresh()
 
 
-def notice(event: events.Event) -> str | None:
-    """What an event has to say besides progress."""
+def _line(event: events.Event) -> str | None:
+    """What an event has to say in a line; states are saved too often to be told of."""
     match event:
         case events.Warned(message=message):
             return f"warning: {printable(message)}"
-        case events.Saved(path=path, step=step):
+        case events.Started(total=total, first=first) if first:
+            return f"going on after step {first} of {total}"
+        case events.Stepped(step=step, total=total) if step % max(1, total // LINES) == 0:
+            return f"step {step} of {total}: loss {event.loss:.4f}, {event.rate:.2f} steps/s, {event.left:.0f} s left"
+        case events.Saved(path=path, step=step) if path.suffix == ".safetensors":
             return f"step {step}: saved {path}"
         case events.Sampled(paths=paths, step=step):
             return f"step {step}: made {', '.join(map(str, paths))}"
