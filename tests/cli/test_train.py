@@ -1,20 +1,28 @@
-"""`graphexec train`: plans, faults, exit codes."""
+"""`graphexec train`: plans, faults, exit codes, runs."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from train.kohya.settings import BASE, make_desk
 
-from cli.shell import Shell, loaded_by
+import graphexec_nodes
+from cli.shell import Shell, environment, loaded_by
+from graphexec.cli.main import build_cli
+from graphexec.node.registry import Registry
 
 
 @pytest.fixture
 def desk(shell: Shell) -> Shell:
-    """A folder with a tiny base, two pictures and settings."""
+    """A folder with a tiny base, two pictures and settings, and commands over the built-in nodes."""
     make_desk(shell.folder)
     write("")
+    shell.cli = build_cli(lambda: Registry().with_nodes(graphexec_nodes))
     return shell
 
 
@@ -83,6 +91,52 @@ def test_folders_and_captions_that_spoil_a_run_are_found_by_the_plan(desk: Shell
     done = desk.run("train", "style.toml", "--dry-run", "--set", "caption_extension=.tags")
     assert done.exit_code == 1
     assert "have no .tags file but a .txt file" in done.stderr
+
+
+SEEDED = 'seed = 1\ndevice = "cpu"\n'
+
+
+def trained(desk: Shell, *arguments: str) -> bytes:
+    """The LoRA's weights after a run."""
+    done = desk.run("train", "style.toml", *arguments)
+    assert done.exit_code == 0, done.output
+    return weights(Path(done.stdout.strip()))
+
+
+def weights(path: Path) -> bytes:
+    with safe_open(path, "pt") as file:
+        return b"".join(file.get_tensor(name).numpy().tobytes() for name in sorted(file.keys()))
+
+
+@pytest.mark.filterwarnings("ignore")  # those of matplotlib and the like are none of ours
+def test_a_run_from_pictures_to_a_lora_that_a_workflow_loads(desk: Shell) -> None:
+    Path("prompts.txt").write_text("a cat --w 64 --h 64 --s 1\n", encoding="utf-8")
+    write(SEEDED + 'sample_prompts = "prompts.txt"\nsample_every_n_steps = 2\nsample_sampler = "euler"')
+    done = desk.run("train", "style.toml", "--set", "max_train_steps=3")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "out/last.safetensors\n"
+    assert len(list(Path("out/sample").glob("last_000002*.png"))) == 1
+    assert "step 3 of 3: loss" in done.stderr
+    assert "3 steps in" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_interrupted_run_goes_on_to_the_same_lora(desk: Shell) -> None:
+    write(SEEDED)
+    whole = trained(desk, "--set", "max_train_steps=20", "--output-dir", "whole")
+    arguments = ["train", "style.toml", "--set", "max_train_steps=20"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "graphexec", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 2 of 20"):
+                process.send_signal(signal.SIGTERM)
+                break
+        told = process.stderr.read()
+        assert process.wait() == 143, told
+    assert "the same command with --resume goes on from there" in told
+    assert trained(desk, "--set", "max_train_steps=20", "--resume") == whole
 
 
 def test_help_needs_no_torch() -> None:

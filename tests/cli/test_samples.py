@@ -1,0 +1,82 @@
+"""Pictures made while a LoRA is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphexec.cli.options import Places
+from graphexec.cli.samples import make_sampler, prompt_workflow, trained_nodes
+from graphexec.errors import GraphexecError
+from graphexec.graph.workflow import Workflow, read_workflow
+from graphexec.node.registry import Registry
+from graphexec.train.config import ModelSource, Samples, Saving, TrainConfig
+from graphexec.train.prompts import Prompt
+
+CONFIG = TrainConfig(ModelSource(Path("base.safetensors")), (), Saving(Path("out"), "style"))
+PLACES = Places((), (), Path("input"))
+
+
+def loaders(*files: str) -> Workflow:
+    nodes: Mapping[str, Any] = {
+        str(number): {"class_type": "LoraLoader", "inputs": {"lora_name": file, "strength_model": 1.0}}
+        for number, file in enumerate(files)
+    }
+    return read_workflow(dict(nodes))
+
+
+def no_registry() -> Registry:
+    raise AssertionError("no nodes are needed")
+
+
+def test_nothing_is_made_unless_it_is_asked_for() -> None:
+    assert make_sampler(CONFIG, no_registry, PLACES) is None
+
+
+def test_the_node_that_names_the_lora_gets_it() -> None:
+    assert trained_nodes(loaders("other.safetensors", "style.safetensors"), "style") == ["1"]
+    assert trained_nodes(loaders("sub/style.safetensors", "style.safetensors"), "style") == ["0", "1"]
+    assert trained_nodes(loaders("other.safetensors"), "style") == ["0"]
+
+
+@pytest.mark.parametrize("files", [(), ("a.safetensors", "b.safetensors")])
+def test_workflows_that_leave_it_open(files: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(GraphexecError, match="nodes load LoRAs"):
+        trained_nodes(loaders(*files), "style")
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps({"1": {"class_type": "X", "inputs": {}}}), encoding="utf-8")
+    wanted = replace(CONFIG, samples=Samples(workflow=path, at_first=True))
+    with pytest.raises(GraphexecError, match="nodes load LoRAs"):
+        make_sampler(wanted, no_registry, PLACES)
+
+
+def inputs(nodes: dict[str, Any], name: str) -> dict[str, Any]:
+    return nodes[name]["inputs"]
+
+
+def test_a_prompt_as_a_workflow() -> None:
+    prompt = Prompt("a cat", "blurry", 64, 128, 7, 5, 6.5, "euler_a")
+    nodes = prompt_workflow(CONFIG, prompt, "style.safetensors", 20)
+    assert inputs(nodes, "base") == {"ckpt_name": "base.safetensors"}
+    assert inputs(nodes, "lora")["lora_name"] == "style.safetensors"
+    assert inputs(nodes, "latent") == {"width": 64, "height": 128, "batch_size": 1}
+    sampler = inputs(nodes, "sampler")
+    assert (sampler["seed"], sampler["steps"], sampler["cfg"]) == (7, 5, 6.5)
+    assert (sampler["sampler_name"], sampler["model"]) == ("euler_ancestral", ["lora", 0])
+    assert inputs(nodes, "save")["filename_prefix"] == "style_000020"
+
+
+def test_the_base_is_read_as_in_the_training() -> None:
+    model = replace(CONFIG.model, clip_skip=2, v_prediction=True, vae=Path("vae/good.safetensors"))
+    nodes = prompt_workflow(replace(CONFIG, model=model), Prompt("a cat"), "style.safetensors", 1)
+    assert inputs(nodes, "clip")["stop_at_clip_layer"] == -2
+    assert inputs(nodes, "positive")["clip"] == ["clip", 0]
+    assert inputs(nodes, "sampler")["model"] == ["model", 0]
+    assert inputs(nodes, "model")["sampling"] == "v_prediction"
+    assert inputs(nodes, "decode")["vae"] == ["vae", 0]
+    assert inputs(nodes, "vae") == {"vae_name": "good.safetensors"}

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphexec.train.config import Dataset, LoopConfig, ModelSource, Samples, Saving, TrainConfig
+from graphexec.train.faults import TrainingError
+from graphexec.train.prompts import SAMPLERS, Prompt, parse_prompt, read_prompts
+
+LIKE = Prompt("", width=640, height=384, seed=5)
+
+
+def parsed(line: str) -> Prompt:
+    return parse_prompt(line, LIKE, "here")
+
+
+def test_a_line_with_everything() -> None:
+    line = "a cat, on a mat --n blurry, bad --w 515 --h 768 --d 7 --s 20 --l 6.5 --ss k_euler_a"
+    assert parsed(line) == Prompt("a cat, on a mat", "blurry, bad", 512, 768, 7, 20, 6.5, "euler_a")
+
+
+def test_what_a_line_does_not_say() -> None:
+    assert parsed("a cat") == Prompt("a cat", width=640, height=384, seed=5)
+    assert parsed("a cat --n").negative == ""
+
+
+@given(
+    st.text(st.characters(categories=("L", "N")), min_size=1), st.integers(64, 4096), st.sampled_from(sorted(SAMPLERS))
+)
+def test_options_stand_in_any_order(text: str, width: int, sampler: str) -> None:
+    assert parsed(f"{text} --w {width} --ss {sampler}") == parsed(f"{text} --ss {sampler} --w {width}")
+    assert parsed(f"{text} --w {width}").width == width // 8 * 8
+
+
+@pytest.mark.parametrize("line", ["a --x 3", "a --w wide", "a --ss pndm", "a --s 0", "a --g 3.5"])
+def test_lines_that_say_nothing_sensible(line: str) -> None:
+    with pytest.raises(TrainingError, match="here: "):
+        parsed(line)
+
+
+def config(prompts: Path) -> TrainConfig:
+    return TrainConfig(
+        ModelSource(Path("base.safetensors")),
+        (Dataset((), (256, 320)),),
+        Saving(Path("out")),
+        loop=LoopConfig(seed=3),
+        samples=Samples(prompts=prompts, sampler="euler"),
+    )
+
+
+def test_a_file_of_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("# cats\na cat\n\na dog --d 9\n", encoding="utf-8")
+    assert read_prompts(path, config(path)) == [
+        Prompt("a cat", width=256, height=320, seed=3, sampler="euler"),
+        Prompt("a dog", width=256, height=320, seed=9, sampler="euler"),
+    ]
+
+
+def test_files_without_prompts(tmp_path: Path) -> None:
+    for name, text in (("a.txt", "# nothing"), ("b.toml", "[prompt]")):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(TrainingError):
+            read_prompts(path, config(path))
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_prompts(tmp_path / "c.txt", config(tmp_path))
