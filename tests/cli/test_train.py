@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """`graphexec train`: plans, faults, exit codes, runs."""
 
 from __future__ import annotations
