@@ -24,6 +24,8 @@ def caption_texts(subset: Subset, pictures: Sequence[Path], warn: Warn) -> list[
 
     Raises `DataError` where there is neither, and where caption files lie there under another extension.
     """
+    if subset.caption_dir is not None and not subset.caption_dir.is_dir():
+        raise DataError(f"{subset.caption_dir}: there is no such folder of captions")
     found = [_caption_file(picture, subset) for picture in pictures]
     missing = [picture for picture, file in zip(pictures, found, strict=True) if file is None]
     _refuse_other_extensions(subset, missing)

@@ -42,7 +42,7 @@ def find_pictures(datasets: Sequence[Dataset], seed: int = 0) -> Data:
         _check_numbers(dataset)
         pictures = list(_measured(number, dataset, _found(dataset, warnings)))
         warnings += _shrunk_by_the_largest(dataset, pictures)
-        train, validation = _split(pictures, dataset, seed)
+        train, validation = _split(pictures, dataset, seed, warnings)
         kept += _balanced(train, warnings)
         held_out += validation
     if not kept:
@@ -59,6 +59,11 @@ def _check_numbers(dataset: Dataset) -> None:
     for subset in dataset.subsets:
         if subset.repeats < 1:
             raise DataError(f"{_named(subset)}: num_repeats is {subset.repeats}; it must be 1 or more")
+        rules = subset.captions
+        if not (0 <= rules.dropout_rate <= 1 and 0 <= rules.tag_dropout_rate <= 1):
+            raise DataError(
+                f"{_named(subset)}: caption_dropout_rate and caption_tag_dropout_rate are parts, from 0 to 1"
+            )
 
 
 def _found(dataset: Dataset, warnings: list[str]) -> Iterator[_Found]:
@@ -124,15 +129,19 @@ def _shrunk_by_the_largest(dataset: Dataset, pictures: Sequence[Picture]) -> Ite
         )
 
 
-def _split(pictures: list[Picture], dataset: Dataset, seed: int) -> tuple[list[Picture], list[Picture]]:
-    """What is trained, and what is held out of each folder that is no regularisation."""
+def _split(
+    pictures: list[Picture], dataset: Dataset, seed: int, warnings: list[str]
+) -> tuple[list[Picture], list[Picture]]:
+    """What is trained, and what is held out of each folder that is no regularisation; never all of a folder."""
     if not dataset.validation_split:
         return pictures, []
     draw = generator(seed if dataset.validation_seed is None else dataset.validation_seed, "validation")
     held_out: set[Path] = set()
     for subset in (subset for subset in dataset.subsets if not subset.is_reg):
         paths = [picture.path for picture in pictures if picture.subset is subset]
-        held_out |= set(draw.sample(paths, round(len(paths) * dataset.validation_split)))
+        held_out |= set(draw.sample(paths, min(round(len(paths) * dataset.validation_split), len(paths) - 1)))
+    if not held_out:
+        warnings.append(f"validation_split {dataset.validation_split} holds out no picture: the folders hold too few")
     train = [picture for picture in pictures if picture.path not in held_out]
     return train, [_as_it_is(picture) for picture in pictures if picture.path in held_out]
 

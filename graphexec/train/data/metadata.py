@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 from graphexec.train.config import Subset
 from graphexec.train.data.buckets import CELL, Size
-from graphexec.train.data.faults import DataError
+from graphexec.train.data.faults import DataError, listed
 from graphexec.train.data.folders import PICTURES
 
 __all__ = ["Entry", "read_metadata"]
@@ -35,7 +36,11 @@ def read_metadata(file: Path, subset: Subset) -> list[Entry]:
     `DataError` for a file that is no such JSON, a picture that is not there, and a name that leaves the folder.
     """
     root = (subset.image_dir or file.parent).resolve()
-    return [_entry(file, root, name, entry, subset) for name, entry in _load(file).items()]
+    entries = [_entry(file, root, name, entry, subset) for name, entry in _load(file).items()]
+    twice = [path for path, times in Counter(entry.path for entry in entries).items() if times > 1]
+    if twice:
+        raise DataError(f"{file}: lists {listed(twice)} more than once")
+    return entries
 
 
 def _load(file: Path) -> Mapping[str, Mapping[str, Any]]:

@@ -79,6 +79,18 @@ def test_captions_in_a_folder_or_of_the_class(tmp_path: Path) -> None:
     assert [each.text for each in data.pictures] == ["inside", "elsewhere", "sks"]
 
 
+def test_a_folder_of_captions_that_is_not_there(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="no such folder of captions"):
+        found(Subset(tmp_path, class_tokens="x", caption_dir=tmp_path / "texts"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".bmp"])
+def test_kinds_of_pictures(tmp_path: Path, suffix: str) -> None:
+    picture(tmp_path / f"a{suffix}", (40, 30))
+    assert found(Subset(tmp_path, class_tokens="x")).pictures[0].original == (40, 30)
+
+
 def test_no_captions_at_all(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"no picture has a caption: put NAME\.txt beside"):
@@ -152,6 +164,8 @@ def test_numbers_that_make_no_sense(tmp_path: Path) -> None:
         found(Subset(tmp_path, 0, "x"))
     with pytest.raises(DataError, match="batch_size is 0"):
         found(Subset(tmp_path, 1, "x"), batch_size=0)
+    with pytest.raises(DataError, match="are parts, from 0 to 1"):
+        found(Subset(tmp_path, 1, "x", captions=CaptionRules(dropout_rate=5)))
     with pytest.raises(DataError, match=r"validation_split is 1\.0"):
         found(Subset(tmp_path, 1, "x"), validation_split=1.0)
     with pytest.raises(DataError, match="listed twice"):
@@ -221,6 +235,15 @@ def test_pictures_are_held_out_of_each_folder(tmp_path: Path) -> None:
     assert any(find_pictures(datasets, seed).validation != again for seed in range(2, 6))
 
 
+@pytest.mark.parametrize("split", [0.1, 0.99])
+def test_no_folder_is_held_out_whole(tmp_path: Path, split: float) -> None:
+    picture(tmp_path / "a.png")
+    data = found(Subset(tmp_path, class_tokens="x"), validation_split=split)
+    assert len(data.pictures) == 1
+    assert data.validation is None
+    assert data.warnings == (f"validation_split {split} holds out no picture: the folders hold too few",)
+
+
 def listing(tmp_path: Path, entries: object) -> Subset:
     file = tmp_path / "meta.json"
     file.write_text(json.dumps(entries))
@@ -250,6 +273,7 @@ def test_metadata_gives_captions_tags_and_sizes(tmp_path: Path) -> None:
         ({"a": {"caption": 3}}, "caption is 3"),
         ({"a": {"train_resolution": [65, 64]}}, r"train_resolution is \[65, 64\]"),
         ({"t.gif": {}}, "not one of"),
+        ({"a": {}, "a.png": {}}, "more than once"),
     ],
 )
 def test_metadata_that_cannot_be_used(tmp_path: Path, entries: object, message: str) -> None:
