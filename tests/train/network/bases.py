@@ -76,6 +76,12 @@ def shake(network: TrainedNetwork, spread: float = 0.1) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=spread)
 
 
+def are_same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
+    """Whether two networks would be saved alike."""
+    mine, other = first.tensors(), second.tensors()
+    return mine.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in mine.items())
+
+
 def read_changed(tensors: Mapping[str, Tensor], name: str, layer: nn.Linear | nn.Conv2d) -> Tensor:
     """The weight of a layer after the modules of a file that are for it."""
     infos = {key: TensorInfo("F32", tuple(t.shape), 0, 0) for key, t in tensors.items() if key.startswith(f"{name}.")}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusion.tiny import SD15, UNetSize, text_shapes, unet_shapes
-from train.network.bases import MakeBase, shake
+from train.network.bases import MakeBase, are_same, shake
 
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.layout import clip_layout, unet_layout
@@ -119,6 +119,6 @@ def test_weights_are_taken_over_exactly_and_others_refused(bases: MakeBase) -> N
     other.detach()
     shake(network)
     other.load(network.tensors())
-    assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in network.tensors().items())
+    assert are_same(other, network)
     with pytest.raises(TrainingError, match="not the weights of this network"):
         other.load(dict(list(network.tensors().items())[1:]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from train.network.bases import Base, MakeBase, shake
+from train.network.bases import Base, MakeBase, are_same, shake
 
 from graphexec.errors import ModelFileError
 from graphexec.train.config import Network, Optimiser
@@ -163,7 +163,7 @@ def test_going_on_from_a_file_changes_nothing_yet(bases: MakeBase, tmp_path: Pat
         assert torch.equal(base.predict(), expected)
         network.detach()
         assert not network.warnings
-        assert all(torch.equal(tensor, first.tensors()[name]) for name, tensor in network.tensors().items())
+        assert are_same(network, first)
 
 
 def test_a_file_without_alpha_and_of_other_names(bases: MakeBase, tmp_path: Path) -> None:
