@@ -1,0 +1,137 @@
+"""The base model of a training run: its networks from their files, frozen, in the precision that they train in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
+from graphexec.diffusion.families import FAMILIES
+from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, load_network
+from graphexec.diffusion.models.clip import ClipText
+from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.pristine import Pristine
+from graphexec.diffusion.types import LATENT_CHANNELS, EncoderKind, Family, Model
+from graphexec.train.config import ModelSource, Precision, TrainFamily
+from graphexec.train.faults import TrainingError
+from graphexec.train.noise import Target
+
+__all__ = ["BaseModel", "pick_device"]
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FAMILY_OF: Mapping[TrainFamily, Family] = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
+
+
+def pick_device(device: str) -> torch.device:
+    """A torch device; "auto" is CUDA where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BaseModel:
+    """Frozen networks of their own, which no sampling shares, and how they are read.
+
+    `kinds` are the text encoders', `layer` is whose output of theirs the UNet attends to, counted from the end.
+    """
+
+    source: ModelSource
+    family: Family
+    target: Target
+    unet: UNet
+    encoders: tuple[ClipText, ...]
+    kinds: tuple[EncoderKind, ...]
+    layer: int
+    vae: Autoencoder
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls, source: ModelSource, precision: Precision, device: torch.device, warn: Callable[[str], object]
+    ) -> BaseModel:
+        """Read a checkpoint. The VAE computes in float32 unless the source says otherwise.
+
+        Raises `ModelFileError` for a file that is no checkpoint, `TrainingError` for one that cannot be trained so.
+        """
+        model, clip, vae = open_checkpoint(source.path)
+        _check_family(source, model)
+        target = _target(source, model, warn)
+        if source.vae is not None:
+            vae = open_vae(source.vae)
+        dtype, vae_dtype = DTYPES[precision], DTYPES[source.vae_precision or "fp32"]
+        unet = _load(UNET, Source(model.file, model.prefix), device, dtype)
+        if unet.layout.in_channels != LATENT_CHANNELS:
+            raise TrainingError(
+                f"{source.path}: the UNet takes {unet.layout.in_channels} channels, as models for inpainting do; LoRAs"
+                f" are trained on models of {LATENT_CHANNELS}"
+            )
+        encoders = tuple(
+            _load(TEXT[each.kind], Source(each.file, each.prefix), device, dtype) for each in clip.encoders
+        )
+        autoencoder = _load(VAE, Source(vae.file, vae.prefix), device, vae_dtype)
+        kinds = tuple(encoder.kind for encoder in clip.encoders)
+        layer = _layer(source.clip_skip, model.family, encoders)
+        return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Latents [B, 4, h, w] at the model's scale of pixels [B, 3, H, W] in -1..1: the mean of the posterior."""
+        weight = self.vae.quant_conv.weight
+        return self.vae.encode(pixels.to(weight.device, weight.dtype)).float() * FAMILIES[self.family].latent_scale
+
+    def latents_key(self) -> str:
+        """What latents depend on besides the picture: the autoencoder's file and precision."""
+        file = self.source.vae or self.source.path
+        stat = file.stat()
+        return f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {self.source.vae_precision} {self.family}"
+
+
+def _load(kind: Kind[NetworkT], source: Source, device: torch.device, dtype: torch.dtype) -> NetworkT:
+    return load_network(kind, Pristine.open(kind, source).weights, device, dtype)
+
+
+def _check_family(source: ModelSource, model: Model) -> None:
+    title = FAMILIES[model.family].title
+    if model.family not in FAMILY_OF.values():
+        raise TrainingError(f"{source.path}: {title} cannot be trained; take a model of SD 1.x, SD 2.x or SDXL")
+    if source.family is not None and FAMILY_OF[source.family] != model.family:
+        wanted = FAMILIES[FAMILY_OF[source.family]].title
+        raise TrainingError(f"{source.path}: this is a model of {title}, but the configuration is for {wanted}")
+
+
+def _target(source: ModelSource, model: Model, warn: Callable[[str], object]) -> Target:
+    """What the network predicts: as the configuration says, else as the file does."""
+    sampling = model.sampling
+    if sampling.levels != "discrete" or sampling.prediction not in ("eps", "v"):
+        raise TrainingError(
+            f"{source.path}: the model predicts {sampling.prediction} on {sampling.levels} levels, which cannot be"
+            " trained; models that predict noise (eps) or v on discrete timesteps can"
+        )
+    if source.v_prediction is None:
+        return sampling.prediction
+    told: Target = "v" if source.v_prediction else "eps"
+    if told != sampling.prediction:
+        warn(f"{source.path}: by its file the model predicts {sampling.prediction}, but it is trained as one of {told}")
+    return told
+
+
+def _layer(clip_skip: int, family: Family, encoders: tuple[ClipText, ...]) -> int:
+    """Which layer's output is taken, from the end."""
+    usual = FAMILIES[family].last_layer
+    fewest = min(encoder.layout.layers for encoder in encoders)
+    if family == "sdxl":
+        if clip_skip not in (1, 2):
+            raise TrainingError(f"clip_skip {clip_skip}: SDXL always takes the last layer but one; leave it out")
+        return usual
+    layer = usual - (clip_skip - 1)
+    if not 1 <= clip_skip <= fewest + usual + 1:
+        raise TrainingError(f"clip_skip {clip_skip}: it must be from 1 to {fewest + usual + 1} for this model")
+    return layer
