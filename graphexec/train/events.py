@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Event", "Finished", "Sampled", "Saved", "Started", "Stepped", "Validated", "Warned"]
+__all__ = ["Cached", "Event", "Finished", "Sampled", "Saved", "Started", "Stepped", "Validated", "Warned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """Before the first step, the latents of `done` pictures of all are there."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +83,4 @@ class Finished:
     loss: float
 
 
-Event = Started | Stepped | Saved | Sampled | Validated | Warned | Finished
+Event = Cached | Started | Stepped | Saved | Sampled | Validated | Warned | Finished

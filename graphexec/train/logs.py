@@ -10,16 +10,16 @@ from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
 from graphexec.train.events import Event, Stepped, Validated
 
-__all__ = ["JsonLines", "TensorBoard"]
+__all__ = ["JsonLines", "TensorBoard", "read_curve"]
 
 
 class JsonLines:
-    """Events as lines of JSON at the end of a file, each there as soon as it is told."""
+    """Events as lines of JSON, each in the file as soon as it is told; at the end of one that is there if `append`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", buffering=1, encoding="utf-8")
+            self._file = path.open("a" if append else "w", buffering=1, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path}: the log cannot be written ({error.strerror or error})") from error
 
@@ -30,6 +30,16 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_curve(path: Path, event: type[Stepped] | type[Validated]) -> list[tuple[int, float]]:
+    """Steps and losses of all events of a kind in a file of `JsonLines`; of a step told twice the later counts."""
+    name, curve = event.__name__.lower(), dict[int, float]()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["event"] == name:
+            curve[entry["step"]] = entry["loss"]
+    return sorted(curve.items())
 
 
 class TensorBoard:

@@ -54,12 +54,16 @@ class Batches(Protocol[BatchT_co]):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how a run goes: `steps` of the optimiser, each over `accumulation` batches."""
+    """How long and how a run goes: `steps` of the optimiser, each over `accumulation` batches.
+
+    `autocast`: whether the objective computes in a lower precision by that; else its networks are in it already.
+    """
 
     steps: int
     seed: int
     accumulation: int = 1
     precision: Precision = "fp32"
+    autocast: bool = True
     ema_decay: float | None = None
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
@@ -88,8 +92,7 @@ class Loop(Generic[BatchT]):
 
     Every number that is drawn comes from the generator, which is seeded anew for each batch by the plan's seed and the
     batch's place; so a run that is taken up from a state goes on as if it had never stopped. `constrain` is called
-    after each step. `facts`: what a state must agree with besides the plan. The objective runs under autocast where
-    the plan says bf16 or fp16.
+    after each step. `facts`: what a state must agree with besides the plan.
     """
 
     def __init__(
@@ -202,7 +205,7 @@ class Loop(Generic[BatchT]):
     def _backward(self, batch: BatchT, place: int, parts: int) -> Tensor:
         """Add a batch's gradients, as one of some parts; its loss, on the device."""
         self._generator.manual_seed(seed_of(self.plan.seed, "noise", self._position.epoch, place))
-        lower = LOWER.get(self.plan.precision)
+        lower = LOWER.get(self.plan.precision) if self.plan.autocast else None
         with torch.autocast(self.device.type, lower) if lower else nullcontext():
             loss = self._objective(batch, self._generator).mean()
         self._scaler.scale(loss / parts).backward()

@@ -18,6 +18,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.types import LATENT_CHANNELS, EncoderKind, Family, Model
 from graphexec.train.config import ModelSource, Precision, TrainFamily
+from graphexec.train.data.cache import file_hash
 from graphexec.train.faults import TrainingError
 from graphexec.train.noise import Target
 
@@ -52,6 +53,7 @@ class BaseModel:
     layer: int
     vae: Autoencoder
     device: torch.device
+    dtype: torch.dtype
 
     @classmethod
     def load(
@@ -77,9 +79,9 @@ class BaseModel:
             _load(TEXT[each.kind], Source(each.file, each.prefix), device, dtype) for each in clip.encoders
         )
         autoencoder = _load(VAE, Source(vae.file, vae.prefix), device, vae_dtype)
-        kinds = tuple(encoder.kind for encoder in clip.encoders)
+        kinds: tuple[EncoderKind, ...] = tuple(encoder.kind for encoder in clip.encoders)
         layer = _layer(source.clip_skip, model.family, encoders)
-        return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device)
+        return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device, dtype)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -88,10 +90,12 @@ class BaseModel:
         return self.vae.encode(pixels.to(weight.device, weight.dtype)).float() * FAMILIES[self.family].latent_scale
 
     def latents_key(self) -> str:
-        """What latents depend on besides the picture: the autoencoder's file and precision."""
-        file = self.source.vae or self.source.path
-        stat = file.stat()
-        return f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {self.source.vae_precision} {self.family}"
+        """What latents depend on besides the picture: the autoencoder's file and precision, the family's scale."""
+        return f"{file_hash(self.source.vae or self.source.path)} {self.source.vae_precision or 'fp32'} {self.family}"
+
+    def text_key(self) -> str:
+        """What encoded captions depend on besides the captions."""
+        return f"{file_hash(self.source.path)} {self.layer} {self.source.max_token_length} {self.dtype}"
 
 
 def _load(kind: Kind[NetworkT], source: Source, device: torch.device, dtype: torch.dtype) -> NetworkT:

@@ -51,9 +51,8 @@ class DiffusionLoss:
         )
 
     def _predicted(self, batch: Batch, noised: Noised) -> Tensor:
-        told = self.embed(batch.captions)
-        vector = vector_of(told.pooled, batch.sizes) if self.base.unet.layout.vector_width is not None else None
-        dtype = self.base.unet.time_embed[0].weight.dtype
-        context = told.context.to(dtype)
-        vector = None if vector is None else vector.to(dtype)
-        return self.base.unet(noised.noisy.to(dtype), noised.timesteps, context, vector)
+        told, dtype = self.embed(batch.captions), self.base.dtype
+        vector = None
+        if self.base.unet.layout.vector_width is not None:
+            vector = vector_of(told.pooled.to(dtype), batch.sizes)
+        return self.base.unet(noised.noisy.to(dtype), noised.timesteps, told.context.to(dtype), vector)

@@ -9,7 +9,7 @@ import pytest
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
 from graphexec.train.events import Event, Finished, Sampled, Saved, Started, Stepped, Validated
-from graphexec.train.logs import JsonLines, TensorBoard
+from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 
 EVENTS: list[Event] = [
     Started(3),
@@ -39,11 +39,15 @@ def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
-    for event in EVENTS[:2]:
-        log = JsonLines(tmp_path / "log.jsonl")
+    again = Stepped(1, 3, 1, 0.25, {}, 2.0, 1.0)
+    for event, append, lines in ((EVENTS[1], False, 1), (EVENTS[4], True, 2), (again, True, 3), (EVENTS[0], False, 1)):
+        log = JsonLines(tmp_path / "log.jsonl", append=append)
         log(event)
         log.close()
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == lines
+        if lines == 3:
+            assert read_curve(tmp_path / "log.jsonl", Stepped) == [(1, 0.25)]
+            assert read_curve(tmp_path / "log.jsonl", Validated) == [(1, 0.25)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -1,0 +1,40 @@
+"""What of a configuration makes a difference to what is learned: a state is gone on from only if all of it agrees."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from graphexec.train.config import TrainConfig
+from graphexec.train.data.pictures import Data
+
+__all__ = ["facts_of"]
+
+
+def facts_of(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """The settings of a run and its pictures, as JSON; what the loop knows of itself is not among them."""
+    facts = {
+        "model": asdict(config.model) | {"bytes": config.model.path.stat().st_size},
+        "network": asdict(config.network),
+        "noise": asdict(config.noise),
+        "objective": asdict(config.objective),
+        "pictures": {"count": len(data.pictures), "digest": _digest(data)},
+    }
+    return json.loads(json.dumps(facts, default=_plain))
+
+
+def _digest(data: Data) -> str:
+    """Of the pictures' names, captions, places and repeats, and of the rules for captions."""
+    entries = [
+        (each.path.name, each.text, each.fit.bucket, each.repeats, each.dataset, asdict(each.subset.captions))
+        for each in data.pictures
+    ]
+    sizes = [dataset.batch_size for dataset in data.datasets]
+    return hashlib.sha256(json.dumps([entries, sizes], default=_plain).encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else repr(value)

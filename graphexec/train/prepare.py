@@ -1,0 +1,196 @@
+"""The parts of a LoRA's training, made from a configuration: pictures, base model, network, loop."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from graphexec.errors import Cancelled, ModelFileError
+from graphexec.train.checkpointing import checkpoint_blocks
+from graphexec.train.config import TrainConfig
+from graphexec.train.data.batch import Batch
+from graphexec.train.data.batches import Batches
+from graphexec.train.data.cache import FileTensors, MemoryTensors, TensorStore
+from graphexec.train.data.find import find_pictures
+from graphexec.train.data.latents import KeptLatents
+from graphexec.train.data.pictures import Data
+from graphexec.train.events import Cached, Event, Warned
+from graphexec.train.facts import facts_of
+from graphexec.train.faults import TrainingError
+from graphexec.train.loop import Loop, Plan
+from graphexec.train.models import BaseModel, pick_device
+from graphexec.train.network import TrainedNetwork
+from graphexec.train.noise import Levels
+from graphexec.train.objective import DiffusionLoss
+from graphexec.train.state import read_state
+from graphexec.train.texts import Captions, Embed, KeptCaptions
+from graphexec.train.validate import Validator
+
+__all__ = ["Prepared", "choose_seed", "prepare", "steps_in_all"]
+
+Watch = Callable[[Event], object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """All that a run consists of; `seed` is the one given or drawn."""
+
+    seed: int
+    data: Data
+    base: BaseModel
+    network: TrainedNetwork
+    loop: Loop[Batch]
+    validator: Validator | None
+
+
+def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[], bool]) -> Prepared:
+    """Read the pictures' list and the base model, encode what is to be kept, attach the network.
+
+    Raises `GraphexecError` for whatever cannot be trained as it is configured.
+    """
+
+    def warn(message: str) -> None:
+        watch(Warned(message))
+
+    _check(config)
+    data = find_pictures(config.datasets, seed)
+    for warning in data.warnings:
+        warn(warning)
+    steps = steps_in_all(config, data)
+    base = BaseModel.load(config.model, config.loop.precision, pick_device(config.loop.device), warn)
+    batches = _batches(config, data, base, seed, steps)
+    batches.fill(_filling(watch, cancelled))
+    if config.loop.cache_latents or config.loop.cache_latents_to_disk:
+        base.vae.cpu()  # its work is done, but for held-out pictures
+    network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed)
+    if config.network.weights is not None:
+        network.load(_weights(config.network.weights))
+    if config.loop.gradient_checkpointing:
+        checkpoint_blocks([base.unet, *base.encoders])
+    loss = _loss(config, base, network, warn)
+    loop = Loop(
+        network.groups(config.optimiser),
+        loss,
+        batches,
+        _plan(config, seed, steps),
+        watch=watch,
+        device=base.device,
+        constrain=_constraint(config, network),
+        facts=facts_of(config, data),
+    )
+    return Prepared(seed, data, base, network.train(), loop, _validator(config, data, base, loss, seed))
+
+
+def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], object]) -> int:
+    """The seed given, that of the state to go on from, or a new one, which is told."""
+    if config.loop.seed is not None:
+        return config.loop.seed
+    if resume is not None:
+        return int(read_state(resume).facts["seed"])
+    seed = secrets.randbelow(2**32)
+    warn(f"no seed is given; {seed} was drawn. To train the same again, give it")
+    return seed
+
+
+def steps_in_all(config: TrainConfig, data: Data) -> int:
+    """Steps of the optimiser: by epochs where they are given, else as many as are given."""
+    if config.loop.max_epochs is not None:
+        return config.loop.max_epochs * math.ceil(data.batches_per_epoch / config.loop.accumulation)
+    if config.loop.max_steps is None:
+        raise TrainingError("neither max_train_steps nor max_train_epochs is given: say how long to train")
+    return config.loop.max_steps
+
+
+def _check(config: TrainConfig) -> None:
+    noise, cached = config.noise, config.loop.cache_text or config.loop.cache_text_to_disk
+    if not 0 <= noise.min_timestep < noise.max_timestep <= 1000:
+        raise TrainingError(
+            f"timesteps from {noise.min_timestep} to {noise.max_timestep} are none: 0 <= min_timestep < max_timestep"
+            " <= 1000"
+        )
+    if cached and config.network.train_text:
+        raise TrainingError(
+            "cache_text_encoder_outputs keeps what the text encoders gave at first, so they cannot be trained: train"
+            " the UNet alone (network_train_unet_only), or do not cache"
+        )
+
+
+def _plan(config: TrainConfig, seed: int, steps: int) -> Plan:
+    loop = config.loop
+    return Plan(
+        steps,
+        seed,
+        loop.accumulation,
+        loop.precision,
+        autocast=False,
+        ema_decay=loop.ema_decay,
+        optimiser=config.optimiser,
+        schedule=config.schedule,
+    )
+
+
+def _batches(config: TrainConfig, data: Data, base: BaseModel, seed: int, steps: int) -> Batches:
+    loop = config.loop
+    store = _store(config, "latents", on_disk=loop.cache_latents_to_disk, in_memory=loop.cache_latents)
+    return Batches(
+        data,
+        base.encode,
+        seed,
+        prior_loss_weight=config.objective.prior_loss_weight,
+        steps=steps,
+        accumulation=loop.accumulation,
+        kept=None if store is None else KeptLatents(store, base.latents_key()),
+    )
+
+
+def _store(config: TrainConfig, name: str, *, on_disk: bool, in_memory: bool) -> TensorStore | None:
+    """Where tensors are kept, if they are."""
+    if on_disk:
+        return FileTensors(config.saving.output_dir / "cache" / name)
+    return MemoryTensors() if in_memory else None
+
+
+def _filling(watch: Watch, cancelled: Callable[[], bool]) -> Callable[[int, int], None]:
+    def filled(done: int, total: int) -> None:
+        if cancelled():
+            raise Cancelled(f"stopped after the latents of {done} of {total} pictures; none is trained yet")
+        watch(Cached(done, total))
+
+    return filled
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: the LoRA to go on from cannot be read ({error})") from error
+
+
+def _loss(
+    config: TrainConfig, base: BaseModel, network: TrainedNetwork, warn: Callable[[str], object]
+) -> DiffusionLoss:
+    levels = Levels.of(zero_terminal_snr=config.noise.zero_terminal_snr, device=base.device)
+    return DiffusionLoss(base, _embed(config, base, warn), config.noise, config.objective, levels, network.begin)
+
+
+def _embed(config: TrainConfig, base: BaseModel, warn: Callable[[str], object]) -> Embed:
+    captions, loop = Captions(base, warn), config.loop
+    store = _store(config, "text", on_disk=loop.cache_text_to_disk, in_memory=loop.cache_text)
+    return captions if store is None else KeptCaptions(captions, store, base.text_key())
+
+
+def _constraint(config: TrainConfig, network: TrainedNetwork) -> Callable[[], object]:
+    limit = config.network.scale_weight_norms
+    return (lambda: network.scale_norms(limit)) if limit else (lambda: None)
+
+
+def _validator(config: TrainConfig, data: Data, base: BaseModel, loss: DiffusionLoss, seed: int) -> Validator | None:
+    if data.validation is None:
+        return None
+    return Validator(Batches(data.validation, base.encode, seed), loss, seed, config.validation.max_steps)

@@ -1,0 +1,188 @@
+"""A LoRA's training from beginning to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graphexec.diffusion.faults import MissingLibrary
+from graphexec.errors import Cancelled
+from graphexec.train.config import TrainConfig
+from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
+from graphexec.train.logs import JsonLines, TensorBoard, read_curve
+from graphexec.train.loop import Moment
+from graphexec.train.models import DTYPES
+from graphexec.train.output import save_lora
+from graphexec.train.plot import plot_losses
+from graphexec.train.prepare import Prepared, choose_seed, prepare
+from graphexec.train.saving import Checkpoints, StateFile, due, find_state
+
+__all__ = ["Trained", "train"]
+
+Watch = Callable[[Event], object]
+Sample = Callable[[Path, int], Sequence[Path]]
+"""Makes pictures with a LoRA's file after so many steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came out: the last LoRA, the plot of the loss (None without matplotlib), the seed, the last step's loss."""
+
+    lora: Path
+    plot: Path | None
+    log: Path
+    steps: int
+    seed: int
+    loss: float
+
+
+def train(
+    config: TrainConfig,
+    *,
+    watch: Watch = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    sample: Sample | None = None,
+) -> Trained:
+    """Train a LoRA as it is configured, and write it.
+
+    Raises `Cancelled` when it was asked to stop, with its state saved; `NonFiniteLoss` naming the pictures, with what
+    was saved before left alone; `GraphexecError` for whatever cannot be trained so.
+    """
+    resume = None if config.saving.resume is None else find_state(config.saving.resume)
+    with _told(config, watch, append=resume is not None) as (tell, log):
+        seed = choose_seed(config, resume, lambda message: tell(Warned(message)))
+        parts = prepare(config, seed, tell, cancelled)
+        try:
+            if resume is not None:
+                parts.loop.resume(resume)
+            return _Run(config, parts, tell, log, sample).go(cancelled)
+        finally:
+            parts.network.detach()
+
+
+@contextmanager
+def _told(config: TrainConfig, watch: Watch, *, append: bool) -> Generator[tuple[Watch, Path]]:
+    """What tells of an event everywhere, and the file that remembers all."""
+    folder = config.logging.directory or config.saving.output_dir
+    name = f"{config.logging.prefix}{config.saving.output_name}"
+    path = folder / f"{name}.jsonl"
+    with ExitStack() as stack:
+        log = JsonLines(path, append=append)
+        stack.callback(log.close)
+        listeners: list[Watch] = [log, watch]
+        if config.logging.tensorboard:
+            board = TensorBoard(folder / name)
+            stack.callback(board.close)
+            listeners.append(board)
+
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        yield tell, path
+
+
+@dataclass(slots=True)
+class _Run:
+    config: TrainConfig
+    parts: Prepared
+    tell: Watch
+    log: Path
+    sample: Sample | None
+    _began: float = field(default_factory=time.perf_counter)
+    _checkpoints: Checkpoints = field(init=False)
+    _state: StateFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checkpoints = Checkpoints(self.config.saving)
+        self._state = StateFile(self.config.saving)
+
+    def go(self, cancelled: Callable[[], bool]) -> Trained:
+        """Train to the end."""
+        loop = self.parts.loop
+        if self.config.samples.at_first and not loop.step:
+            self._sampled(Moment(0, 1, ends_epoch=False), None)
+        try:
+            for moment in loop.run(cancelled):
+                self._between(moment)
+        except Cancelled:
+            self._save_state(Moment(loop.step, 0, ends_epoch=False))
+            raise
+        return self._finished()
+
+    def _between(self, moment: Moment) -> None:
+        """Whatever is due between two steps."""
+        saving, samples, validation = self.config.saving, self.config.samples, self.config.validation
+        saved = None
+        if due(moment, saving.every_n_steps, saving.every_n_epochs):
+            saved = self._checkpointed(moment)
+        if due(moment, validation.every_n_steps, validation.every_n_epochs):
+            self._validated(moment)
+        if due(moment, samples.every_n_steps, samples.every_n_epochs):
+            self._sampled(moment, saved)
+        if saved or self._state.is_due():
+            self._save_state(moment)
+
+    def _finished(self) -> Trained:
+        loop = self.parts.loop
+        end = Moment(loop.step, 0, ends_epoch=True)
+        if self.parts.validator is not None:
+            self._validated(end)
+        self._write_lora(self._checkpoints.last, end)
+        self._save_state(end)
+        plot = self._plot()
+        self.tell(Finished(loop.step, time.perf_counter() - self._began, loop.loss))
+        return Trained(self._checkpoints.last, plot, self.log, loop.step, self.parts.seed, loop.loss)
+
+    def _checkpointed(self, moment: Moment) -> Path:
+        path = self._checkpoints.at(moment)
+        self._write_lora(path, moment)
+        for old in self._checkpoints.outdated(moment):
+            old.unlink(missing_ok=True)
+        return path
+
+    def _write_lora(self, path: Path, moment: Moment) -> None:
+        with self.parts.loop.averaged():
+            tensors = self.parts.network.tensors(DTYPES[self.config.saving.precision])
+        save_lora(path, tensors, {})
+        self.tell(Saved(path, moment.step, moment.epoch))
+
+    def _save_state(self, moment: Moment) -> None:
+        if self.config.saving.state:
+            self.parts.loop.save(self._state.path)
+            self._state.note()
+            self.tell(Saved(self._state.path, moment.step, moment.epoch))
+
+    def _validated(self, moment: Moment) -> None:
+        if self.parts.validator is None:
+            return
+        self.parts.network.eval()
+        with self.parts.loop.averaged():
+            loss = self.parts.validator()
+        self.parts.network.train()
+        self.tell(Validated(loss, moment.step, moment.epoch))
+
+    def _sampled(self, moment: Moment, saved: Path | None) -> None:
+        """Pictures with the LoRA as it is, from the file that was just saved or one that does not stay."""
+        if self.sample is None:
+            return
+        path = saved or self._checkpoints.last.with_suffix(".sample.safetensors")
+        if saved is None:
+            self._write_lora(path, moment)
+        try:
+            self.tell(Sampled(tuple(self.sample(path, moment.step)), moment.step))
+        finally:
+            if saved is None:
+                path.unlink(missing_ok=True)
+
+    def _plot(self) -> Path | None:
+        path = self._checkpoints.last.with_name(f"{self.config.saving.output_name}-loss.png")
+        try:
+            plot_losses(path, read_curve(self.log, Stepped), read_curve(self.log, Validated))
+        except MissingLibrary as error:
+            self.tell(Warned(f"the loss is not drawn: {error}"))
+            return None
+        return path

@@ -1,0 +1,88 @@
+"""Where a run's files go, when they are due and which of them stay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graphexec.train.config import Saving
+from graphexec.train.faults import StateError
+from graphexec.train.loop import Moment
+
+__all__ = ["Checkpoints", "StateFile", "due", "find_state"]
+
+STATE_SUFFIX = ".state"
+STATE_SECONDS = 120.0
+"""How long a run may go on without its state being saved."""
+
+
+def due(moment: Moment, every_n_steps: int | None, every_n_epochs: int | None) -> bool:
+    """Whether something that is done every so often is to be done now."""
+    if moment.ends_epoch:
+        return bool(every_n_epochs) and moment.epoch % (every_n_epochs or 1) == 0
+    return bool(every_n_steps) and moment.step % (every_n_steps or 1) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The LoRA files of a run, named as sd-scripts names them."""
+
+    saving: Saving
+
+    @property
+    def last(self) -> Path:
+        """The file of the end."""
+        return self.saving.output_dir / f"{self.saving.output_name}.safetensors"
+
+    def at(self, moment: Moment) -> Path:
+        """The file of a moment."""
+        return self._by_epoch(moment.epoch) if moment.ends_epoch else self._by_step(moment.step)
+
+    def outdated(self, moment: Moment) -> Iterator[Path]:
+        """The file that goes when that of a moment was saved, so that only the newest stay."""
+        every = self.saving.every_n_epochs if moment.ends_epoch else self.saving.every_n_steps
+        if not self.saving.keep_last or not every:
+            return
+        past = (moment.epoch if moment.ends_epoch else moment.step) - every * self.saving.keep_last
+        if past > 0:
+            yield self._by_epoch(past) if moment.ends_epoch else self._by_step(past)
+
+    def _by_epoch(self, epoch: int) -> Path:
+        return self.last.with_name(f"{self.saving.output_name}-{epoch:06d}.safetensors")
+
+    def _by_step(self, step: int) -> Path:
+        return self.last.with_name(f"{self.saving.output_name}-step{step:08d}.safetensors")
+
+
+@dataclass(slots=True)
+class StateFile:
+    """The one file of a run's state, which is always that of the newest save."""
+
+    saving: Saving
+    _saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.saving.output_dir / f"{self.saving.output_name}{STATE_SUFFIX}"
+
+    def is_due(self) -> bool:
+        """Whether so much was done since the last time that it should not be lost."""
+        return self.saving.state and time.monotonic() - self._saved > STATE_SECONDS
+
+    def note(self) -> None:
+        """The state was saved now."""
+        self._saved = time.monotonic()
+
+
+def find_state(place: Path) -> Path:
+    """The state to go on from: a file, or the only one in a folder. Raises `StateError`."""
+    if not place.is_dir():
+        return place
+    found = sorted(place.glob(f"*{STATE_SUFFIX}"))
+    if len(found) == 1:
+        return found[0]
+    listed = f"{len(found)} of them: {', '.join(path.name for path in found)}; name one" if found else "none there"
+    raise StateError(f"{place}: a folder with one training state (*{STATE_SUFFIX}) is needed, but there are {listed}")

@@ -1,0 +1,200 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from train.lora_runs import Told, config_of, trained
+
+from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.sampling.run import sample
+from graphexec.errors import Cancelled
+from graphexec.train.events import Finished, Sampled, Saved, Started, Stepped, Validated, Warned
+from graphexec.train.faults import StateError, TrainingError
+from graphexec.train.run import train
+
+FAST: dict[str, Any] = {"min_timestep": 500, "max_timestep": 501}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints and pictures that all tests share."""
+    return tmp_path_factory.mktemp("train")
+
+
+def out(path: Path, **saving: Any) -> dict[str, Any]:
+    return {"output_dir": path, **saving}
+
+
+def test_the_loss_falls_and_the_lora_changes_a_picture(folder: Path, tmp_path: Path) -> None:
+    config = config_of(folder, saving=out(tmp_path), loop={"max_steps": 30, "cache_latents": True}, noise=FAST)
+    result, told = trained(config)
+    losses = [event.loss for event in told.of(Stepped)]
+    assert len(losses) == result.steps == 30
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert result.plot is not None
+    assert result.plot.read_bytes().startswith(b"\x89PNG")
+    assert isinstance(told[-1], Finished)
+    plain, changed = sampled(folder, None), sampled(folder, result.lora)
+    assert torch.isfinite(changed).all()
+    assert float((plain - changed).norm() / plain.norm()) > 0.02
+
+
+def sampled(folder: Path, lora: Path | None) -> torch.Tensor:
+    """A latent of the tiny model, with a LoRA at full strength."""
+    runtime = Runtime("cpu")
+    model, clip, _ = open_checkpoint(folder / "sd1.safetensors")
+    if lora is not None:
+        model, clip = model.patched(lora, 1.0), clip.patched(lora, 1.0)
+    prompt = encode_prompt(runtime, clip, "a red square")
+    latent = empty_latent(64, 64)
+    settings: dict[str, Any] = {"seed": 1, "steps": 3, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}
+    return sample(runtime, model, prompt, prompt, latent, **settings).samples
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_every_family_trains_unet_and_text(family: str, folder: Path, tmp_path: Path) -> None:
+    result, _ = trained(config_of(folder, family, saving=out(tmp_path, precision="fp32"), loop={"max_steps": 2}))
+    ups = {name: tensor for name, tensor in load_file(result.lora).items() if name.endswith("lora_up.weight")}
+    parts = {name.split("_", 2)[1] for name in ups}
+    assert parts == ({"unet", "te1", "te2"} if family == "sdxl" else {"unet", "te"})
+    assert all(float(tensor.abs().max()) > 0 for name, tensor in ups.items() if reached(name, family))
+
+
+def reached(name: str, family: str) -> bool:
+    """Whether gradients come to a layer: the last one of an encoder has no part where the one before is taken."""
+    return family == "sd1" or "text_model_encoder_layers_1" not in name
+
+
+def test_two_runs_give_the_same_file(folder: Path, tmp_path: Path) -> None:
+    files = [trained(config_of(folder, saving=out(tmp_path / name)))[0].lora for name in "ab"]
+    first, second = map(load_file, files)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("changes", [
+    {"loop": {"accumulation": 3, "ema_decay": 0.9}, "network": {"dropout": 0.3, "rank_dropout": 0.2}},
+    {"noise": {"offset": 0.1, "offset_random": True, "multires_iterations": 3}, "loop": {"cache_latents": True}},
+    {"optimiser": {"kind": "AdamWScheduleFree"}, "loop": {"gradient_checkpointing": True}},
+])  # fmt: skip
+def test_a_run_that_was_stopped_ends_with_the_same_file(changes: Any, folder: Path, tmp_path: Path) -> None:
+    def config(name: str, **saving: Any) -> Any:
+        return config_of(folder, saving=out(tmp_path / name, precision="fp32", **saving), **changes)
+
+    whole, _ = trained(config("whole"))
+    stopped = Told()
+    with pytest.raises(Cancelled, match="after step 3 of 6"):
+        train(config("parts"), watch=stopped.append, cancelled=lambda: len(stopped.of(Stepped)) == 3)
+    resumed, told = trained(config("parts", resume=tmp_path / "parts"))
+    assert told.of(Started) == [Started(6, 3)]
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from train.lora_runs import config_of
+from graphexec.train.events import Stepped
+from graphexec.train.run import train
+
+def watch(event):
+    if isinstance(event, Stepped) and event.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(config_of(Path(sys.argv[1]), saving={"output_dir": Path(sys.argv[2]), "every_n_steps": 2}), watch=watch)
+"""
+
+
+def test_a_run_that_was_killed_ends_with_the_same_file(folder: Path, tmp_path: Path) -> None:
+    config = config_of(folder, saving=out(tmp_path / "killed", every_n_steps=2))
+    environment = {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed")],
+        check=False, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    whole, _ = trained(replace(config, saving=replace(config.saving, output_dir=tmp_path / "whole")))
+    state = tmp_path / "killed" / "last.state"
+    resumed, told = trained(replace(config, saving=replace(config.saving, resume=state)))
+    assert told.of(Started) == [Started(6, 4)]
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+
+
+def test_checkpoints_are_named_as_in_sd_scripts_and_the_oldest_go(folder: Path, tmp_path: Path) -> None:
+    saving = out(tmp_path, every_n_epochs=1, every_n_steps=2, keep_last=1, output_name="mine")
+    _, told = trained(config_of(folder, saving=saving, loop={"max_steps": None, "max_epochs": 3}))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "mine.safetensors", "mine-000002.safetensors", "mine-step00000006.safetensors",
+        "mine.state", "mine.jsonl", "mine-loss.png",
+    }  # fmt: skip
+    assert [event.path.name for event in told.of(Saved)][:4] == [
+        "mine-step00000002.safetensors", "mine.state", "mine-000001.safetensors", "mine.state",
+    ]  # fmt: skip
+
+
+def test_held_out_pictures_are_measured_alike_every_time(folder: Path, tmp_path: Path) -> None:
+    def losses(name: str, rate: float) -> list[float]:
+        config = config_of(
+            folder, saving=out(tmp_path / name), validation={"every_n_steps": 1}, optimiser={"learning_rate": rate}
+        )
+        dataset = replace(config.datasets[0], validation_split=0.5, validation_seed=1)
+        return [event.loss for event in trained(replace(config, datasets=(dataset,)))[1].of(Validated)]
+
+    still, moving = losses("still", 1e-30), losses("moving", 1e-2)
+    assert len(set(still)) == 1
+    assert len(still) == len(moving) == 7
+    assert moving[-1] == moving[-2] != moving[0]
+
+
+def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, bool]] = []
+
+    def make(lora: Path, step: int) -> list[Path]:
+        seen.append((lora.name, step, lora.exists()))
+        return [tmp_path / f"{step}.png"]
+
+    config = config_of(folder, saving=out(tmp_path, every_n_steps=4), samples={"every_n_steps": 2, "at_first": True})
+    _, told = trained(config, sample=make)
+    extra, saved = "last.sample.safetensors", "last-step00000004.safetensors"
+    assert seen == [(extra, 0, True), (extra, 2, True), (saved, 4, True), (extra, 6, True)]
+    assert told.of(Sampled)[1] == Sampled((tmp_path / "2.png",), 2)
+    assert not (tmp_path / extra).exists()
+
+
+def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    trained(config_of(folder, saving=out(tmp_path)))
+    other = config_of(folder, saving=out(tmp_path, resume=tmp_path), network={"alpha": 2.0}, loop={"max_steps": 8})
+    with pytest.raises(StateError, match=r"network\.alpha: 4 then, 2\.0 now"):
+        trained(other)
+    with pytest.raises(StateError, match="none there"):
+        trained(config_of(folder, saving=out(tmp_path, resume=folder)))
+
+
+def test_a_seed_that_is_not_given_is_told_and_taken_up(folder: Path, tmp_path: Path) -> None:
+    config = config_of(folder, saving=out(tmp_path), loop={"seed": None, "max_steps": 2})
+    result, told = trained(config)
+    assert any(str(result.seed) in event.message for event in told.of(Warned))
+    longer = config_of(folder, saving=out(tmp_path, resume=tmp_path), loop={"seed": None, "max_steps": 3})
+    assert trained(longer)[0].seed == result.seed
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"loop": {"max_steps": None}}, "say how long"),
+    ({"loop": {"cache_text": True}}, "train_unet_only"),
+    ({"noise": {"min_timestep": 5, "max_timestep": 5}}, "timesteps from 5 to 5"),
+])  # fmt: skip
+def test_what_cannot_be_trained_is_refused(changes: Any, message: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=message):
+        trained(config_of(folder, saving=out(tmp_path), **changes))
