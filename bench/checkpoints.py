@@ -13,7 +13,7 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from diffusion.tiny import SD15, UNET, write_checkpoint, write_lora
+from diffusion.tiny import SD15, UNET, UNetSize, unet_shapes, write_checkpoint, write_lora
 from diffusion.tiny import diffusers_unet as names_in_diffusers
 from parity.making import make
 
@@ -22,6 +22,7 @@ from graphexec.lora.header import read_header
 
 __all__ = [
     "SD15",
+    "UNetSize",
     "arguments",
     "conditioning",
     "empty",
@@ -29,6 +30,7 @@ __all__ = [
     "lora_of",
     "names_in_diffusers",
     "ten_loras",
+    "unet_shapes",
     "write_checkpoint",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,11 @@ class StateFile:
     """The one file of a run's state, which is always that of the newest save."""
 
     saving: Saving
-    _saved: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _saved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.note()
 
     @property
     def path(self) -> Path:
@@ -70,11 +74,11 @@ class StateFile:
 
     def is_due(self) -> bool:
         """Whether so much was done since the last time that it should not be lost."""
-        return self.saving.state and time.monotonic() - self._saved > STATE_SECONDS
+        return self.saving.state and self.clock() - self._saved > STATE_SECONDS
 
     def note(self) -> None:
         """The state was saved now."""
-        self._saved = time.monotonic()
+        self._saved = self.clock()
 
 
 def find_state(place: Path) -> Path:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graphexec.train.config import Saving
+from graphexec.train.faults import StateError
+from graphexec.train.loop import Moment
+from graphexec.train.saving import Checkpoints, StateFile, due, find_state
+
+
+def step(number: int) -> Moment:
+    return Moment(number, 1, ends_epoch=False)
+
+
+def epoch(number: int) -> Moment:
+    return Moment(10 * number, number, ends_epoch=True)
+
+
+def test_what_is_due_when() -> None:
+    assert [number for number in range(1, 8) if due(step(number), 3, 1)] == [3, 6]
+    assert [number for number in range(1, 8) if due(epoch(number), 1, 2)] == [2, 4, 6]
+    assert not any(due(moment, None, None) for moment in (step(1), epoch(1)))
+
+
+def test_names_and_what_goes(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Saving(tmp_path, "mine", every_n_epochs=2, every_n_steps=5, keep_last=2))
+    assert checkpoints.last == tmp_path / "mine.safetensors"
+    assert checkpoints.at(epoch(3)) == tmp_path / "mine-000003.safetensors"
+    assert checkpoints.at(step(30)) == tmp_path / "mine-step00000030.safetensors"
+    assert list(checkpoints.outdated(epoch(6))) == [tmp_path / "mine-000002.safetensors"]
+    assert list(checkpoints.outdated(epoch(4))) == []
+    assert list(checkpoints.outdated(step(15))) == [tmp_path / "mine-step00000005.safetensors"]
+    assert list(Checkpoints(Saving(tmp_path, every_n_epochs=1)).outdated(epoch(9))) == []
+
+
+def test_a_state_is_due_after_a_while() -> None:
+    now = [100.0]
+    state, without = (StateFile(Saving(Path(), state=kept), lambda: now[0]) for kept in (True, False))
+    assert not state.is_due()
+    now[0] = 300.0
+    assert state.is_due()
+    assert not without.is_due()
+    state.note()
+    assert not state.is_due()
+
+
+def test_a_state_is_found_in_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="none there"):
+        find_state(tmp_path)
+    (tmp_path / "a.state").touch()
+    assert find_state(tmp_path) == find_state(tmp_path / "a.state") == tmp_path / "a.state"
+    (tmp_path / "b.state").touch()
+    with pytest.raises(StateError, match=r"2 of them: a\.state, b\.state; name one"):
+        find_state(tmp_path)
