@@ -76,7 +76,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All steps are done; `loss` is the mean of the last epoch's."""
+    """All steps are done; `loss` is the last one's."""
 
     steps: int
     seconds: float

@@ -83,6 +83,12 @@ class BaseModel:
         layer = _layer(source.clip_skip, model.family, encoders)
         return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device, dtype)
 
+    def take(self, tensor: Tensor) -> Tensor:
+        """A tensor of the host on the device; from pinned memory, so that the host need not wait for a GPU."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Latents [B, 4, h, w] at the model's scale of pixels [B, 3, H, W] in -1..1: the mean of the posterior."""

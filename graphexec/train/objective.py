@@ -32,7 +32,7 @@ class DiffusionLoss:
     def __call__(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The loss of each picture, float32 [B]; all that is drawn comes from the generator."""
         self.begin(generator.initial_seed())
-        latents = batch.latents.to(self.base.device, non_blocking=True)
+        latents = self.base.take(batch.latents)
         noised = draw_noised(latents, self.noise, self.levels, generator)
         return self.of(batch, latents, noised)
 
@@ -46,13 +46,13 @@ class DiffusionLoss:
             self.objective,
             self.levels,
             kind=self.base.target,
-            weights=batch.weights.to(latents.device, non_blocking=True),
-            mask=None if mask is None else mask.to(latents.device, non_blocking=True),
+            weights=self.base.take(batch.weights),
+            mask=None if mask is None else self.base.take(mask),
         )
 
     def _predicted(self, batch: Batch, noised: Noised) -> Tensor:
         told, dtype = self.embed(batch.captions), self.base.dtype
         vector = None
         if self.base.unet.layout.vector_width is not None:
-            vector = vector_of(told.pooled.to(dtype), batch.sizes)
+            vector = vector_of(told.pooled.to(dtype), self.base.take(batch.sizes))
         return self.base.unet(noised.noisy.to(dtype), noised.timesteps, told.context.to(dtype), vector)

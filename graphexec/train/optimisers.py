@@ -83,6 +83,11 @@ class Stepper:
         self.rates: tuple[float | None, ...] = tuple(group["lr"] for group in optimiser.param_groups)
         self._mode("train")
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether its learning rates follow a schedule."""
+        return not self.own_course and None not in self.rates
+
     def schedule(self, factor: float) -> dict[str, float]:
         """Set the learning rates of the next step; what they are, by the groups' names."""
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
-from torch import Tensor
-
-from graphexec.errors import Cancelled, ModelFileError
+from graphexec.errors import Cancelled
 from graphexec.train.checkpointing import checkpoint_blocks
-from graphexec.train.config import TrainConfig
+from graphexec.train.config import Network, TrainConfig
 from graphexec.train.data.batch import Batch
 from graphexec.train.data.batches import Batches
 from graphexec.train.data.cache import FileTensors, MemoryTensors, TensorStore
@@ -31,6 +28,7 @@ from graphexec.train.objective import DiffusionLoss
 from graphexec.train.state import read_state
 from graphexec.train.texts import Captions, Embed, KeptCaptions
 from graphexec.train.validate import Validator
+from graphexec.train.weights import read_weights, with_dims_of
 
 __all__ = ["Prepared", "choose_seed", "prepare", "steps_in_all"]
 
@@ -68,9 +66,7 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     batches.fill(_filling(watch, cancelled))
     if config.loop.cache_latents or config.loop.cache_latents_to_disk:
         base.vae.cpu()  # its work is done, but for held-out pictures
-    network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed)
-    if config.network.weights is not None:
-        network.load(_weights(config.network.weights))
+    network = _network(config.network, base, seed)
     if config.loop.gradient_checkpointing:
         checkpoint_blocks([base.unet, *base.encoders])
     loss = _loss(config, base, network, warn)
@@ -84,6 +80,8 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
         constrain=_constraint(config, network),
         facts=facts_of(config, data),
     )
+    if config.schedule.kind != "constant" and not loop.stepper.scheduled:
+        warn(f"{config.optimiser.kind} finds its own way; lr_scheduler {config.schedule.kind} is left out")
     return Prepared(seed, data, base, network.train(), loop, _validator(config, data, base, loss, seed))
 
 
@@ -165,11 +163,16 @@ def _filling(watch: Watch, cancelled: Callable[[], bool]) -> Callable[[int, int]
     return filled
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: the LoRA to go on from cannot be read ({error})") from error
+def _network(config: Network, base: BaseModel, seed: int) -> TrainedNetwork:
+    """New adapters, or those of a LoRA to go on from."""
+    if config.weights is None:
+        return TrainedNetwork.attach(config, base.unet, base.encoders, base.family, seed)
+    weights = read_weights(config.weights)
+    if config.dim_from_weights:
+        config = with_dims_of(config, weights)
+    network = TrainedNetwork.attach(config, base.unet, base.encoders, base.family, seed)
+    network.load(weights)
+    return network
 
 
 def _loss(

@@ -11,6 +11,7 @@ from pathlib import Path
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import Cancelled
 from graphexec.train.config import TrainConfig
+from graphexec.train.data.facts import data_metadata
 from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 from graphexec.train.loop import Moment
@@ -147,8 +148,14 @@ class _Run:
     def _write_lora(self, path: Path, moment: Moment) -> None:
         with self.parts.loop.averaged():
             tensors = self.parts.network.tensors(DTYPES[self.config.saving.precision])
-        save_lora(path, tensors, {})
+        save_lora(path, tensors, self._metadata(moment))
         self.tell(Saved(path, moment.step, moment.epoch))
+
+    def _metadata(self, moment: Moment) -> dict[str, str]:
+        if self.config.saving.no_metadata:
+            return {}
+        told = {"ss_seed": self.parts.seed, "ss_steps": moment.step, "ss_epoch": moment.epoch}
+        return data_metadata(self.parts.data) | {name: str(value) for name, value in told.items()}
 
     def _save_state(self, moment: Moment) -> None:
         if self.config.saving.state:

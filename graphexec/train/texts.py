@@ -70,7 +70,7 @@ class Captions:
         length = max(map(len, chunks))
         empty = _chunks((), PADDING[kind])
         rows = [chunk for each in chunks for chunk in (*each, *empty * (length - len(each)))]
-        ids = torch.tensor(rows, device=self.base.device)
+        ids = self.base.take(torch.tensor(rows))
         ends = (ids == END).int().argmax(dim=1)
         vectors = encoder.embeddings.token_embedding(ids)
         encoded = encoder(vectors, ends, self.base.layer, normed=self.base.family in NORMED)
@@ -89,13 +89,12 @@ class KeptCaptions:
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Embedded:
         """The captions of a batch, filled up to the longest."""
-        device = self.encode.base.device
+        take = self.encode.base.take
         each = [self._kept(caption) for caption in captions]
         length = max(one["context"].shape[1] for one in each)
         filler = self._kept("")["context"]
         contexts = [_filled(one["context"], filler, length) for one in each]
-        context, pooled = torch.cat(contexts), torch.cat([one["pooled"] for one in each])
-        return Embedded(context.to(device, non_blocking=True), pooled.to(device, non_blocking=True))
+        return Embedded(take(torch.cat(contexts)), take(torch.cat([one["pooled"] for one in each])))
 
     def _kept(self, caption: str) -> Mapping[str, Tensor]:
         key = content_key("text-1", self.key, caption)
@@ -108,8 +107,8 @@ class KeptCaptions:
 
 
 def vector_of(pooled: Tensor, sizes: Tensor) -> Tensor:
-    """SDXL's vector [B, V] of pooled text [B, P] and the numbers of pictures' sizes [B, 6]."""
-    told = timestep_embedding(sizes.flatten().to(pooled.device), SIZE_WIDTH).unflatten(0, sizes.shape).flatten(1)
+    """SDXL's vector [B, V] of pooled text [B, P] and the numbers of pictures' sizes [B, 6], on one device."""
+    told = timestep_embedding(sizes.flatten(), SIZE_WIDTH).unflatten(0, sizes.shape).flatten(1)
     return torch.cat([pooled, told.to(pooled.dtype)], dim=1)
 
 

@@ -1,6 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,18 @@ from graphexec.train.events import Started
 from graphexec.train.faults import NonFiniteLoss, StateError, TrainingError
 from graphexec.train.loop import Plan, seed_of
 
-RESUMABLE = ["AdamW", "SGD", "SGDNesterov", "Lion", "Adafactor", "Prodigy", "AdamWScheduleFree", "RAdamScheduleFree"]
+EIGHT_BITS = [] if find_spec("bitsandbytes") is None else ["AdamW8bit", "Lion8bit"]
+RESUMABLE = [
+    *EIGHT_BITS,
+    "AdamW",
+    "SGD",
+    "SGDNesterov",
+    "Lion",
+    "Adafactor",
+    "Prodigy",
+    "AdamWScheduleFree",
+    "RAdamScheduleFree",
+]
 
 
 def test_the_loss_falls() -> None:
@@ -45,6 +58,8 @@ def test_two_runs_are_the_same() -> None:
 @pytest.mark.parametrize("kind", RESUMABLE)
 def test_a_run_goes_on_as_if_it_had_never_stopped(kind: str, tmp_path: Path) -> None:
     plan = of_steps(6, kind, ema_decay=0.9, schedule=Schedule("constant" if "Free" in kind else "cosine", warmup=2))
+    if kind in EIGHT_BITS:
+        plan = replace(plan, optimiser=Optimiser(kind, arguments={"min_8bit_size": 1}))
     whole, stopped, resumed = Toy(plan), Toy(plan), Toy(plan)
     whole.run()
     for moment in stopped.loop.run():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from train.lora_runs import Told, config_of, trained
 
@@ -198,3 +199,34 @@ def test_a_seed_that_is_not_given_is_told_and_taken_up(folder: Path, tmp_path: P
 def test_what_cannot_be_trained_is_refused(changes: Any, message: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=message):
         trained(config_of(folder, saving=out(tmp_path), **changes))
+
+
+def test_a_lora_is_gone_on_from(folder: Path, tmp_path: Path) -> None:
+    """With the layers and ranks of its file; no step changes nothing."""
+    network = {"rank": 3, "alpha": 2.0, "conv_rank": 2, "train_text": False}
+    first, _ = trained(config_of(folder, saving=out(tmp_path, precision="fp32"), network=network))
+    again = {"rank": 8, "weights": first.lora, "dim_from_weights": True}
+    still = {"learning_rate": 1e-30}
+    saving = out(tmp_path / "again", precision="fp32")
+    second, _ = trained(config_of(folder, saving=saving, network=again, optimiser=still, loop={"max_steps": 1}))
+    before, after = load_file(first.lora), load_file(second.lora)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_file_says_how_it_was_trained(folder: Path, tmp_path: Path) -> None:
+    result, _ = trained(config_of(folder, saving=out(tmp_path), loop={"max_steps": 2}))
+    with safe_open(result.lora, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["ss_num_train_images"] == "4"
+    assert (metadata["ss_seed"], metadata["ss_steps"]) == ("3", "2")
+    bare, _ = trained(config_of(folder, saving=out(tmp_path, no_metadata=True), loop={"max_steps": 2}))
+    with safe_open(bare.lora, "pt") as file:
+        assert not any(name.startswith("ss_") for name in file.metadata())
+
+
+def test_a_schedule_that_is_left_out_is_told(folder: Path, tmp_path: Path) -> None:
+    for kind, told_of in (("AdamWScheduleFree", True), ("Adafactor", True), ("AdamW", False)):
+        changes: dict[str, Any] = {"optimiser": {"kind": kind}, "schedule": {"kind": "cosine"}}
+        _, told = trained(config_of(folder, saving=out(tmp_path), loop={"max_steps": 1}, **changes))
+        assert any("cosine is left out" in event.message for event in told.of(Warned)) is told_of
