@@ -126,6 +126,11 @@ class Loop(Generic[BatchT]):
         return self._position.step
 
     @property
+    def epoch(self) -> int:
+        """The epoch (from 1) of the last step; 0 before the first."""
+        return self._position.epoch + (self._position.batches > 0)
+
+    @property
     def loss(self) -> float:
         """The loss of the last step that was read; NaN before the first."""
         return self._meter.last
@@ -139,7 +144,7 @@ class Loop(Generic[BatchT]):
         self._watch(Started(self.plan.steps, self.step))
         self._meter = Meter(self.plan.steps, self._meter.block, self.step, self._meter.last)
         while self.step < self.plan.steps:
-            yield from self._epoch(cancelled)
+            yield from self._rest(cancelled)
         self.settle()
 
     def settle(self) -> None:
@@ -174,7 +179,7 @@ class Loop(Generic[BatchT]):
         self._position = Position(**values["position"])
         self._meter.last = values["loss"]
 
-    def _epoch(self, cancelled: Callable[[], bool]) -> Generator[Moment]:
+    def _rest(self, cancelled: Callable[[], bool]) -> Generator[Moment]:
         """The rest of the epoch that is under way."""
         now = self._position
         epoch, done = now.epoch + 1, now.batches

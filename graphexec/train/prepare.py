@@ -21,6 +21,7 @@ from graphexec.train.events import Cached, Event, Warned
 from graphexec.train.facts import facts_of
 from graphexec.train.faults import TrainingError
 from graphexec.train.loop import Loop, Plan
+from graphexec.train.metadata import Base, NamedFile
 from graphexec.train.models import BaseModel, pick_device
 from graphexec.train.network import TrainedNetwork
 from graphexec.train.noise import Levels
@@ -30,18 +31,19 @@ from graphexec.train.texts import Captions, Embed, KeptCaptions
 from graphexec.train.validate import Validator
 from graphexec.train.weights import read_weights, with_dims_of
 
-__all__ = ["Prepared", "choose_seed", "prepare", "steps_in_all"]
+__all__ = ["Prepared", "choose_seed", "epochs_of", "prepare", "steps_in_all"]
 
 Watch = Callable[[Event], object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """All that a run consists of; `seed` is the one given or drawn."""
+    """All that a run consists of; `seed` is the one given or drawn, `about` what its files say of the base model."""
 
     seed: int
     data: Data
     base: BaseModel
+    about: Base
     network: TrainedNetwork
     loop: Loop[Batch]
     validator: Validator | None
@@ -82,7 +84,8 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     )
     if config.schedule.kind != "constant" and not loop.stepper.scheduled:
         warn(f"{config.optimiser.kind} finds its own way; lr_scheduler {config.schedule.kind} is left out")
-    return Prepared(seed, data, base, network.train(), loop, _validator(config, data, base, loss, seed))
+    validator = _validator(config, data, base, loss, seed)
+    return Prepared(seed, data, base, _about(base), network.train(), loop, validator)
 
 
 def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], object]) -> int:
@@ -99,10 +102,24 @@ def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], 
 def steps_in_all(config: TrainConfig, data: Data) -> int:
     """Steps of the optimiser: by epochs where they are given, else as many as are given."""
     if config.loop.max_epochs is not None:
-        return config.loop.max_epochs * math.ceil(data.batches_per_epoch / config.loop.accumulation)
+        return config.loop.max_epochs * _steps_per_epoch(config, data)
     if config.loop.max_steps is None:
         raise TrainingError("neither max_train_steps nor max_train_epochs is given: say how long to train")
     return config.loop.max_steps
+
+
+def epochs_of(config: TrainConfig, data: Data, steps: int) -> int:
+    """How many epochs so many steps begin."""
+    return math.ceil(steps / _steps_per_epoch(config, data))
+
+
+def _steps_per_epoch(config: TrainConfig, data: Data) -> int:
+    return math.ceil(data.batches_per_epoch / config.loop.accumulation)
+
+
+def _about(base: BaseModel) -> Base:
+    vae = base.source.vae
+    return Base(base.family, base.target, NamedFile.of(base.source.path), None if vae is None else NamedFile.of(vae))
 
 
 def _check(config: TrainConfig) -> None:

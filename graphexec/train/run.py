@@ -15,10 +15,11 @@ from graphexec.train.data.facts import data_metadata
 from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 from graphexec.train.loop import Moment
+from graphexec.train.metadata import Progress, metadata
 from graphexec.train.models import DTYPES
 from graphexec.train.output import save_lora
 from graphexec.train.plot import plot_losses
-from graphexec.train.prepare import Prepared, choose_seed, prepare
+from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare
 from graphexec.train.saving import Checkpoints, StateFile, due, find_state
 
 __all__ = ["Trained", "train"]
@@ -105,12 +106,12 @@ class _Run:
         """Train to the end."""
         loop = self.parts.loop
         if self.config.samples.at_first and not loop.step:
-            self._sampled(Moment(0, 1, ends_epoch=False), None)
+            self._sampled(Moment(0, 0, ends_epoch=False), None)
         try:
             for moment in loop.run(cancelled):
                 self._between(moment)
         except Cancelled:
-            self._save_state(Moment(loop.step, 0, ends_epoch=False))
+            self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
             raise
         return self._finished()
 
@@ -129,7 +130,7 @@ class _Run:
 
     def _finished(self) -> Trained:
         loop = self.parts.loop
-        end = Moment(loop.step, 0, ends_epoch=True)
+        end = Moment(loop.step, loop.epoch, ends_epoch=True)
         if self.parts.validator is not None:
             self._validated(end)
         self._write_lora(self._checkpoints.last, end)
@@ -152,10 +153,10 @@ class _Run:
         self.tell(Saved(path, moment.step, moment.epoch))
 
     def _metadata(self, moment: Moment) -> dict[str, str]:
-        if self.config.saving.no_metadata:
-            return {}
-        told = {"ss_seed": self.parts.seed, "ss_steps": moment.step, "ss_epoch": moment.epoch}
-        return data_metadata(self.parts.data) | {name: str(value) for name, value in told.items()}
+        parts = self.parts
+        epochs = epochs_of(self.config, parts.data, parts.loop.plan.steps)
+        progress = Progress(parts.seed, moment.step, moment.epoch, parts.loop.plan.steps, epochs)
+        return metadata(self.config, parts.about, data_metadata(parts.data), progress)
 
     def _save_state(self, moment: Moment) -> None:
         if self.config.saving.state:
