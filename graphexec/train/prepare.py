@@ -10,7 +10,7 @@ from pathlib import Path
 
 from graphexec.errors import Cancelled
 from graphexec.train.checkpointing import checkpoint_blocks
-from graphexec.train.config import Network, TrainConfig
+from graphexec.train.config import TrainConfig
 from graphexec.train.data.batch import Batch
 from graphexec.train.data.batches import Batches
 from graphexec.train.data.cache import FileTensors, MemoryTensors, TensorStore
@@ -29,7 +29,6 @@ from graphexec.train.objective import DiffusionLoss
 from graphexec.train.state import read_state
 from graphexec.train.texts import Captions, Embed, KeptCaptions
 from graphexec.train.validate import Validator
-from graphexec.train.weights import read_weights, with_dims_of
 
 __all__ = ["Prepared", "choose_seed", "epochs_of", "prepare", "steps_in_all"]
 
@@ -68,7 +67,9 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     batches.fill(_filling(watch, cancelled))
     if config.loop.cache_latents or config.loop.cache_latents_to_disk:
         base.vae.cpu()  # its work is done, but for held-out pictures
-    network = _network(config.network, base, seed)
+    network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed)
+    for warning in network.warnings:
+        warn(warning)
     if config.loop.gradient_checkpointing:
         checkpoint_blocks([base.unet, *base.encoders])
     loss = _loss(config, base, network, warn)
@@ -178,18 +179,6 @@ def _filling(watch: Watch, cancelled: Callable[[], bool]) -> Callable[[int, int]
         watch(Cached(done, total))
 
     return filled
-
-
-def _network(config: Network, base: BaseModel, seed: int) -> TrainedNetwork:
-    """New adapters, or those of a LoRA to go on from."""
-    if config.weights is None:
-        return TrainedNetwork.attach(config, base.unet, base.encoders, base.family, seed)
-    weights = read_weights(config.weights)
-    if config.dim_from_weights:
-        config = with_dims_of(config, weights)
-    network = TrainedNetwork.attach(config, base.unet, base.encoders, base.family, seed)
-    network.load(weights)
-    return network
 
 
 def _loss(
