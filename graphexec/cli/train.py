@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +19,7 @@ from graphexec.errors import Cancelled
 if TYPE_CHECKING:
     from graphexec.train.config import TrainConfig
     from graphexec.train.kohya import Fault, Reading
+    from graphexec.train.run import Trained
 
 SAVED_STATE = ""
 """`--resume` without a value: the state beside the result."""
@@ -171,13 +171,13 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
     from graphexec.cli.samples import make_sampler
     from graphexec.cli.trainingbar import TrainingBar
     from graphexec.graph.context import CancelToken
+    from graphexec.train.run import train
 
-    run = importlib.import_module("graphexec.train.run")
     cancel = CancelToken()
     sample = make_sampler(config, app.registry, places)
     with stopping(cancel) as stopped, TrainingBar() as bar:
         try:
-            trained = run.train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
+            trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
         except Cancelled as error:
             bar.close()
             return _interrupted(config, error, stopped)
@@ -192,7 +192,7 @@ def _interrupted(config: TrainConfig, error: Cancelled, stopped: Stopped) -> Exi
     return stopped.code or ExitCode.INTERRUPTED
 
 
-def _show_result(trained: Any, as_json: bool) -> None:
+def _show_result(trained: Trained, as_json: bool) -> None:
     if as_json:
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
         click.echo(json.dumps(plain, indent=2))

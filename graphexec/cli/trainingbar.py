@@ -66,6 +66,8 @@ def _line(event: events.Event) -> str | None:
     match event:
         case events.Warned(message=message):
             return f"warning: {printable(message)}"
+        case events.Cached(done=done, total=total) if done == total or done % max(1, total // LINES) == 0:
+            return f"encoded {done} of {total} pictures"
         case events.Started(total=total, first=first) if first:
             return f"going on after step {first} of {total}"
         case events.Stepped(step=step, total=total) if step % max(1, total // LINES) == 0:

@@ -19,7 +19,7 @@ from graphexec.train.config import Precision, TrainConfig
 from graphexec.train.data.buckets import Size
 from graphexec.train.network import TrainedNetwork
 
-__all__ = ["Cost", "count_cost", "measure_speed"]
+__all__ = ["Cost", "Speed", "count_cost", "measure_speed"]
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STATE_NUMBERS = 2
@@ -46,6 +46,14 @@ class Cost:
     def memory_bytes(self) -> int:
         """What a step needs at most, besides what libraries take for themselves."""
         return self.weight_bytes + self.training_bytes + self.activation_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Operations a second on a device."""
+
+    device: str
+    operations: float
 
 
 def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch: int) -> Cost:
@@ -75,11 +83,13 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
     )
 
 
-def measure_speed(device: str, precision: Precision, seconds: float = 0.2) -> float:
-    """Operations a second that training on a device reaches, from the speed of a multiplication of large matrices."""
-    on = torch.device(
-        "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    )
+def measure_speed(device: str, precision: Precision, seconds: float = 0.2) -> Speed:
+    """The speed that training on a device ("auto": CUDA where there is one) reaches.
+
+    It is told from that of a multiplication of large matrices.
+    """
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    on = torch.device(best if device == "auto" else device)
     rows = MEASURED.get(on.type, 1024)
     matrix = torch.ones(rows, rows, device=on, dtype=DTYPES[precision])
     float((matrix @ matrix)[0, 0])
@@ -87,7 +97,7 @@ def measure_speed(device: str, precision: Precision, seconds: float = 0.2) -> fl
     while time.perf_counter() - begun < seconds:
         float((matrix @ matrix)[0, 0])  # waits for the device
         count += 1
-    return REACHED * 2 * rows**3 * count / (time.perf_counter() - begun)
+    return Speed(str(on), REACHED * 2 * rows**3 * count / (time.perf_counter() - begun))
 
 
 def _pass(unet: UNet, network: TrainedNetwork, layout: CheckpointLayout, size: Size, batch: int) -> tuple[int, int]:

@@ -119,8 +119,8 @@ def make_plan(config: TrainConfig) -> Plan:
         epochs=epochs,
         steps=steps,
         cost=cost,
-        seconds=batches * cost.operations / speed,
-        device=config.loop.device,
+        seconds=batches * cost.operations / speed.operations,
+        device=speed.device,
         output=config.saving.output_dir / f"{config.saving.output_name}.safetensors",
         warnings=data.warnings,
     )

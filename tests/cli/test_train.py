@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -98,9 +97,6 @@ def test_folders_and_captions_that_spoil_a_run_are_found_by_the_plan(desk: Shell
 SEEDED = 'seed = 1\ndevice = "cpu"\n'
 
 
-RUN = importlib.util.find_spec("graphexec.train.run")
-
-
 def trained(desk: Shell, *arguments: str) -> bytes:
     """The LoRA's weights after a run."""
     done = desk.run("train", "style.toml", *arguments)
@@ -112,7 +108,6 @@ def weights(path: Path) -> bytes:
     return b"".join(array.tobytes() for _, array in sorted(load_file(path).items()))
 
 
-@pytest.mark.skipif(RUN is None, reason="needs graphexec.train.run")
 @pytest.mark.filterwarnings("ignore")  # those of matplotlib and the like are none of ours
 def test_a_run_from_pictures_to_a_lora_that_a_workflow_loads(desk: Shell) -> None:
     Path("prompts.txt").write_text("a cat --w 64 --h 64 --s 1\n", encoding="utf-8")
@@ -125,7 +120,6 @@ def test_a_run_from_pictures_to_a_lora_that_a_workflow_loads(desk: Shell) -> Non
     assert "3 steps in" in done.stderr
 
 
-@pytest.mark.skipif(RUN is None, reason="needs graphexec.train.run")
 @pytest.mark.filterwarnings("ignore")
 def test_an_interrupted_run_goes_on_to_the_same_lora(desk: Shell) -> None:
     write(SEEDED)

@@ -31,6 +31,8 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
 def test_what_is_written_and_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(
         capsys,
+        events.Cached(1, 40),
+        events.Cached(40, 40),
         events.Started(10, 4),
         events.Warned("a\x1b[2Jb"),
         events.Saved(Path("a.safetensors"), 5, 1),
@@ -39,6 +41,7 @@ def test_what_is_written_and_noticed(capsys: pytest.CaptureFixture[str]) -> None
         events.Validated(0.25, 5, 1),
     )
     assert lines == [
+        "encoded 40 of 40 pictures",
         "going on after step 4 of 10",
         "warning: a\\x1b[2Jb",
         "step 5: saved a.safetensors",
