@@ -75,7 +75,7 @@ def explain(spec: NodeSpec) -> Iterator[str]:
 def _kind(given: InputSpec) -> str:
     words = [given.expectation()]
     if given.has_default and given.default is not None:
-        words.append(f"default {given.default!r}")
+        words.append(f"default {given.default_text}")
     if given.optional:
         words.append("optional")
     if given.lazy:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load
 from torch import Tensor
 
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.types import LoraModel, LoraSource
 from graphexec.errors import ModelFileError
 
 __all__ = ["LoraReader"]
@@ -17,11 +18,21 @@ KEPT = 128 * 2**20
 """Bytes of tensors that a reader keeps: a LoRA of rank 32 for the whole of SD 1.5, of rank 16 for SDXL."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A LoRA that lies in no file."""
+
+    tensors: dict[str, Tensor]
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
 @dataclass(slots=True)
 class _File:
     """What is known of a file."""
 
-    opened: safe_open | None = None
+    opened: safe_open | _Held | None = None
     sound: set[str] = field(default_factory=set[str])
     """Tensors that were found to be finite."""
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -41,11 +52,11 @@ class LoraReader:
         self.device = device or torch.device("cpu")
         self.limit = limit
         self.bytes = 0
-        self._files: dict[WeightsFile, _File] = {}
+        self._files: dict[LoraSource, _File] = {}
         """Those used last come last."""
-        self._in_use: set[WeightsFile] = set()
+        self._in_use: set[LoraSource] = set()
 
-    def __call__(self, file: WeightsFile, name: str) -> Tensor:
+    def __call__(self, file: LoraSource, name: str) -> Tensor:
         """A tensor in the dtype of its file, not to be changed; `ModelFileError` if it is not finite."""
         if file not in self._in_use:
             self._in_use.add(file)
@@ -81,9 +92,10 @@ class LoraReader:
         return self.bytes + needed <= self.limit
 
 
-def _read(file: WeightsFile, name: str, known: _File) -> Tensor:
+def _read(file: LoraSource, name: str, known: _File) -> Tensor:
     if known.opened is None:
-        known.opened = safe_open(file.path, framework="pt")
+        held = isinstance(file, LoraModel)
+        known.opened = _Held(load(file.content)) if held else safe_open(file.path, framework="pt")
     tensor = known.opened.get_tensor(name)
     if name not in known.sound and not tensor.isfinite().all():
         raise ModelFileError(f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged")

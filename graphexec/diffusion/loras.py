@@ -7,12 +7,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from graphexec.diffusion.loraheader import lora_header
 from graphexec.diffusion.shapes import network_shapes
-from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder, WeightsFile
+from graphexec.diffusion.types import (
+    Clip,
+    LoraModel,
+    LoraPatch,
+    LoraSource,
+    MergePatch,
+    Model,
+    Patch,
+    TextEncoder,
+    WeightsFile,
+)
 from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file
-from graphexec.lora.metadata import read_lora_header
 
 __all__ = ["Loaded", "as_comfyui", "load_lora", "load_lora_by_block"]
 
@@ -31,7 +41,7 @@ class Loaded:
 def load_lora(
     model: Model | None,
     clip: Clip | None,
-    path: Path,
+    lora: Path | LoraModel,
     strength_model: float,
     strength_clip: float,
     blocks: Blocks = (),
@@ -43,9 +53,10 @@ def load_lora(
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
     texts = clip.encoders if clip else None
-    coverage = _coverage(model and replace(model, patches=(), options=()), texts, WeightsFile.of(path))
-    patched = model and model.patched(path, strength_model, blocks)
-    return Loaded(patched, clip and clip.patched(path, strength_clip), coverage)
+    source = lora if isinstance(lora, LoraModel) else WeightsFile.of(lora)
+    coverage = _coverage(model and replace(model, patches=(), options=()), texts, source)
+    patched = model and model.patched(lora, strength_model, blocks)
+    return Loaded(patched, clip and clip.patched(lora, strength_clip), coverage)
 
 
 def load_lora_by_block(
@@ -75,8 +86,8 @@ def _as_comfyui(patch: Patch) -> Patch:
 @lru_cache(
     maxsize=64
 )  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
-def _coverage(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: WeightsFile) -> Coverage:
+def _coverage(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: LoraSource) -> Coverage:
     encoders = None if texts is None else {encoder.kind: network_shapes(encoder) for encoder in texts}
-    header = read_lora_header(lora.path)
+    header = lora_header(lora)
     with in_file(lora.path):
         return lora_coverage(model and network_shapes(model), encoders, header)

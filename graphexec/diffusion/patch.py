@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.lorafiles import LoraReader
+from graphexec.diffusion.loraheader import lora_header
 from graphexec.diffusion.pristine import Pristine
-from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, ScalePatch, WeightsFile
+from graphexec.diffusion.types import Clip, LoraPatch, LoraSource, MergePatch, Model, Patch, ScalePatch
 from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import Product, add_products
 from graphexec.lora.blocks import block_factor
 from graphexec.lora.coverage import check_fit, match_modules
 from graphexec.lora.formats import LoraModule, list_modules
 from graphexec.lora.header import Shapes, in_file
-from graphexec.lora.metadata import read_lora_header
 
 __all__ = ["Delta", "Mix", "Patching", "Scale", "Step", "Steps", "apply_steps", "longest_prefix", "patched_weight"]
 
@@ -29,7 +29,7 @@ UNMERGED = ("position_ids", "logit_scale")
 class Delta:
     """One LoRA module at a strength."""
 
-    file: WeightsFile
+    file: LoraSource
     module: LoraModule
     strength: float
 
@@ -87,8 +87,8 @@ Find = Callable[[Model | Clip], Pristine | None]
 class Patching:
     """Finds what patches do to each weight; a file is matched with a network once."""
 
-    matched: dict[tuple[WeightsFile, Pristine], Mapping[str, tuple[LoraModule, ...]]] = field(
-        default_factory=dict[tuple[WeightsFile, Pristine], Mapping[str, tuple[LoraModule, ...]]]
+    matched: dict[tuple[LoraSource, Pristine], Mapping[str, tuple[LoraModule, ...]]] = field(
+        default_factory=dict[tuple[LoraSource, Pristine], Mapping[str, tuple[LoraModule, ...]]]
     )
 
     def steps(self, patches: Sequence[Patch], base: Pristine, find: Find) -> dict[str, Steps]:
@@ -129,13 +129,13 @@ class Patching:
                 found[name] = [Mix(other, name, steps.get(name, ()), *ratio)]
         return found
 
-    def _modules(self, file: WeightsFile, base: Pristine) -> Mapping[str, tuple[LoraModule, ...]]:
+    def _modules(self, file: LoraSource, base: Pristine) -> Mapping[str, tuple[LoraModule, ...]]:
         if not file.is_current():
             raise ModelFileError(
                 f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
             )
         if (file, base) not in self.matched:
-            header = read_lora_header(file.path)
+            header = lora_header(file)
             with in_file(file.path):
                 match = match_modules(list_modules(header).modules, base.shapes, base.aliases)
                 check_fit(match)

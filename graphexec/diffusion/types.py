@@ -7,7 +7,7 @@ marker classes at run time, so that a signature that names them can be read with
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -55,7 +55,10 @@ __all__ = [
     "Inpaint",
     "Keyframe",
     "Latent",
+    "LoraModel",
     "LoraPatch",
+    "LoraSource",
+    "LossMap",
     "Mask",
     "MergePatch",
     "Model",
@@ -146,21 +149,48 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraModel:
+    """A LoRA that was trained and lies in no file yet: the bytes that a safetensors file of it holds."""
+
+    content: bytes = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """What messages call it."""
+        return Path("the trained LoRA")
+
+    def is_current(self) -> bool:
+        """Always: nothing can change it."""
+        return True
+
+
+LoraSource = WeightsFile | LoraModel
+"""Where the tensors of a LoRA are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossMap:
+    """The loss of each step of a training run."""
+
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoraPatch:
     """A LoRA file at a strength, with factors for parts of the UNet by the beginning of a weight's name.
 
     `comfy`: computed as ComfyUI does even where it is wrong and pictures may depend on that.
     """
 
-    file: WeightsFile
+    file: LoraSource
     strength: float
     blocks: tuple[tuple[str, float], ...] = ()
     comfy: bool = False
 
     @classmethod
-    def of(cls, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Self:
-        """The file as it is now; `ModelFileError` if there is none."""
-        return cls(WeightsFile.of(path), strength, blocks)
+    def of(cls, lora: Path | LoraModel, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Self:
+        """A file as it is now (`ModelFileError` if there is none), or a LoRA that lies in none."""
+        return cls(lora if isinstance(lora, LoraModel) else WeightsFile.of(lora), strength, blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +319,9 @@ class Model:
     dtype: Precision | None = None
     """What it computes with; None leaves it to the device."""
 
-    def patched(self, path: Path, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Model:
+    def patched(self, lora: Path | LoraModel, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Model:
         """This model with one more LoRA, whose file is not read yet; strength 0 gives the model itself."""
-        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength, blocks)))
+        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(lora, strength, blocks)))
 
     def with_option(self, option: ModelOption) -> Model:
         """This model with one more option; a later one of a kind comes after the earlier."""
@@ -325,9 +355,9 @@ class Clip:
     scheduled: bool = False
     led_by_hooks: bool = True
 
-    def patched(self, path: Path, strength: float) -> Clip:
+    def patched(self, lora: Path | LoraModel, strength: float) -> Clip:
         """These encoders with one more LoRA, whose file is not read yet; strength 0 gives the encoders themselves."""
-        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(path, strength)))
+        return self if strength == 0 else replace(self, patches=(*self.patches, LoraPatch.of(lora, strength)))
 
 
 @dataclass(frozen=True, slots=True)

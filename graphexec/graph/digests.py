@@ -35,14 +35,24 @@ class FileDigests:
         self._lock = threading.Lock()
 
     def digest(self, path: Path) -> bytes:
-        """SHA-256 of a file's content. Raises ModelFileError if it is not there or cannot be read."""
+        """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it.
+
+        Raises ModelFileError if it is not there or cannot be read.
+        """
         try:
+            if path.is_dir():
+                return self._digest_folder(path)
             real = str(path.resolve(strict=True))
             return self._recall(real) or self._compute(real)
         except FileNotFoundError:
             raise ModelFileError(f"there is no file {path}") from None
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no file can have
             raise ModelFileError(f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
+
+    def _digest_folder(self, path: Path) -> bytes:
+        files = sorted((each.relative_to(path).as_posix(), each) for each in path.rglob("*") if each.is_file())
+        listing = [[name, self.digest(file).hex()] for name, file in files if not file.name.startswith(".")]
+        return hashlib.sha256(json.dumps(listing).encode()).digest()
 
     def _recall(self, real: str) -> bytes | None:
         identity = _identity(real)

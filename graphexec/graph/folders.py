@@ -7,7 +7,7 @@ import heapq
 import importlib.resources
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -53,6 +53,8 @@ _KINDS: Mapping[str, _Kind] = {
     "vae": _Kind(("vae",)),
     "vae_approx": _Kind(("vae_approx",)),
 }
+_FOLDERS_OF: Mapping[str, str] = {"input_folders": "input"}
+"""Kinds whose names are those of folders that hold files of another kind."""
 _LEGACY: Mapping[str, str] = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
 _PICTURE_FOLDER = re.compile(r"(?P<name>.+) \[(?P<kind>input|output|temp)\]", re.DOTALL)
 """ComfyUI's way to name a picture of another folder: `ComfyUI_00001_.png [output]`."""
@@ -141,16 +143,19 @@ class Folders:
     def resolve(self, kind: str, name: str) -> Path:
         """The file that a workflow calls `name`, e.g. `sd15/style.safetensors`; `\\` separates folders too.
 
+        The kind `input_folders` is folders below those of `input`.
+
         Raises FolderError for a name that leaves its folder, MissingModelFile if there is no such file.
         """
         kind = _LEGACY.get(kind, kind)
         if kind == "input" and (match := _PICTURE_FOLDER.fullmatch(name)):
             name, kind = match["name"], match["kind"]
-        roots = self.roots.get(kind, ())
+        is_there = _is_folder if kind in _FOLDERS_OF else _is_file
+        roots = self.roots.get(_FOLDERS_OF.get(kind, kind), ())
         relative = _relative(kind, name)
         for root in roots:
             path = root / relative
-            if _is_file(path):
+            if is_there(path):
                 if _has_link(path, root) and not _inside(path, roots):
                     raise FolderError(
                         f"{name!r} in {kind} is a link out of its folder, to {path.resolve()}; to use files from there,"
@@ -162,6 +167,9 @@ class Folders:
     def names(self, kind: str) -> list[str]:
         """What there is of a kind, as workflows name it, sorted; as it was when first asked for."""
         kind = _LEGACY.get(kind, kind)
+        if kind in _FOLDERS_OF:
+            above = {str(folder) for name in self.names(_FOLDERS_OF[kind]) for folder in PurePosixPath(name).parents}
+            return sorted(above - {"."})
         if kind not in self._names:
             roots = self.roots.get(kind, ())
             suffixes = _KINDS[kind].suffixes if kind in _KINDS else _WEIGHTS
@@ -211,8 +219,16 @@ def _relative(kind: str, name: str) -> PurePosixPath:
 
 
 def _is_file(path: Path) -> bool:
+    return _looked_at(path, Path.is_file)
+
+
+def _is_folder(path: Path) -> bool:
+    return _looked_at(path, Path.is_dir)
+
+
+def _looked_at(path: Path, test: Callable[[Path], bool]) -> bool:
     try:
-        return path.is_file()
+        return test(path)
     except PermissionError as error:
         raise FolderError(f"{path} cannot be looked at: {error.strerror}; correct the permissions") from error
     except OSError:  # e.g. a name longer than any file's

@@ -5,6 +5,7 @@ The format: https://github.com/huggingface/safetensors#format.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Generator, Mapping
@@ -21,6 +22,7 @@ __all__ = [
     "Shapes",
     "TensorInfo",
     "data_start",
+    "header_of",
     "in_file",
     "parse_header",
     "read_header",
@@ -81,6 +83,11 @@ def read_header(path: Path) -> Header:
                 return parse_header(size, _header_bytes(size, file))
         except OSError as error:
             raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+
+
+def header_of(content: bytes) -> Header:
+    """The header of a safetensors file, given all its bytes; `ModelFileError` as for a file."""
+    return parse_header(len(content), _header_bytes(len(content), io.BytesIO(content)))
 
 
 def data_start(file: BinaryIO) -> int:

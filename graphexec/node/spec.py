@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from graphexec.node.fields import Folder, Mentioned, Widget
@@ -52,6 +53,11 @@ class InputSpec:
     @property
     def has_default(self) -> bool:
         return self.default is not MISSING
+
+    @property
+    def default_text(self) -> str:
+        """The default as a workflow would write it; that of a file is its name."""
+        return repr(self.default.as_posix() if isinstance(self.default, Path) else self.default)
 
     def expectation(self) -> str:
         """What the input takes, in words."""

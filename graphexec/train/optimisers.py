@@ -58,6 +58,8 @@ def _schedule_free(name: str) -> Kind:
 
 OPTIMISERS: Mapping[str, Kind] = {
     "AdamW": _torch("AdamW"),
+    "Adam": _torch("Adam"),
+    "RMSprop": Kind("torch.optim", "RMSprop"),
     "AdamW8bit": _eight_bits("AdamW8bit"),
     "PagedAdamW8bit": _eight_bits("PagedAdamW8bit"),
     "Lion": Kind("lion_pytorch", "Lion"),

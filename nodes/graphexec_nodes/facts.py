@@ -221,3 +221,16 @@ def _merged(one: Facts, two: Facts, name: str) -> Inferred:
     except MergeError as error:
         return Inferred((one,), (Note(str(error), name, hint="choose two of one family"),))
     return Inferred((one,))
+
+
+def of_model(model: Facts) -> Inferred:
+    """What changes a model's weights alone."""
+    return Inferred((model,))
+
+
+def of_trained(model: Facts, algorithm: str | Facts) -> Inferred:
+    """A model with a LoRA of its own; an algorithm that cannot be trained is an error."""
+    if algorithm != "OFT":
+        return Inferred((model, {}, {}, {}))
+    message = "OFT cannot be trained here"
+    return Inferred(notes=(Note(message, "algorithm", code="untrainable", hint="choose LoRA, LoHa or LoKr"),))

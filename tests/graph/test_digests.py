@@ -110,7 +110,6 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, why in {
         "missing": "there is no file",
-        ".": "not a regular file",
         "pipe": "not a regular file",
         "loop": "cannot be read",
         "a\0b": "cannot be read",
@@ -126,3 +125,17 @@ def test_threads_share_digests(tmp_path: Path) -> None:
         found = list(pool.map(digests.digest, paths * 20))
     assert found == [hashlib.sha256(b"%d" % number).digest() for number in range(5)] * 20
     assert len(records(tmp_path / "cache")) == 5
+
+
+def test_a_folder_is_its_files_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "sub/b").write_bytes(b"2")
+    digests = FileDigests(None)
+    before = digests.digest(tmp_path)
+    (tmp_path / ".hidden").write_bytes(b"x")
+    assert digests.digest(tmp_path) == before
+    (tmp_path / "sub/b").write_bytes(b"3")
+    changed = digests.digest(tmp_path)
+    (tmp_path / "sub/b").rename(tmp_path / "sub/c")
+    assert len({before, changed, digests.digest(tmp_path)}) == 3

@@ -220,6 +220,16 @@ def test_pictures_come_from_the_input_folder(tmp_path: Path) -> None:
         folders.resolve("input", "x.png")
 
 
+def test_folders_of_the_input_folder_have_names_too(tmp_path: Path) -> None:
+    place(tmp_path / "input", "top.png", "cats/a.png", "cats/10_sks/b.png")
+    folders = Folders.standard(input_dir=tmp_path / "input")
+    assert folders.names("input_folders") == ["cats", "cats/10_sks"]
+    assert folders.resolve("input_folders", "cats/10_sks") == tmp_path / "input/cats/10_sks"
+    for name, error in (("top.png", MissingModelFile), ("dogs", MissingModelFile), ("../input", FolderError)):
+        with pytest.raises(error):
+            folders.resolve("input_folders", name)
+
+
 # extra_model_paths.yaml
 
 

@@ -14,8 +14,15 @@ from graphexec.node.views import object_info
 from graphexec_nodes.absent import ABSENT
 
 DATA = Path(__file__).parents[1] / "data/object_info"
-RECORDED: dict[str, Any] = json.loads((DATA / "core.json").read_text("utf-8"))
-"""What ComfyUI 0.3.64 says of its nodes for Stable Diffusion; FILE stands for the names of a folder's files."""
+RECORDED: dict[str, Any] = {
+    name: node
+    for file in ("core", "training")
+    for name, node in json.loads((DATA / f"{file}.json").read_text()).items()
+}
+"""What ComfyUI 0.3.64 says of its nodes for Stable Diffusion; FILE stands for the names of a folder's files.
+
+SaveLoRA and the nodes for sets of pictures in folders are those of later versions.
+"""
 
 REGISTRY = Registry().with_nodes(graphexec_nodes)
 NATIVE = sorted(set(RECORDED) & set(REGISTRY))

@@ -23,7 +23,8 @@ from graphexec.graph import events
 from graphexec.graph.context import Resources
 
 ROOT = Path(__file__).parents[2]
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+TRAINING = ROOT / "workflows/train_lora.json"
+WORKFLOWS = sorted(set((ROOT / "workflows").glob("*.json")) - {TRAINING})
 STEPS = 2
 LORA = ROOT / "workflows/lora.json"
 
