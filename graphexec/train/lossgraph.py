@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from graphexec.train.faults import TrainingError
+from graphexec.train.plot import smoothed
 
 __all__ = ["SIZE", "loss_graph"]
 
 SIZE = (840, 520)
 MARGIN = 60
 FAINT, STRONG, INK = (170, 200, 240), (31, 90, 180), (40, 40, 40)
-WINDOWS = 50
 
 
 def loss_graph(losses: Sequence[float]) -> Tensor:
@@ -27,7 +27,7 @@ def loss_graph(losses: Sequence[float]) -> Tensor:
     draw = ImageDraw.Draw(picture)
     low, high = min(losses), max(losses)
     _axes(draw, low, high, len(losses))
-    for values, color, width in ((losses, FAINT, 1), (_smoothed(losses), STRONG, 2)):
+    for values, color, width in ((losses, FAINT, 1), (smoothed(losses), STRONG, 2)):
         _curve(draw, [_place(i, value, low, high, len(losses)) for i, value in enumerate(values)], color, width)
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)[None]
 
@@ -57,9 +57,3 @@ def _curve(
         draw.circle(points[0], 2 * width, fill=color)
     else:
         draw.line(list(points), fill=color, width=width, joint="curve")
-
-
-def _smoothed(losses: Sequence[float]) -> list[float]:
-    """The mean of each and those before it, as many as a fiftieth of all."""
-    width = max(1, len(losses) // WINDOWS)
-    return [sum(part) / len(part) for part in (losses[max(0, i + 1 - width) : i + 1] for i in range(len(losses)))]

@@ -93,3 +93,8 @@ def test_a_missing_library_of_the_run_extra_has_a_hint(library: str) -> None:
 @pytest.mark.parametrize("message", ["No module named 'torchvision'", "no luck", ""])
 def test_other_failures_have_none(message: str) -> None:
     assert library_hint(message) is None
+
+
+@pytest.mark.parametrize("library", ["huggingface_hub", "onnxruntime", "transformers"])
+def test_what_captions_need_is_another_extra(library: str) -> None:
+    assert "pip install 'graphexec[caption]'" in (library_hint(f"No module named {library!r}") or "")

@@ -9,10 +9,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from graphexec.errors import FolderError
 from graphexec.train.captioning.errors import CaptionError
+from graphexec.train.data.folders import PICTURES
 
-__all__ = ["EXTENSIONS", "Picture", "find_pictures", "read_picture"]
-
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+__all__ = ["Picture", "find_pictures", "read_picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ def find_pictures(folder: Path, recursive: bool) -> list[Path]:
         raise FolderError(f"{folder} is not a folder of pictures")
     found = _within(folder, recursive)
     if not found:
-        kinds = ", ".join(EXTENSIONS)
+        kinds = ", ".join(PICTURES)
         hint = "; its subfolders do: add --recursive" if not recursive and _within(folder, True) else ""
         raise CaptionError(f"{folder} holds no pictures ({kinds}){hint}")
     return found
@@ -37,7 +36,7 @@ def find_pictures(folder: Path, recursive: bool) -> list[Path]:
 
 def _within(folder: Path, recursive: bool) -> list[Path]:
     paths = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file())
+    return sorted(path for path in paths if path.suffix.lower() in PICTURES and path.is_file())
 
 
 def read_picture(path: Path) -> Image.Image:
