@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import click
 from graphexec.cli.exits import ExitCode, exit_codes_in_words
 from graphexec.cli.interrupts import Stopped, stopping
 from graphexec.cli.options import FILE, App, Places, json_option, parse_device, place_options
-from graphexec.errors import Cancelled
+from graphexec.errors import Cancelled, ModelFileError
 
 if TYPE_CHECKING:
     from graphexec.train.config import TrainConfig
@@ -36,16 +36,16 @@ class Asked:
     device: str | None
     output_dir: Path | None
 
-    def reading(self) -> Reading:
+    def reading(self, places: Places) -> Reading:
         """The settings; raises ConfigError with all that is wrong."""
         from graphexec.train.kohya import read_command, read_file
 
         if (self.config is None) == (self.command is None):
             raise click.UsageError("give either a file of settings or --from-command")
-        overrides = self._overrides()
+        overrides, find = self._overrides(), _finder(places)
         if self.command is not None:
-            return read_command(self.command, overrides)
-        return read_file(self.config or Path(), overrides)
+            return read_command(self.command, overrides, find)
+        return read_file(self.config or Path(), overrides, find)
 
     def _overrides(self) -> dict[str, str]:
         found = dict(map(_setting, self.settings))
@@ -63,6 +63,19 @@ class Asked:
             return config
         state = state_path(config)
         return dataclasses.replace(config, saving=dataclasses.replace(config.saving, resume=state))
+
+
+def _finder(places: Places) -> Callable[[str, str], Path | None]:
+    """Looks names up in the folders of models."""
+    folders = places.folders()
+
+    def find(kind: str, name: str) -> Path | None:
+        try:
+            return folders.resolve(kind, name)
+        except ModelFileError:
+            return None
+
+    return find
 
 
 def state_path(config: TrainConfig) -> Path:
@@ -142,7 +155,7 @@ def command(
 
     asked = Asked(config, command, settings, resume, device, output_dir)
     try:
-        reading = asked.reading()
+        reading = asked.reading(places)
     except ConfigError as error:
         _show_faults(error.faults, as_json)
         ctx.exit(_code(error.faults))

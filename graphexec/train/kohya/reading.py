@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,11 @@ from graphexec.train.kohya.traps import look_for_traps
 __all__ = ["Reading", "read_command", "read_file"]
 
 OVERRIDES = "--set"
+MODEL_FILES = {"pretrained_model_name_or_path": "checkpoints", "vae": "vae", "network_weights": "loras"}
+"""Settings that may name a file of a models folder, as workflows do, instead of a path."""
+
+Find = Callable[[str, str], Path | None]
+"""Where the file lies that a workflow would call so: (kind of the folder, name)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +48,25 @@ class _Raw:
         self.sources |= dict.fromkeys(values, source)
 
 
-def read_file(path: Path, overrides: Mapping[str, str] | None = None) -> Reading:
+def nowhere(kind: str, name: str) -> None:
+    """Finds nothing: every name is a path."""
+
+
+def read_file(path: Path, overrides: Mapping[str, str] | None = None, find: Find = nowhere) -> Reading:
     """The configuration in a TOML (flat or in sections) or JSON file; `overrides` replace what it says.
 
-    Raises `ConfigError` with everything that is wrong.
+    A model that is not at its path is looked for by `find`. Raises `ConfigError` with everything that is wrong.
     """
     faults, raw = Faults(), _Raw({}, {})
     raw.add(_document(path, faults), str(path))
     faults.check()
-    return _reading(raw, overrides, str(path), faults, None)
+    return _reading(raw, overrides, str(path), faults, None, find)
 
 
-def read_command(text: str, overrides: Mapping[str, str] | None = None) -> Reading:
+def read_command(text: str, overrides: Mapping[str, str] | None = None, find: Find = nowhere) -> Reading:
     """The configuration in a command line that starts `train_network.py` or `sdxl_train_network.py`.
 
-    Raises `ConfigError` with everything that is wrong.
+    A model that is not at its path is looked for by `find`. Raises `ConfigError` with everything that is wrong.
     """
     faults, raw = Faults(), _Raw({}, {})
     command = parse_command(text, faults)
@@ -67,15 +76,20 @@ def read_command(text: str, overrides: Mapping[str, str] | None = None) -> Readi
         raw.add(_document(path, faults), str(path))
     faults.check()
     raw.add(command.values, command.source)
-    return _reading(raw, overrides, command.source, faults, command.family)
+    return _reading(raw, overrides, command.source, faults, command.family, find)
 
 
 def _reading(
-    raw: _Raw, overrides: Mapping[str, str] | None, main: str, faults: Faults, family: TrainFamily | None
+    raw: _Raw,
+    overrides: Mapping[str, str] | None,
+    main: str,
+    faults: Faults,
+    family: TrainFamily | None,
+    find: Find,
 ) -> Reading:
     if overrides:
         raw.add(overrides, OVERRIDES)
-    values = checked(raw.values, raw.sources, OPTIONS, faults)
+    values = _found(checked(raw.values, raw.sources, OPTIONS, faults), find)
     settings = Settings(values, raw.sources, main, faults)
     base = read_base(settings, family)
     config = build(settings, base)
@@ -84,6 +98,16 @@ def _reading(
     look_for_traps(settings, config, base)
     faults.check()
     return Reading(config, tuple(faults.found))
+
+
+def _found(values: Mapping[str, Any], find: Find) -> dict[str, Any]:
+    """The settings with the paths of models that are named as workflows name them."""
+    found = dict(values)
+    for key, kind in MODEL_FILES.items():
+        path = found.get(key)
+        if isinstance(path, Path) and not path.is_absolute() and not path.exists():
+            found[key] = find(kind, path.as_posix()) or path
+    return found
 
 
 def _document(path: Path, faults: Faults) -> dict[str, object]:
