@@ -75,6 +75,16 @@ def test_missing_files_have_their_exit_code(desk: Shell) -> None:
     assert desk.run("train", "style.toml", "--set", "vae=nowhere.safetensors").exit_code == 3
 
 
+def test_the_base_may_be_named_as_workflows_name_it(desk: Shell) -> None:
+    checkpoints = Path("models/checkpoints")
+    checkpoints.mkdir(parents=True)
+    Path("base.safetensors").rename(checkpoints / "base.safetensors")
+    assert desk.run("train", "style.toml", "--dry-run").exit_code == 3
+    done = desk.run("train", "style.toml", "--dry-run", "--models", "models")
+    assert done.exit_code == 0, done.output
+    assert "base.safetensors (sd1, predicts eps)" in done.stdout
+
+
 def test_a_command_line(desk: Shell) -> None:
     places = "--pretrained_model_name_or_path=base.safetensors --output_dir=out --train_data_dir=train"
     line = f"accelerate launch train_network.py {places} --resolution=64 --max_train_steps=4 --network_alpha=1"
