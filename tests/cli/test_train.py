@@ -76,11 +76,11 @@ def test_missing_files_have_their_exit_code(desk: Shell) -> None:
 
 
 def test_the_base_may_be_named_as_workflows_name_it(desk: Shell) -> None:
-    checkpoints = Path("models/checkpoints")
+    checkpoints = Path("elsewhere/checkpoints")
     checkpoints.mkdir(parents=True)
     Path("base.safetensors").rename(checkpoints / "base.safetensors")
     assert desk.run("train", "style.toml", "--dry-run").exit_code == 3
-    done = desk.run("train", "style.toml", "--dry-run", "--models", "models")
+    done = desk.run("train", "style.toml", "--dry-run", "--models", "elsewhere")
     assert done.exit_code == 0, done.output
     assert "base.safetensors (sd1, predicts eps)" in done.stdout
 
