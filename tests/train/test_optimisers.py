@@ -45,7 +45,7 @@ def test_names_are_read_without_regard_to_case() -> None:
 
 
 def test_an_unknown_optimiser_is_an_error_with_a_suggestion() -> None:
-    with pytest.raises(TrainingError, match=r"no optimiser 'AdamV'; did you mean AdamW\?"):
+    with pytest.raises(TrainingError, match=r"no optimiser 'AdamV'; did you mean Adam\?"):
         of_two(Optimiser("AdamV"), 0.1)
     with pytest.raises(TrainingError, match="no optimiser 'zzz' "):
         of_two(Optimiser("zzz"), 0.1)

@@ -14,6 +14,8 @@ __all__ = ["OPTIMISERS", "read_optimiser", "read_schedule"]
 
 OPTIMISERS = (
     "AdamW",
+    "Adam",
+    "RMSprop",
     "AdamW8bit",
     "PagedAdamW8bit",
     "Lion",
