@@ -60,7 +60,9 @@ def test_an_unknown_argument_is_an_error_that_lists_the_known() -> None:
 
 @pytest.mark.parametrize(("name", "extra"), [("AdamW8bit", "train-8bit"), ("Lion", "train")])
 def test_a_missing_library_names_its_extra(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, OPTIMISERS[name].module.partition(".")[0], None)
+    module = OPTIMISERS[name].module
+    for absent in (module, module.partition(".")[0]):
+        monkeypatch.setitem(sys.modules, absent, None)
     with pytest.raises(MissingLibrary, match=rf"pip install 'graphexec\[{extra}\]'"):
         of_two(Optimiser(name), 0.1)
 
