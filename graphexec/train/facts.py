@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from graphexec.train.config import TrainConfig
+from graphexec.train.config import Subset, TrainConfig
 from graphexec.train.data.pictures import Data
 
 __all__ = ["facts_of"]
@@ -27,13 +27,18 @@ def facts_of(config: TrainConfig, data: Data) -> dict[str, Any]:
 
 
 def _digest(data: Data) -> str:
-    """Of the pictures' names, captions, places and repeats, and of the rules for captions."""
+    """Of the pictures' names, captions, places and repeats, and of what their folders say of them."""
     entries = [
-        (each.path.name, each.text, each.fit.bucket, each.repeats, each.dataset, asdict(each.subset.captions))
+        (each.path.name, each.text, each.fit.bucket, each.repeats, each.dataset, _told(each.subset))
         for each in data.pictures
     ]
     sizes = [dataset.batch_size for dataset in data.datasets]
     return hashlib.sha256(json.dumps([entries, sizes], default=_plain).encode()).hexdigest()[:16]
+
+
+def _told(subset: Subset) -> dict[str, Any]:
+    """What a folder says, but not where it lies."""
+    return {**asdict(subset), "image_dir": None, "caption_dir": None, "metadata_file": None}
 
 
 def _plain(value: object) -> object:

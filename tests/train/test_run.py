@@ -20,6 +20,7 @@ from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
 from graphexec.errors import Cancelled
+from graphexec.train.config import Augment
 from graphexec.train.events import Finished, Sampled, Saved, Started, Stepped, Validated, Warned
 from graphexec.train.faults import StateError, TrainingError
 from graphexec.train.run import train
@@ -181,6 +182,11 @@ def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None
         trained(other)
     with pytest.raises(StateError, match="none there"):
         trained(config_of(folder, saving=out(tmp_path, resume=folder)))
+    config = config_of(folder, saving=out(tmp_path, resume=tmp_path))
+    (dataset,) = config.datasets
+    flipped = replace(dataset.subsets[0], augment=Augment(flip=True))
+    with pytest.raises(StateError, match=r"pictures\.digest"):
+        trained(replace(config, datasets=(replace(dataset, subsets=(flipped,)),)))
 
 
 def test_a_seed_that_is_not_given_is_told_and_taken_up(folder: Path, tmp_path: Path) -> None:
