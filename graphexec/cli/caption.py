@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from graphexec.cli.exits import ExitCode
-from graphexec.cli.options import FILE, bundled, parse_device
+from graphexec.cli.options import DEVICE, FILE, bundled
 
 if TYPE_CHECKING:
     from graphexec.train.captioning.files import CaptionFiles
@@ -136,14 +136,7 @@ source_options = bundled(
         "--repo-id", metavar="OWNER/NAME", help="Repository of the Hugging Face Hub, instead of the method's own."
     ),
     click.option("--download", is_flag=True, help="Get what is missing from the hub; without it nothing is fetched."),
-    click.option(
-        "--device",
-        type=parse_device,
-        default="auto",
-        show_default=True,
-        metavar="DEVICE",
-        help="What to compute on: auto, cpu, cuda or cuda:N.",
-    ),
+    DEVICE,
 )
 writing_options = bundled(
     Writing,

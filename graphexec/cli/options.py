@@ -223,18 +223,19 @@ def parse_device(text: str) -> str:
     return text
 
 
+DEVICE = click.option(
+    "--device",
+    type=parse_device,
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="What to compute on: auto, cpu, cuda or cuda:N.",
+)
 cache_options = bundled(
     Caching,
     CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Neither use nor keep results of other runs."),
-    click.option(
-        "--device",
-        type=parse_device,
-        default="auto",
-        show_default=True,
-        metavar="DEVICE",
-        help="What to compute on: auto, cpu, cuda or cuda:N.",
-    ),
+    DEVICE,
     click.option(
         "--precision",
         type=click.Choice(["fp32", "fp16", "bf16"]),

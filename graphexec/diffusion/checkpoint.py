@@ -23,16 +23,8 @@ from graphexec.diffusion.models.layout import (
 from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, unet_parts, vae_parts
 from graphexec.diffusion.prediction import sampling_of
 from graphexec.diffusion.recognise import find_prefix
-from graphexec.diffusion.types import (
-    Clip,
-    EncoderKind,
-    Family,
-    Model,
-    Sampling,
-    TextEncoder,
-    Vae,
-    WeightsFile,
-)
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shape, Shapes, in_file, strip_prefix
 

@@ -10,7 +10,7 @@ from graphexec.diffusion import guiders, types
 from graphexec.diffusion.faults import StaleValue
 from graphexec.diffusion.latents.kinds import LATENT_OPERATIONS
 from graphexec.diffusion.options import OPTIONS
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,8 @@ from typing import Literal
 
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.names import unet_parts
-from graphexec.diffusion.types import ControlNet, Model, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import ControlNet, Model
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, in_file, read_header
 

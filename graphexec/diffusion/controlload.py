@@ -14,8 +14,8 @@ from graphexec.diffusion.models.control_layout import adapter_layout, controlnet
 from graphexec.diffusion.models.controlnet import ControlNetwork
 from graphexec.diffusion.models.layout import need
 from graphexec.diffusion.models.unet import UNet
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.stored import MappedFile
-from graphexec.diffusion.types import WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import in_file
 

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from graphexec.diffusion.files import write_whole
 from graphexec.diffusion.types import Conditioning, Latent
 from graphexec.errors import OutputError
 
@@ -36,16 +36,7 @@ def export_tensors(wire: str, value: Any) -> dict[str, Tensor]:
 def write_export(path: Path, wire: str, value: Any) -> None:
     """Write a value as a safetensors file, whole or not at all; `OutputError` if that fails."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in export_tensors(wire, value).items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(save(tensors, {"format": "pt"}))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_whole(path, save(tensors, {"format": "pt"}))
 
 
 def _latent(value: Latent) -> dict[str, Tensor]:

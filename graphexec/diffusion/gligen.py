@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphexec.diffusion.faults import LatentError
-from graphexec.diffusion.types import Area, Conditioning, Gligen, GroundedBox, Grounding, Model, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Area, Conditioning, Gligen, GroundedBox, Grounding, Model
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
 

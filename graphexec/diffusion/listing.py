@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from graphexec.diffusion.beside import is_index, read_index
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Header, Shapes, data_start, in_file, read_header
 

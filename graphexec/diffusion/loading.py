@@ -27,8 +27,9 @@ from graphexec.diffusion.models.names import (
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pickles import PickledFile, is_pickled
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.stored import map_weights
-from graphexec.diffusion.types import EncoderKind, Stored, WeightsFile
+from graphexec.diffusion.types import EncoderKind, Stored
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
 from graphexec.lora.keys import text_aliases, unet_aliases

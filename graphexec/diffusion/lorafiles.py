@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load
 from torch import Tensor
 
-from graphexec.diffusion.types import LoraModel, LoraSource
+from graphexec.diffusion.sources import LoraModel, LoraSource
 from graphexec.errors import ModelFileError
 
 __all__ = ["LoraReader"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphexec.diffusion.types import LoraModel, LoraSource
+from graphexec.diffusion.sources import LoraModel, LoraSource
 from graphexec.lora.header import Header, header_of, in_file
 from graphexec.lora.metadata import read_lora_header
 

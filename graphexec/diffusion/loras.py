@@ -9,17 +9,8 @@ from typing import TypeVar
 
 from graphexec.diffusion.loraheader import lora_header
 from graphexec.diffusion.shapes import network_shapes
-from graphexec.diffusion.types import (
-    Clip,
-    LoraModel,
-    LoraPatch,
-    LoraSource,
-    MergePatch,
-    Model,
-    Patch,
-    TextEncoder,
-    WeightsFile,
-)
+from graphexec.diffusion.sources import LoraModel, LoraSource, WeightsFile
+from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder
 from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphexec.diffusion.latents.kinds import LatentOperation
-from graphexec.diffusion.types import Conditioning, ModelOption, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Conditioning, ModelOption
 
 __all__ = [
     "OPTIONS",

@@ -11,7 +11,8 @@ from torch import Tensor
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.loraheader import lora_header
 from graphexec.diffusion.pristine import Pristine
-from graphexec.diffusion.types import Clip, LoraPatch, LoraSource, MergePatch, Model, Patch, ScalePatch
+from graphexec.diffusion.sources import LoraSource
+from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, ScalePatch
 from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import Product, add_products
 from graphexec.lora.blocks import block_factor

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from graphexec.diffusion.loading import TEXT, UNET, Kind, Source, Weights
-from graphexec.diffusion.types import Clip, Model, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, Model
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shape, Shapes
 

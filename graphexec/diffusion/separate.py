@@ -14,7 +14,8 @@ from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.layout import ClipLayout, clip_layout
 from graphexec.diffusion.models.names import named_shapes, text_parts
 from graphexec.diffusion.recognise import find_prefix
-from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import in_file
 

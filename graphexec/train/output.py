@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from graphexec.diffusion.files import write_whole
 from graphexec.diffusion.save import Saved, safetensors_chunks
-from graphexec.train.files import write_whole
 
 __all__ = ["lora_bytes", "save_lora"]
 
@@ -19,7 +19,7 @@ LEGACY = slice(0x100000, 0x110000)
 
 def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a LoRA, whole or not at all. Raises `OutputError`."""
-    write_whole(path, lora_bytes(tensors, metadata))
+    write_whole(path, lora_bytes(tensors, metadata), parents=True)
 
 
 def lora_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

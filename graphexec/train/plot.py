@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from graphexec.diffusion.faults import MissingLibrary
-from graphexec.train.files import write_whole
+from graphexec.diffusion.files import write_whole
 
 __all__ = ["plot_losses", "smoothed"]
 
@@ -40,7 +40,7 @@ def plot_losses(path: Path, losses: Sequence[tuple[int, float]], validation: Seq
     axes.grid(visible=True, alpha=0.3)
     content = BytesIO()
     figure.savefig(content, format="png", dpi=120)
-    write_whole(path, content.getvalue())
+    write_whole(path, content.getvalue(), parents=True)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:

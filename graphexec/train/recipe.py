@@ -12,7 +12,8 @@ from torch import Tensor
 
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.runtime import DTYPES, Runtime
-from graphexec.diffusion.types import Conditioning, Latent, LoraModel, LossMap, Model, Precision
+from graphexec.diffusion.sources import LoraModel
+from graphexec.diffusion.types import Conditioning, Latent, LossMap, Model, Precision
 from graphexec.train.config import Network, NetworkKind, Noise, Objective, Optimiser
 from graphexec.train.events import Started, Stepped
 from graphexec.train.examples import Example, ExampleBatch, Examples, Warn, pair_examples

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from graphexec.diffusion.files import write_whole
 from graphexec.train.faults import StateError
-from graphexec.train.files import write_whole
 from graphexec.train.trees import join, split
 
 __all__ = ["Facts", "read_state", "refuse_difference", "write_state"]
@@ -30,7 +30,7 @@ def write_state(path: Path, values: Mapping[str, Any], facts: Facts) -> None:
     tensors: dict[str, Tensor] = {}
     tree = split(dict(values), "", tensors)
     header = json.dumps({"format": FORMAT, "facts": facts, "values": tree})
-    write_whole(path, save(tensors, {KEY: header}))
+    write_whole(path, save(tensors, {KEY: header}), parents=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,6 @@ def apply_hypernetwork(
         strength: how much of what it makes is added.
     """
     from graphexec.diffusion.options import Hypernetwork
-    from graphexec.diffusion.types import WeightsFile
+    from graphexec.diffusion.sources import WeightsFile
 
     return model.with_option(Hypernetwork(WeightsFile.of(hypernetwork_name), strength))

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from graphexec.diffusion.types import Clip, Conditioning, Image, Latent, LoraModel, LossMap, Model
+from graphexec.diffusion.sources import LoraModel
+from graphexec.diffusion.types import Clip, Conditioning, Image, Latent, LossMap, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Folder, Name, Progress, Strength, Warn, Widget, WorkflowInfo
 from graphexec_nodes import facts

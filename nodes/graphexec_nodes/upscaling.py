@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from graphexec.diffusion.types import Image, UpscaleModel, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Image, UpscaleModel
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Progress
 from graphexec_nodes.sockets import Runtime

@@ -16,7 +16,7 @@ from graphexec.diffusion.beside import beside, parts_of, read_index, whole_of
 from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.separate import folder_state, open_clip, open_diffusers, open_unet
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
 
 

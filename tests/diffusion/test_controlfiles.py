@@ -22,7 +22,8 @@ from torch import Tensor
 
 from graphexec.diffusion.controlfiles import open_controlnet, read_control
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.types import Clip, Model, Vae, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]

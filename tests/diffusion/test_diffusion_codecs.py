@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.codecs import CODECS, Codec, StaleValue
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, LoraPatch, Model, TextEncoder, Vae, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, LoraPatch, Model, TextEncoder, Vae
 
 BY_NAME = {codec.type_name: codec for codec in CODECS}
 

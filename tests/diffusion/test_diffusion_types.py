@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphexec.diffusion.types import Clip, LoraPatch, Model, TextEncoder, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Clip, LoraPatch, Model, TextEncoder
 from graphexec.errors import ModelFileError
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from graphexec.diffusion.lorafiles import LoraReader
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
 
 

@@ -119,7 +119,7 @@ class TestCheckpoints:
         assert not any("self_attn" in name or "encoder.layers" in name for name in saved)
         back = Clip((replace(clip.encoders[0], file=replace(clip.encoders[0].file), prefix=encoder.prefix),), "sd2")
         before = opened(back)["clip_h"]
-        from graphexec.diffusion.types import WeightsFile
+        from graphexec.diffusion.sources import WeightsFile
 
         file = WeightsFile.of(tmp_path / "x.safetensors")
         after = opened(Clip((replace(encoder, kind="clip_h", file=file, prefix=prefix),), "sd2"))["clip_h"]

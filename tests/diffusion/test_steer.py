@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.steer import steer, steer_both, with_union_type
-from graphexec.diffusion.types import Cond, Conditioning, Control, ControlNet, WeightsFile
+from graphexec.diffusion.types import Cond, Conditioning, Control, ControlNet
 
 NET = ControlNet(WeightsFile(Path("net"), 0, 0))
 HINT = torch.zeros(1, 8, 8, 3)

@@ -17,7 +17,8 @@ from graphexec.diffusion.sampling.noise import SeededNoise
 from graphexec.diffusion.sampling.run import drive
 from graphexec.diffusion.sampling.samplers import sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Model, Sampling, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Model, Sampling
 from graphexec_nodes import custom_sampling, schedulers
 from graphexec_nodes import model_sampling as model_nodes
 

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphexec.diffusion.types import Cond, Conditioning, Latent, Model, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Cond, Conditioning, Latent, Model
 from graphexec.train.examples import Example, Examples, pair_examples
 from graphexec.train.faults import TrainingError
 

@@ -16,7 +16,8 @@ from safetensors.torch import load, save_file
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.types import Cond, Conditioning, Latent, LoraModel, Model, Sampling
+from graphexec.diffusion.sources import LoraModel
+from graphexec.diffusion.types import Cond, Conditioning, Latent, Model, Sampling
 from graphexec.errors import Cancelled, ModelFileError
 from graphexec.train.faults import TrainingError
 from graphexec.train.recipe import Settings, Trained, train_on_recipe

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from graphexec.diffusion.files import write_whole
 from graphexec.train.data.faults import DataError
-from graphexec.train.files import write_whole
 
 __all__ = ["FileTensors", "MemoryTensors", "TensorStore", "content_key", "file_hash"]
 
@@ -60,7 +60,7 @@ class FileTensors:
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Raises `OutputError` if the file cannot be written."""
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_whole(self._path(key), save(whole))
+        write_whole(self._path(key), save(whole), parents=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

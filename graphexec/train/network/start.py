@@ -14,7 +14,8 @@ from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
-from graphexec.diffusion.types import Family, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Family
 from graphexec.lora.adapters.base import Adapter, Read, scale_of
 from graphexec.lora.adapters.dora import Dora
 from graphexec.lora.coverage import lora_coverage

@@ -14,7 +14,8 @@ from torch import Tensor
 from graphexec.diffusion.faults import LatentError, MissingLibrary, OutOfMemory, StaleValue
 from graphexec.diffusion.imaging.upscaling import load_upscaler, upscale_by_network, upscale_with_model
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.types import UpscaleModel, WeightsFile
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import UpscaleModel
 from graphexec.errors import ModelFileError
 
 CPU = Runtime("cpu")

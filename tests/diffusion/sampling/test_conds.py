@@ -13,19 +13,8 @@ from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, PerpNegGuider
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import model_sampling
-from graphexec.diffusion.types import (
-    Area,
-    Clip,
-    Cond,
-    Conditioning,
-    Control,
-    ControlNet,
-    Model,
-    Region,
-    Sampling,
-    Vae,
-    WeightsFile,
-)
+from graphexec.diffusion.sources import WeightsFile
+from graphexec.diffusion.types import Area, Clip, Cond, Conditioning, Control, ControlNet, Model, Region, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
 LEVELS = model_sampling(Sampling())

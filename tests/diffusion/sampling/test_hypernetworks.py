@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from graphexec.diffusion.models.taps import Place
 from graphexec.diffusion.sampling.effects.hypernetworks import HyperTap, read_hypernetwork
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
 
 AT = Place("input", 1, 0, (8, 8), (8, 8))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.options import Hypernetwork
 from graphexec.diffusion.sampling.effects.base import Effect, Pass, Setting
-from graphexec.diffusion.types import WeightsFile
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
 
 __all__ = ["Hyper", "read_hypernetwork"]

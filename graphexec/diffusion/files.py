@@ -11,11 +11,12 @@ from graphexec.errors import OutputError
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, or replace it, on the disk itself; its folder is made. Raises `OutputError`."""
+def write_whole(path: Path, content: bytes, *, parents: bool = False) -> None:
+    """Write a file, or replace it, on the disk itself; with `parents` its folder is made. Raises `OutputError`."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(content)
             file.flush()

@@ -1,0 +1,62 @@
+"""Where the weights of a recipe are: in a file as it was when the recipe was made, or in bytes that lie in no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from graphexec.diffusion.beside import parts_of
+from graphexec.errors import ModelFileError
+
+__all__ = ["LoraModel", "LoraSource", "WeightsFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A file of weights as it was when the recipe was made; of an index, that and its parts together."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file as it is now; `ModelFileError` if there is none."""
+        try:
+            return cls(path, *_state(path))
+        except OSError as error:
+            raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+    def is_current(self) -> bool:
+        """Whether the file is still there and unchanged."""
+        try:
+            return _state(self.path) == (self.size, self.mtime_ns)
+        except OSError:
+            return False
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes and time of change."""
+    stats = [part.stat() for part in parts_of(path)]
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraModel:
+    """A LoRA that was trained and lies in no file yet: the bytes that a safetensors file of it holds."""
+
+    content: bytes = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """What messages call it."""
+        return Path("the trained LoRA")
+
+    def is_current(self) -> bool:
+        """Always: nothing can change it."""
+        return True
+
+
+LoraSource = WeightsFile | LoraModel
+"""Where the tensors of a LoRA are."""
