@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphexec.diffusion import guiders, types
+from graphexec.diffusion import guiders, sources, types
 from graphexec.diffusion.faults import StaleValue
 from graphexec.diffusion.latents.kinds import LATENT_OPERATIONS
 from graphexec.diffusion.options import OPTIONS
@@ -84,10 +84,10 @@ class RecordCodec:
 
 RECORDS = tuple(
     record
-    for module in (types, guiders)
+    for module in (sources, types, guiders)
     for name in module.__all__
     if is_dataclass(record := getattr(module, name)) and isinstance(record, type)
 )
-"""Every record among the types and guiders."""
+"""Every record among the sources of weights, the types and the guiders."""
 
 CODECS: tuple[Codec, ...] = (TensorCodec(), *(RecordCodec(cls) for cls in (*RECORDS, *OPTIONS, *LATENT_OPERATIONS)))
