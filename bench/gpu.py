@@ -15,6 +15,7 @@ from checkpoints import arguments, empty, full_size, lora_of, write_checkpoint
 from report import Row, at_most, best, show
 
 from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.compiled import Compiling
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.images import vae_decode
 from graphexec.diffusion.runtime import Runtime
@@ -90,8 +91,12 @@ def rows(setting: Setting, device: str) -> Iterator[Row]:
 def sd15_rows(setting: Setting, device: str) -> Iterator[Row]:
     """SD 1.5 alone, and nothing of it stays."""
     model, clip, vae = open_checkpoint(setting.sd15)
-    step = Picture(Runtime(device), model, clip, vae, setting.small).step(setting.runs)
-    yield at_most(f"SD 1.5 {setting.small}², cfg, batch 1, a step", step * 1e3, "ms", 7)
+    ways: dict[str, Compiling | None] = {"": None}
+    if device == "cuda":  # a CPU takes a minute to compile even a small one
+        ways |= {", compiled": "kernels", ", CUDA graphs": "graphs"}
+    for named, compiling in ways.items():
+        step = Picture(Runtime(device, compiling=compiling), model, clip, vae, setting.small).step(setting.runs)
+        yield at_most(f"SD 1.5 {setting.small}², cfg, batch 1, a step{named}", step * 1e3, "ms", 7)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,8 @@ class Caching:
     device: str
     allow_pickle: bool = False
     precision: str | None = None
+    compile: bool = False
+    cuda_graphs: bool = False
 
     def context(self, registry: Registry, on_event: Sink | None = None, **more: Any) -> Context:
         """A context with these caches, which tell of bad entries, and whatever else it is to have."""
@@ -195,7 +197,8 @@ class Caching:
             digests=FileDigests(root),
             settings={"device": self.device}
             | ({"allow_pickle": "yes"} if self.allow_pickle else {})
-            | ({"precision": self.precision} if self.precision else {}),
+            | ({"precision": self.precision} if self.precision else {})
+            | ({"compile": "graphs" if self.cuda_graphs else "kernels"} if self.compile or self.cuda_graphs else {}),
             on_event=on_event,
             **more,
         )
@@ -241,6 +244,10 @@ cache_options = bundled(
         type=click.Choice(["fp32", "fp16", "bf16"]),
         help="What models compute in where a workflow does not say; without it fp16 on CUDA, else fp32.",
     ),
+    click.option(
+        "--compile", is_flag=True, help="Compile UNets: the first step takes minutes, each further one less time."
+    ),
+    click.option("--cuda-graphs", is_flag=True, help="As --compile, with the launches of a step recorded on CUDA."),
     click.option(
         "--allow-pickle", is_flag=True, help="Open .ckpt and .pt checkpoints too; nothing that is in them is run."
     ),

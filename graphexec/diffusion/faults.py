@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphexec.errors import GraphexecError
 
 __all__ = [
+    "CompilingError",
     "LatentError",
     "MergeError",
     "MissingLibrary",
@@ -41,3 +42,7 @@ class MissingLibrary(GraphexecError):
 
 class OutOfMemory(GraphexecError):
     """A computation needs more memory than there is, after all else made room; the message says what to do."""
+
+
+class CompilingError(GraphexecError):
+    """A network was to be compiled and cannot be; the message says what compiling needs."""

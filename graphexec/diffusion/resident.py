@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from graphexec.diffusion.compiled import Compiled
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.memory import network_bytes
 from graphexec.diffusion.patch import Steps, apply_steps
@@ -29,6 +30,7 @@ class Kept(Generic[NetworkT]):
     users: int = field(default=0, kw_only=True)
     on_device: bool = field(default=True, kw_only=True)
     uses: ExitStack = field(default_factory=ExitStack, kw_only=True)
+    compiled: Compiled | None = field(default=None, kw_only=True)
 
     @property
     def bytes(self) -> int:

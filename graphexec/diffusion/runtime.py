@@ -9,8 +9,9 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from graphexec.diffusion.compiled import Compiled, Compiling
 from graphexec.diffusion.controlfiles import read_control
 from graphexec.diffusion.controlload import Steering, load_control
 from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, load_network
@@ -43,7 +44,8 @@ class Runtime:
     those in use stay. They go to the host as long as it holds no more than `host_budget` (None: half of the
     computer's memory where the device is a GPU, else nothing), and a network too large for the device computes from
     there, layer by layer. `precision` is what UNets compute in unless a model says otherwise (None: fp16 on CUDA, else
-    fp32). Text encoders and VAEs always compute in float32.
+    fp32). Text encoders and VAEs always compute in float32. `compiling` UNets makes each step shorter and the first
+    one, at each new size, minutes longer.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Runtime:
         *,
         host_budget: int | None = None,
         precision: Precision | None = None,
+        compiling: Compiling | None = None,
     ) -> None:
         self.device = torch.device(_pick(device))
         self.budget = device_budget(self.device) if budget is None else budget
         self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
         self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
+        self.compiling: Compiling | None = compiling
         self._lock = threading.RLock()
         self._stored: dict[Hashable, Kept[Any]] = {}
         """Those used last come last."""
@@ -79,6 +83,14 @@ class Runtime:
         """The UNet of a recipe, for the length of the block."""
         with self._use(UNET, _of_model(model), self.dtype_of(model), model.patches, self._merged_unet) as network:
             yield network
+
+    def forward(self, unet: UNet, *inputs: Any) -> Tensor:
+        """What a UNet in use makes of its inputs, compiled if the runtime does that and its weights stay in place."""
+        stored = self._stored_of(unet)
+        if self.compiling is None or stored is None or not stored.on_device:
+            return unet(*inputs)
+        stored.compiled = stored.compiled or Compiled(unet, self.compiling)
+        return stored.compiled(*inputs)
 
     @contextmanager
     def text_encoder(self, encoder: TextEncoder, patches: Sequence[Patch] = ()) -> Generator[ClipText]:
@@ -244,12 +256,15 @@ class Runtime:
 
     def _stream(self, network: nn.Module) -> bool:
         """Let a network in use compute from the host until its last use ends; False if it does so, or may not."""
-        stored = next((stored for stored in self._stored.values() if stored.network is network), None)
+        stored = self._stored_of(network)
         if stored is None or not stored.on_device or not self.host_budget:
             return False
         stored.move(HOST, on_device=False)
         stored.uses.enter_context(streamed(network, self.device))
         return True
+
+    def _stored_of(self, network: nn.Module) -> Kept[Any] | None:
+        return next((stored for stored in self._stored.values() if stored.network is network), None)
 
     def _open(self, kind: Kind[Any], source: Source) -> Pristine:
         check_current(source.file)

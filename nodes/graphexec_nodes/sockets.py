@@ -50,11 +50,13 @@ Embeddings = Annotated[Mapping[str, Path], Mentioned("embeddings", find_embeddin
 def make_runtime(settings: Mapping[str, str]) -> Any:
     """The runtime of one context.
 
-    `device` among the settings is auto, cpu, cuda or cuda:N; `precision` is fp32, fp16 or bf16.
+    `device` among the settings is auto, cpu, cuda or cuda:N; `precision` is fp32, fp16 or bf16; `compile` is kernels or
+    graphs.
     """
     from graphexec.diffusion.runtime import Runtime
 
-    return Runtime(device=settings.get("device", "auto"), precision=cast("Any", settings.get("precision")))
+    precision, compiling = (cast("Any", settings.get(name)) for name in ("precision", "compile"))
+    return Runtime(device=settings.get("device", "auto"), precision=precision, compiling=compiling)
 
 
 def may_unpickle(settings: Mapping[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -49,6 +50,15 @@ def test_the_device_is_a_setting_and_bad_entries_are_events(tmp_path: Path) -> N
     context.cache.memory = None
     assert context.cache.get(key) is None
     assert [type(event) for event in told] == [CacheProblem]
+
+
+@pytest.mark.parametrize(
+    ("asked", "setting"),
+    [({}, None), ({"compile": True}, "kernels"), ({"compile": True, "cuda_graphs": True}, "graphs")],
+)
+def test_how_to_compile_is_a_setting(tmp_path: Path, asked: dict[str, Any], setting: str | None) -> None:
+    context = Caching(tmp_path, no_cache=True, device="cpu", **asked).context(Registry())
+    assert context.settings.get("compile") == setting
 
 
 def test_the_environment_names_the_cache_and_the_models(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

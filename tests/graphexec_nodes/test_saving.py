@@ -85,3 +85,8 @@ def test_nothing_to_save_fails_the_node(models: Path, tmp_path: Path) -> None:
 def test_the_runs_precision_reaches_the_runtime() -> None:
     assert make_runtime({"device": "cpu", "precision": "bf16"}).precision == "bf16"
     assert make_runtime({"device": "cpu"}).precision == "fp32"
+
+
+def test_whether_to_compile_reaches_the_runtime() -> None:
+    assert make_runtime({"device": "cpu", "compile": "graphs"}).compiling == "graphs"
+    assert make_runtime({"device": "cpu"}).compiling is None

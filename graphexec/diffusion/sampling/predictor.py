@@ -186,7 +186,9 @@ class Predictor:
                 told = _joined([job.shown.control_context for job in group], len(x))
                 residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group))
             with self.runtime.unet(group[0].model) as unet:
-                return unet(inputs.to(context.dtype), timesteps, context, vector, residuals, taps).to(scaled.dtype)
+                shown = inputs.to(context.dtype), timesteps, context, vector, residuals
+                # Taps change what flows as they like, from step to step: nothing to compile.
+                return (unet(*shown, taps) if taps else self.runtime.forward(unet, *shown)).to(scaled.dtype)
 
         predict: Predict = network
         for effect in reversed(self.effects):
