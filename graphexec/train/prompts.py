@@ -1,11 +1,14 @@
-"""sd-scripts' lines of sample prompts: `a cat --n blurry --w 512 --h 768 --d 7 --s 20 --l 7.5 --ss euler_a`."""
+"""sd-scripts' sample prompts: lines like `a cat --n blurry --w 512 --d 7 --s 20 --l 7.5 --ss euler_a`, TOML or JSON."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from graphexec.train.config import TrainConfig
 from graphexec.train.faults import TrainingError
@@ -23,7 +26,17 @@ SAMPLERS: Mapping[str, tuple[str, str]] = {
     "dpmsolver++": ("dpmpp_2m", "normal"),
 }
 """sd-scripts' samplers (also as k_euler …), and the sampler and scheduler that they are here."""
-OPTION = re.compile(r"\s--(n|w|h|d|s|l|ss)\s")
+OPTIONS: Mapping[str, str] = {
+    "n": "negative_prompt",
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "s": "sample_steps",
+    "l": "scale",
+    "ss": "sample_sampler",
+}
+"""What a line's options are called in TOML and JSON."""
+OPTION = re.compile(rf"\s--({'|'.join(OPTIONS)})\s")
 MOST_STEPS = 10_000
 """More is a slip of the pen."""
 
@@ -43,23 +56,26 @@ class Prompt:
 
 
 def read_prompts(path: Path, config: TrainConfig) -> list[Prompt]:
-    """The prompts of a file, a line each; lines that begin with # are comments.
+    """The prompts of a file: a line each (those that begin with # are comments), or as tables in TOML or JSON.
 
-    Sizes are those of the first dataset unless a line says otherwise, the seed the run's. Raises `TrainingError`.
+    Sizes are those of the first dataset unless a prompt says otherwise, the seed the run's. Raises `TrainingError`.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: the prompts cannot be read ({error})") from error
-    if path.suffix.lower() in (".toml", ".json"):
-        raise TrainingError(f"{path}: prompts are lines of text, one a picture: write them into a .txt file")
     width, height = config.datasets[0].resolution if config.datasets else (512, 512)
     like = Prompt("", width=width, height=height, seed=config.loop.seed or 0, sampler=config.samples.sampler)
-    found = [
-        parse_prompt(line, like, f"{path}, line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    if path.suffix.lower() in (".toml", ".json"):
+        tables = enumerate(_tables(text, path), 1)
+        found = [_prompt(table, like, f"{path}, prompt {number}") for number, table in tables]
+    else:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        found = [
+            parse_prompt(line, like, f"{path}, line {number}")
+            for number, line in lines
+            if not line.lstrip().startswith("#")
+        ]
     if not found:
         raise TrainingError(f"{path}: there is no prompt in it")
     return found
@@ -68,19 +84,49 @@ def read_prompts(path: Path, config: TrainConfig) -> list[Prompt]:
 def parse_prompt(line: str, like: Prompt, place: str) -> Prompt:
     """A line, with what it does not say as in `like`. Raises `TrainingError`, which names `place`."""
     text, *parts = OPTION.split(line.strip() + " ")
-    options = {name: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
     if (strange := re.search(r"\s--(\w+)", " ".join([text, *parts[1::2]]))) is not None:
-        raise TrainingError(f"{place}: there is no option --{strange[1]}: known are --n --w --h --d --s --l --ss")
+        raise TrainingError(
+            f"{place}: there is no option --{strange[1]}: known are {' '.join(f'--{o}' for o in OPTIONS)}"
+        )
+    options = {OPTIONS[name]: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
+    return _prompt({"prompt": text.strip(), **options}, like, place)
+
+
+def _tables(text: str, path: Path) -> Sequence[Mapping[str, object]]:
+    """TOML has `[prompt]` for all and `[[prompt.subset]]` for each, JSON a list of objects."""
+    try:
+        document: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise TrainingError(f"{path}: this is no {path.suffix[1:].upper()}: {error}") from error
+    shared: Any = {}
+    if isinstance(document, dict):
+        shared = cast("dict[str, Any]", document).get("prompt")
+        if not isinstance(shared, dict):
+            raise TrainingError(f"{path}: prompts stand in a table [prompt], each in a [[prompt.subset]]")
+        document = cast("dict[str, Any]", shared).pop("subset", [])
+    if not isinstance(document, list):
+        raise TrainingError(f"{path}: expected a list of prompts")
+    for number, table in enumerate(cast("list[object]", document), 1):
+        if not isinstance(table, dict):
+            raise TrainingError(f"{path}, prompt {number}: expected a table, not {table!r}")
+    return [{**shared, **table} for table in cast("list[dict[str, object]]", document)]
+
+
+def _prompt(table: Mapping[str, object], like: Prompt, place: str) -> Prompt:
+    if strange := table.keys() - {"prompt", *OPTIONS.values()}:
+        known = ", ".join(["prompt", *OPTIONS.values()])
+        raise TrainingError(f"{place}: there is no option {min(strange)!r}: known are {known}")
+    given = {name: str(value) for name, value in table.items()}
     try:
         prompt = Prompt(
-            text=text.strip(),
-            negative=options.get("n", like.negative),
-            width=_side(options.get("w", like.width)),
-            height=_side(options.get("h", like.height)),
-            seed=int(options.get("d", like.seed)),
-            steps=int(options.get("s", like.steps)),
-            cfg=float(options.get("l", like.cfg)),
-            sampler=options.get("ss", like.sampler).removeprefix("k_"),
+            text=given.get("prompt", ""),
+            negative=given.get("negative_prompt", like.negative),
+            width=_side(given.get("width", like.width)),
+            height=_side(given.get("height", like.height)),
+            seed=int(given.get("seed", like.seed)),
+            steps=int(given.get("sample_steps", like.steps)),
+            cfg=float(given.get("scale", like.cfg)),
+            sampler=given.get("sample_sampler", like.sampler).removeprefix("k_"),
         )
     except ValueError as error:
         raise TrainingError(f"{place}: {error}") from error

@@ -60,6 +60,51 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     ]
 
 
+TOML = """
+[prompt]
+negative_prompt = "blurry"
+scale = 6
+[[prompt.subset]]
+prompt = "a cat"
+[[prompt.subset]]
+prompt = "a dog"
+width = 130
+sample_sampler = "euler_a"
+"""
+JSON = """[{"prompt": "a cat", "negative_prompt": "blurry", "scale": 6},
+{"prompt": "a dog", "negative_prompt": "blurry", "scale": 6.0, "width": 130, "sample_sampler": "euler_a"}]"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("p.toml", TOML), ("p.json", JSON)])
+def test_prompts_in_tables(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert read_prompts(path, config(path)) == [
+        Prompt("a cat", "blurry", 256, 320, seed=3, cfg=6.0, sampler="euler"),
+        Prompt("a dog", "blurry", 128, 320, seed=3, cfg=6.0, sampler="euler_a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.json", "[", "no JSON"),
+        ("p.toml", "prompt = 3", r"\[\[prompt.subset\]\]"),
+        ("p.toml", "a cat", "no TOML"),
+        ("p.json", '{"prompt": {"subset": 3}}', "list"),
+        ("p.json", "3", "list"),
+        ("p.json", '["a cat"]', "prompt 1: expected a table"),
+        ("p.json", '[{"prompt": "a cat", "step": 3}]', "prompt 1: there is no option 'step'"),
+        ("p.json", '[{"prompt": "a cat", "seed": "x"}]', "prompt 1: "),
+    ],
+)
+def test_tables_that_hold_no_prompts(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TrainingError, match=said):
+        read_prompts(path, config(path))
+
+
 def test_files_without_prompts(tmp_path: Path) -> None:
     for name, text in (("a.txt", "# nothing"), ("b.toml", "[prompt]")):
         path = tmp_path / name
