@@ -10,6 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from graphexec.diffusion.checkpoint import read_unet
+from graphexec.diffusion.families import FAMILIES
+from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.names import unet_parts
 from graphexec.diffusion.sources import WeightsFile
@@ -17,7 +20,7 @@ from graphexec.diffusion.types import ControlNet, Model
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, in_file, read_header
 
-__all__ = ["ControlFile", "check_base", "open_controlnet", "read_control"]
+__all__ = ["ControlFile", "check_base", "check_family", "open_controlnet", "read_control"]
 
 ControlKind = Literal["controlnet", "control_lora", "adapter"]
 
@@ -99,6 +102,29 @@ def read_control(file: WeightsFile) -> ControlFile:
         if "body.0.block1.weight" in adapter or "body.0.body.0.block1.weight" in adapter:
             return _file("adapter", prefix, adapter, shapes)
         raise ModelFileError(_unknown(shapes))
+
+
+def check_family(net: ControlNet, model: Model) -> None:
+    """Raise `ModelFileError` if the headers of two files say that a network steers models of another family.
+
+    What is added to the weights of the model it steers says nothing of its own.
+    """
+    file = read_control(net.file)
+    if file.needs_base:
+        return
+    _family, unet, _sampling = read_unet(list_file(model.file.path), model.prefix)
+    if file.kind == "adapter":
+        own, given = adapter_layout(file.shapes).xl, model.family == "sdxl"
+        what = "a T2I-Adapter for " + ("SDXL" if own else "SD 1.x and 2.x")
+    else:
+        encoder = controlnet_layout(file.shapes).encoder
+        own, given = (encoder.context_width, encoder.vector_width), (unet.context_width, unet.vector_width)
+        what = f"a ControlNet for models with prompts {own[0]} wide"
+    if own != given:
+        raise ModelFileError(
+            f"{net.file.path}: this is {what}, and {model.file.path.name} is {FAMILIES[model.family].title}, with"
+            f" prompts {unet.context_width} wide"
+        )
 
 
 def check_base(file: ControlFile, model: Model) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from graphexec.diffusion.types import Area, Clip, Conditioning, EncoderKind, Mask, SizeHint, Weighting
 from graphexec.node.decorator import node
 from graphexec.node.fields import Range, Text, Unit, Warn, Widget
-from graphexec_nodes import facts
+from graphexec_nodes import facts, prompt_facts
 from graphexec_nodes.sockets import Embeddings, Runtime
 
 Size = Annotated[int, Range(ge=0, le=16_384)]
@@ -20,7 +20,7 @@ Fraction = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
 Score = Annotated[float, Range(ge=0.0, le=1000.0), Widget(step=0.01)]
 
 
-@node("CLIPTextEncode", category="conditioning", display_name="CLIP Text Encode (Prompt)")
+@node("CLIPTextEncode", category="conditioning", display_name="CLIP Text Encode (Prompt)", infer=prompt_facts.of_text)
 def encode_text(text: Text, clip: Clip, runtime: Runtime, embeddings: Embeddings, warn: Warn) -> Conditioning:
     """Encode a prompt for the diffusion model to be led by.
 
@@ -33,7 +33,7 @@ def encode_text(text: Text, clip: Clip, runtime: Runtime, embeddings: Embeddings
     return encode_prompt(runtime, clip, text, embeddings=embeddings, warn=warn)
 
 
-@node("CLIPTextEncodeControlnet", category="_for_testing/conditioning")
+@node("CLIPTextEncodeControlnet", category="_for_testing/conditioning", infer=prompt_facts.of_same)
 def encode_for_control(
     clip: Clip, conditioning: Conditioning, text: Text, *, runtime: Runtime, embeddings: Embeddings, warn: Warn
 ) -> Conditioning:
@@ -50,7 +50,7 @@ def encode_for_control(
     return Conditioning(tuple(replace(cond, control_embedding=told) for cond in conditioning.conds))
 
 
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning", infer=facts.of_sdxl_text)
+@node("CLIPTextEncodeSDXL", category="advanced/conditioning", infer=prompt_facts.of_sdxl_text)
 def encode_sdxl(
     clip: Clip,
     width: Size = 1024,
@@ -86,7 +86,7 @@ def encode_sdxl(
     return encode_prompt(runtime, clip, texts, embeddings=embeddings, size=size, warn=warn)
 
 
-@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", infer=facts.of_refiner_text)
+@node("CLIPTextEncodeSDXLRefiner", category="advanced/conditioning", infer=prompt_facts.of_refiner_text)
 def encode_refiner(
     ascore: Score = 6.0,
     width: Size = 1024,
@@ -124,7 +124,7 @@ def set_last_layer(clip: Clip, stop_at_clip_layer: Layer = -1) -> Clip:
     return replace(clip, last_layer=stop_at_clip_layer)
 
 
-@node("CLIPSetWeighting", category="conditioning", display_name="CLIP Set Weighting", infer=facts.of_weighting)
+@node("CLIPSetWeighting", category="conditioning", display_name="CLIP Set Weighting", infer=facts.of_clip)
 def set_weighting(clip: Clip, weighting: Weighting = "comfy") -> Clip:
     """Choose how the weights of a prompt's words work; a node of graphexec's own.
 
@@ -136,7 +136,7 @@ def set_weighting(clip: Clip, weighting: Weighting = "comfy") -> Clip:
     return replace(clip, weighting=weighting)
 
 
-@node("ConditioningCombine", category="conditioning", display_name="Conditioning (Combine)")
+@node("ConditioningCombine", category="conditioning", display_name="Conditioning (Combine)", infer=prompt_facts.of_two)
 def combine(conditioning_1: Conditioning, conditioning_2: Conditioning) -> Conditioning:
     """Let the model be led by both; their predictions are averaged.
 
@@ -147,7 +147,7 @@ def combine(conditioning_1: Conditioning, conditioning_2: Conditioning) -> Condi
     return Conditioning(conditioning_1.conds + conditioning_2.conds)
 
 
-@node("ConditioningConcat", category="conditioning", display_name="Conditioning (Concat)")
+@node("ConditioningConcat", category="conditioning", display_name="Conditioning (Concat)", infer=prompt_facts.of_joined)
 def concat(conditioning_to: Conditioning, conditioning_from: Conditioning, *, warn: Warn) -> Conditioning:
     """Put the tokens of one prompt behind those of another.
 
@@ -161,7 +161,7 @@ def concat(conditioning_to: Conditioning, conditioning_from: Conditioning, *, wa
     return join(conditioning_to, conditioning_from)
 
 
-@node("ConditioningAverage", category="conditioning")
+@node("ConditioningAverage", category="conditioning", infer=prompt_facts.of_joined)
 def average(
     conditioning_to: Conditioning,
     conditioning_from: Conditioning,
@@ -182,7 +182,9 @@ def average(
     return mix(conditioning_to, conditioning_from, conditioning_to_strength)
 
 
-@node("ConditioningSetArea", category="conditioning", display_name="Conditioning (Set Area)")
+@node(
+    "ConditioningSetArea", category="conditioning", display_name="Conditioning (Set Area)", infer=prompt_facts.of_same
+)
 def set_area(
     conditioning: Conditioning,
     width: Side = 64,
@@ -204,7 +206,12 @@ def set_area(
     return conditioning.placed(Area(width, height, x, y), strength)
 
 
-@node("ConditioningSetAreaPercentage", category="conditioning", display_name="Conditioning (Set Area with Percentage)")
+@node(
+    "ConditioningSetAreaPercentage",
+    category="conditioning",
+    display_name="Conditioning (Set Area with Percentage)",
+    infer=prompt_facts.of_same,
+)
 def set_area_percentage(
     conditioning: Conditioning,
     width: Unit = 1.0,
@@ -226,7 +233,7 @@ def set_area_percentage(
     return conditioning.placed(Area(width, height, x, y, relative=True), strength)
 
 
-@node("ConditioningSetAreaStrength", category="conditioning")
+@node("ConditioningSetAreaStrength", category="conditioning", infer=prompt_facts.of_same)
 def set_area_strength(conditioning: Conditioning, strength: CondStrength = 1.0) -> Conditioning:
     """Say how strongly a prompt counts beside others.
 
@@ -237,7 +244,9 @@ def set_area_strength(conditioning: Conditioning, strength: CondStrength = 1.0) 
     return conditioning.strengthened(strength)
 
 
-@node("ConditioningSetMask", category="conditioning", display_name="Conditioning (Set Mask)")
+@node(
+    "ConditioningSetMask", category="conditioning", display_name="Conditioning (Set Mask)", infer=prompt_facts.of_same
+)
 def set_mask(
     conditioning: Conditioning,
     mask: Mask,
@@ -258,7 +267,7 @@ def set_mask(
     return mark(conditioning, mask, strength, to_bounds=set_cond_area == "mask bounds")
 
 
-@node("ConditioningSetTimestepRange", category="advanced/conditioning")
+@node("ConditioningSetTimestepRange", category="advanced/conditioning", infer=prompt_facts.of_same)
 def set_timestep_range(conditioning: Conditioning, start: Fraction = 0.0, end: Fraction = 1.0) -> Conditioning:
     """Let a prompt count only during a part of the sampling.
 
@@ -270,7 +279,7 @@ def set_timestep_range(conditioning: Conditioning, start: Fraction = 0.0, end: F
     return conditioning.timed(start, end)
 
 
-@node("ConditioningZeroOut", category="advanced/conditioning")
+@node("ConditioningZeroOut", category="advanced/conditioning", infer=prompt_facts.of_same)
 def zero_out(conditioning: Conditioning) -> Conditioning:
     """Put zeros in place of a prompt's embedding.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from graphexec.diffusion.types import Conditioning, Control, ControlNet, Image, Model, Vae
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Name, Range, Widget
-from graphexec_nodes import facts
+from graphexec_nodes import file_facts, prompt_facts
 
 ControlFile = Annotated[Path, Folder("controlnet")]
 ControlStrength = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
@@ -33,7 +33,7 @@ class Steered(NamedTuple):
     negative: Conditioning
 
 
-@node("ControlNetLoader", category="loaders", display_name="Load ControlNet Model", infer=facts.of_controlnet)
+@node("ControlNetLoader", category="loaders", display_name="Load ControlNet Model", infer=file_facts.of_controlnet)
 def load_controlnet(control_net_name: ControlFile) -> ControlNet:
     """Open a ControlNet, a control-LoRA or a T2I-Adapter.
 
@@ -51,7 +51,7 @@ def load_controlnet(control_net_name: ControlFile) -> ControlNet:
     "DiffControlNetLoader",
     category="loaders",
     display_name="Load ControlNet Model (diff)",
-    infer=facts.of_diff_controlnet,
+    infer=file_facts.of_diff_controlnet,
 )
 def load_diff_controlnet(model: Model, control_net_name: ControlFile) -> ControlNet:
     """Open a ControlNet that is kept as the difference to a model's weights.
@@ -65,7 +65,12 @@ def load_diff_controlnet(model: Model, control_net_name: ControlFile) -> Control
     return open_controlnet(control_net_name, model)
 
 
-@node("ControlNetApply", category="conditioning/controlnet", display_name="Apply ControlNet (OLD)")
+@node(
+    "ControlNetApply",
+    category="conditioning/controlnet",
+    display_name="Apply ControlNet (OLD)",
+    infer=prompt_facts.of_control,
+)
 def apply_controlnet(
     conditioning: Conditioning, control_net: ControlNet, image: Image, strength: ControlStrength = 1.0
 ) -> Conditioning:
@@ -82,7 +87,12 @@ def apply_controlnet(
     return steer(conditioning, Control(control_net, image, strength))
 
 
-@node("ControlNetApplyAdvanced", category="conditioning/controlnet", display_name="Apply ControlNet")
+@node(
+    "ControlNetApplyAdvanced",
+    category="conditioning/controlnet",
+    display_name="Apply ControlNet",
+    infer=prompt_facts.of_controls,
+)
 def apply_controlnet_to_both(
     positive: Conditioning,
     negative: Conditioning,
@@ -111,7 +121,7 @@ def apply_controlnet_to_both(
     return Steered(*steer_both(positive, negative, control))
 
 
-@node("SetUnionControlNetType", category="conditioning/controlnet")
+@node("SetUnionControlNetType", category="conditioning/controlnet", infer=prompt_facts.of_union)
 def set_union_type(control_net: ControlNet, kind: Annotated[UnionType, Name("type")]) -> ControlNet:
     """Tell a union ControlNet what its pictures are; others do not care.
 

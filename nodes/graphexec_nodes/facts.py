@@ -15,26 +15,6 @@ from graphexec.node.fields import Facts, Inferred, Note
 FLOAT_BYTES = 4
 
 
-def of_checkpoint(ckpt_name: Path) -> Inferred:
-    """Family and size of a checkpoint, and the recipes that a LoRA is matched with.
-
-    A file that cannot be read only warns: it may be a stand-in where workflows are checked without models. So does one
-    that is pickled: whether it may be opened is settled by the run.
-    """
-    from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
-    from graphexec.diffusion.listing import PICKLE_SUFFIXES
-
-    try:
-        known = checkpoint_facts(ckpt_name)
-        model, clip, vae = open_checkpoint(ckpt_name)
-    except ModelFileError as error:
-        pickled = ckpt_name.suffix.lower() in PICKLE_SUFFIXES
-        hint = "it runs with --allow-pickle alone, and is not checked before" if pickled else "it will fail to run"
-        return Inferred(notes=(Note(str(error), "ckpt_name", "warning", "invalid_model_file", hint),))
-    whole = {"family": known["family"], "bytes": known["bytes"]}
-    return Inferred(({**whole, "recipe": model}, {"recipe": clip}, {"recipe": vae}))
-
-
 def of_empty_latent(width: int | Facts, height: int | Facts, batch_size: int | Facts) -> Inferred:
     """Size of a batch of latents; warns where the picture will be smaller than asked for."""
     sizes = {"width": width, "height": height}
@@ -66,30 +46,13 @@ def of_last_layer(clip: Facts, stop_at_clip_layer: int | Facts) -> Inferred:
     return Inferred(({**clip, "recipe": replace(clip["recipe"], last_layer=stop_at_clip_layer)},))
 
 
-def of_weighting(clip: Facts) -> Inferred:
+def of_clip(clip: Facts) -> Inferred:
     """The text encoder is the same."""
     return Inferred((clip,))
 
 
-def of_sdxl_text(clip: Facts) -> Inferred:
-    """Two texts need the two text encoders of SDXL."""
-    return _of_text(clip, "sdxl", "SDXL")
-
-
-def of_refiner_text(clip: Facts) -> Inferred:
-    """A score needs the text encoder of SDXL's refiner, to be of use."""
-    return _of_text(clip, "sdxl_refiner", "the SDXL refiner")
-
-
-def _of_text(clip: Facts, family: str, title: str) -> Inferred:
-    if "recipe" not in clip or clip["recipe"].family == family:
-        return Inferred()
-    message = f"the text encoder is of the family {clip['recipe'].family}, this node is for {title}"
-    return Inferred(notes=(Note(message, "clip", "warning", "clip_of_another_family", "use CLIPTextEncode"),))
-
-
-def of_sampled(latent_image: Facts) -> Inferred:
-    """Sampling changes no size."""
+def of_noised(latent_image: Facts) -> Inferred:
+    """Noise changes no size."""
     return Inferred((latent_image,))
 
 
@@ -179,28 +142,6 @@ def of_lora_on_model(model: Facts, lora_name: Path) -> Inferred:
 
 def _coverage_note(message: str) -> Note:
     return Note(message, input="lora_name", severity="warning", code="lora_partly_used")
-
-
-def of_controlnet(control_net_name: Path) -> Inferred:
-    """A file that steers nothing only warns, as one that is no checkpoint does."""
-    from graphexec.diffusion.controlfiles import open_controlnet
-
-    try:
-        net = open_controlnet(control_net_name)
-    except ModelFileError as error:
-        note = Note(str(error), "control_net_name", "warning", "invalid_model_file", "it will fail to run")
-        return Inferred(notes=(note,))
-    return Inferred(({"recipe": net},))
-
-
-def of_diff_controlnet(model: Facts, control_net_name: Path) -> Inferred:
-    """As `of_controlnet`; a difference to another family of models is an error."""
-    from graphexec.diffusion.controlfiles import open_controlnet
-
-    alone = of_controlnet(control_net_name)
-    if alone.notes or "recipe" not in model:
-        return alone
-    return Inferred(({"recipe": open_controlnet(control_net_name, model["recipe"])},))
 
 
 def of_merged_models(model1: Facts, model2: Facts) -> Inferred:

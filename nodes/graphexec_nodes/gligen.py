@@ -8,6 +8,7 @@ from typing import Annotated
 from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Range, Text, Warn, Widget
+from graphexec_nodes import prompt_facts
 from graphexec_nodes.sockets import Runtime
 
 GligenFile = Annotated[Path, Folder("gligen")]
@@ -27,7 +28,7 @@ def load_gligen(gligen_name: GligenFile) -> Gligen:
     return open_gligen(gligen_name)
 
 
-@node("GLIGENTextBoxApply", category="conditioning/gligen")
+@node("GLIGENTextBoxApply", category="conditioning/gligen", infer=prompt_facts.of_first)
 def place_text(
     conditioning_to: Conditioning,
     clip: Clip,

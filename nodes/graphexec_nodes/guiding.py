@@ -8,7 +8,7 @@ from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, Guider, Noise,
 from graphexec.diffusion.types import Conditioning, Latent, Model, Sigmas
 from graphexec.node.decorator import node
 from graphexec.node.fields import Cfg, Progress, Range, Seed, Warn, Widget
-from graphexec_nodes import facts
+from graphexec_nodes import facts, prompt_facts
 from graphexec_nodes.sockets import Runtime
 
 NegativeScale = Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)]
@@ -37,7 +37,7 @@ def no_noise() -> Noise:
     return Noise(None)
 
 
-@node("AddNoise", category="_for_testing/custom_sampling/noise", infer=facts.of_sampled)
+@node("AddNoise", category="_for_testing/custom_sampling/noise", infer=facts.of_noised)
 def add_noise_to(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
     """Add noise to latents, as much as lies between the first and the last noise level.
 
@@ -52,7 +52,7 @@ def add_noise_to(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Laten
     return add_noise(model, noise, [float(sigma) for sigma in sigmas], latent_image)
 
 
-@node("BasicGuider", category="sampling/custom_sampling/guiders")
+@node("BasicGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_basic_guider)
 def lead(model: Model, conditioning: Conditioning) -> Guider:
     """Lead a model by one conditioning.
 
@@ -63,7 +63,7 @@ def lead(model: Model, conditioning: Conditioning) -> Guider:
     return Guider(model, conditioning)
 
 
-@node("CFGGuider", category="sampling/custom_sampling/guiders")
+@node("CFGGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_guider)
 def lead_away(model: Model, positive: Conditioning, negative: Conditioning, cfg: Cfg = 8.0) -> Guider:
     """Lead a model towards one conditioning and away from another.
 
@@ -76,7 +76,7 @@ def lead_away(model: Model, positive: Conditioning, negative: Conditioning, cfg:
     return CfgGuider(model, positive, negative, cfg)
 
 
-@node("DualCFGGuider", category="sampling/custom_sampling/guiders")
+@node("DualCFGGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_dual_guider)
 def lead_by_two(
     model: Model,
     cond1: Conditioning,
@@ -101,7 +101,7 @@ def lead_by_two(
     return DualCfgGuider(model, cond1, cond2, negative, cfg_conds, cfg_cond2_negative, style == "nested")
 
 
-@node("PerpNegGuider", category="_for_testing")
+@node("PerpNegGuider", category="_for_testing", infer=prompt_facts.of_guider)
 def lead_perpendicular(
     model: Model,
     positive: Conditioning,
@@ -123,7 +123,7 @@ def lead_perpendicular(
     return PerpNegGuider(model, positive, negative, empty_conditioning, cfg, neg_scale)
 
 
-@node("SamplerCustom", category="sampling/custom_sampling", infer=facts.of_sampled_twice)
+@node("SamplerCustom", category="sampling/custom_sampling", infer=prompt_facts.of_custom_sampling)
 def denoise_over(
     model: Model,
     add_noise: bool = True,

@@ -19,6 +19,7 @@ from graphexec.diffusion.types import (
 )
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Range, Widget, Wire
+from graphexec_nodes import facts, prompt_facts
 from graphexec_nodes.sockets import CheckpointFile, LoraFile
 
 HookStrength = Annotated[float, Range(ge=-20.0, le=20.0), Widget(step=0.01)]
@@ -238,7 +239,7 @@ def combine_eight_hooks(
     return _joined(hooks_A, hooks_B, hooks_C, hooks_D, hooks_E, hooks_F, hooks_G, hooks_H)
 
 
-@node("SetClipHooks", category="advanced/hooks/clip", display_name="Set CLIP Hooks")
+@node("SetClipHooks", category="advanced/hooks/clip", display_name="Set CLIP Hooks", infer=facts.of_clip)
 def hook_clip(clip: Clip, apply_to_conds: bool = True, schedule_clip: bool = False, hooks: Hooks | None = None) -> Clip:
     """Let hooks change a text encoder.
 
@@ -266,7 +267,12 @@ def make_range(start_percent: Percent = 0.0, end_percent: Percent = 1.0) -> Rang
     )
 
 
-@node("ConditioningSetProperties", category="advanced/hooks/cond single", display_name="Cond Set Props")
+@node(
+    "ConditioningSetProperties",
+    category="advanced/hooks/cond single",
+    display_name="Cond Set Props",
+    infer=prompt_facts.of_new,
+)
 def set_properties(
     cond_NEW: Conditioning,
     strength: CondStrength = 1.0,
@@ -293,6 +299,7 @@ def set_properties(
     "ConditioningSetPropertiesAndCombine",
     category="advanced/hooks/cond single",
     display_name="Cond Set Props Combine",
+    infer=prompt_facts.of_added,
 )
 def add_with_properties(
     cond: Conditioning,
@@ -395,7 +402,12 @@ def combine_pairs(
     return Pair(beside(positive_A, positive_B), beside(negative_A, negative_B))
 
 
-@node("ConditioningSetDefaultCombine", category="advanced/hooks/cond single", display_name="Cond Set Default Combine")
+@node(
+    "ConditioningSetDefaultCombine",
+    category="advanced/hooks/cond single",
+    display_name="Cond Set Default Combine",
+    infer=prompt_facts.of_default,
+)
 def add_default(
     cond: Conditioning,
     cond_DEFAULT: Conditioning,

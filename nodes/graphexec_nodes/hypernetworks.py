@@ -8,9 +8,10 @@ from typing import Annotated
 from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Range, Widget
+from graphexec_nodes import facts
 
 
-@node("HypernetworkLoader", category="loaders")
+@node("HypernetworkLoader", category="loaders", infer=facts.of_model)
 def apply_hypernetwork(
     model: Model,
     hypernetwork_name: Annotated[Path, Folder("hypernetworks")],

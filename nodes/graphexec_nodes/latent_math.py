@@ -87,7 +87,7 @@ def operate_on_latent(samples: Latent, operation: LatentOperation) -> Latent:
     return apply_operation(samples, operation)
 
 
-@node("LatentApplyOperationCFG", category=OPERATIONS)
+@node("LatentApplyOperationCFG", category=OPERATIONS, infer=facts.of_model)
 def operate_on_guidance(model: Model, operation: LatentOperation) -> Model:
     """Apply an operation to what guidance adds, at every step of sampling.
 

@@ -8,7 +8,7 @@ from graphexec.diffusion.types import Clip, Model, Stored, Vae
 from graphexec.errors import ModelFileError
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name
-from graphexec_nodes import facts
+from graphexec_nodes import file_facts
 from graphexec_nodes.sockets import (
     AllowPickle,
     CheckpointFile,
@@ -20,7 +20,7 @@ from graphexec_nodes.sockets import (
 )
 
 
-@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", infer=facts.of_checkpoint)
+@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", infer=file_facts.of_checkpoint)
 def load_checkpoint(ckpt_name: CheckpointFile, *, allow_pickle: AllowPickle) -> tuple[Model, Clip, Vae]:
     """Open a checkpoint: the diffusion model, its text encoder and its VAE.
 
@@ -48,7 +48,7 @@ def load_vae(vae_name: VaeFile, *, allow_pickle: AllowPickle) -> Vae:
     "CheckpointLoader",
     category="advanced/loaders",
     display_name="Load Checkpoint With Config (DEPRECATED)",
-    infer=facts.of_checkpoint,
+    infer=file_facts.of_checkpoint,
 )
 def load_configured_checkpoint(config_name: ConfigFile, ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
     """Open a checkpoint, with a configuration of latent diffusion that says what it predicts. Rarely needed.
@@ -68,7 +68,9 @@ def _folder_state(model_path: DiffusersFolder) -> list[tuple[str, int, int]]:
     return folder_state(model_path)
 
 
-@node("DiffusersLoader", category="advanced/loaders/deprecated", fingerprint=_folder_state)
+@node(
+    "DiffusersLoader", category="advanced/loaders/deprecated", fingerprint=_folder_state, infer=file_facts.of_diffusers
+)
 def load_diffusers(model_path: DiffusersFolder) -> tuple[Model, Clip, Vae]:
     """Open a folder in the layout of diffusers.
 
@@ -80,7 +82,7 @@ def load_diffusers(model_path: DiffusersFolder) -> tuple[Model, Clip, Vae]:
     return open_diffusers(model_path)
 
 
-@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model")
+@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model", infer=file_facts.of_unet)
 def load_unet(unet_name: UnetFile, weight_dtype: Stored) -> Model:
     """Open a diffusion model that lies in a file of its own.
 
@@ -103,7 +105,7 @@ DualClipType = Literal["sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyu
 ClipDevice = Literal["default", "cpu"]
 
 
-@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP")
+@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP", infer=file_facts.of_clip)
 def load_clip(
     clip_name: EncoderFile, kind: Annotated[ClipType, Name("type")], device: ClipDevice | None = None
 ) -> Clip:
@@ -120,7 +122,7 @@ def load_clip(
     return open_clip(clip_name)
 
 
-@node("DualCLIPLoader", category="advanced/loaders")
+@node("DualCLIPLoader", category="advanced/loaders", infer=file_facts.of_clips)
 def load_two_clips(
     clip_name1: EncoderFile,
     clip_name2: EncoderFile,

@@ -167,7 +167,7 @@ def add_clips(clip1: Clip, clip2: Clip, *, warn: Warn) -> Clip:
     return merge.add(clip1, clip2)
 
 
-@node("CLIPAttentionMultiply", category=ATTENTION)
+@node("CLIPAttentionMultiply", category=ATTENTION, infer=facts.of_clip)
 def scale_clip(clip: Clip, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0, out: Factor = 1.0) -> Clip:
     """Multiply the attention weights of text encoders.
 
@@ -181,7 +181,7 @@ def scale_clip(clip: Clip, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0, ou
     return merge.scale(clip, {f"self_attn.{name}_proj": f for name, f in (("q", q), ("k", k), ("v", v), ("out", out))})
 
 
-@node("UNetSelfAttentionMultiply", category=ATTENTION)
+@node("UNetSelfAttentionMultiply", category=ATTENTION, infer=facts.of_model)
 def scale_self(model: Model, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0, out: Factor = 1.0) -> Model:
     """Multiply the weights of a model's attention between the places of the picture.
 
@@ -195,7 +195,7 @@ def scale_self(model: Model, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0, 
     return merge.scale(model, {"attn1.to_q": q, "attn1.to_k": k, "attn1.to_v": v, "attn1.to_out.0": out})
 
 
-@node("UNetCrossAttentionMultiply", category=ATTENTION)
+@node("UNetCrossAttentionMultiply", category=ATTENTION, infer=facts.of_model)
 def scale_cross(model: Model, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0, out: Factor = 1.0) -> Model:
     """Multiply the weights of a model's attention to the prompt.
 
@@ -209,7 +209,7 @@ def scale_cross(model: Model, q: Factor = 1.0, k: Factor = 1.0, v: Factor = 1.0,
     return merge.scale(model, {"attn2.to_q": q, "attn2.to_k": k, "attn2.to_v": v, "attn2.to_out.0": out})
 
 
-@node("UNetTemporalAttentionMultiply", category=ATTENTION)
+@node("UNetTemporalAttentionMultiply", category=ATTENTION, infer=facts.of_model)
 def scale_temporal(
     model: Model,
     self_structural: Factor = 1.0,

@@ -9,12 +9,13 @@ from graphexec.diffusion import readings
 from graphexec.diffusion.types import Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Range, Widget
+from graphexec_nodes import facts
 
 CATEGORY = "advanced/model"
 Level = Annotated[float, Range(ge=0.0, le=1000.0), Widget(step=0.001, round=False)]
 
 
-@node("ModelSamplingDiscrete", category=CATEGORY)
+@node("ModelSamplingDiscrete", category=CATEGORY, infer=facts.of_model)
 def sample_discrete(
     model: Model, sampling: Literal["eps", "v_prediction", "lcm", "x0", "img_to_img"], zsnr: bool = False
 ) -> Model:
@@ -28,7 +29,7 @@ def sample_discrete(
     return replace(model, sampling=readings.discrete(model.sampling, sampling, zero_snr=zsnr))
 
 
-@node("ModelSamplingContinuousEDM", category=CATEGORY)
+@node("ModelSamplingContinuousEDM", category=CATEGORY, infer=facts.of_model)
 def sample_edm(
     model: Model,
     sampling: Literal["v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"],
@@ -46,7 +47,7 @@ def sample_edm(
     return replace(model, sampling=readings.edm(model.sampling, sampling, sigma_min, sigma_max))
 
 
-@node("ModelSamplingContinuousV", category=CATEGORY)
+@node("ModelSamplingContinuousV", category=CATEGORY, infer=facts.of_model)
 def sample_v(
     model: Model, sampling: Literal["v_prediction"], sigma_max: Level = 500.0, sigma_min: Level = 0.03
 ) -> Model:
@@ -61,7 +62,7 @@ def sample_v(
     return replace(model, sampling=readings.continuous_v(model.sampling, sigma_min, sigma_max))
 
 
-@node("ModelComputeDtype", category="advanced/debug/model")
+@node("ModelComputeDtype", category="advanced/debug/model", infer=facts.of_model)
 def compute_in(model: Model, dtype: Literal["default", "fp32", "fp16", "bf16"]) -> Model:
     """Choose the numbers a model computes with.
 

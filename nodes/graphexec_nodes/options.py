@@ -8,13 +8,14 @@ from graphexec.diffusion import options
 from graphexec.diffusion.types import Conditioning, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Range, Unit, Widget
+from graphexec_nodes import facts
 
 Patched = Annotated[Model, Name("patched_model")]
 Weight = Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)]
 Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
 
 
-@node("DifferentialDiffusion", category="_for_testing", display_name="Differential Diffusion")
+@node("DifferentialDiffusion", category="_for_testing", display_name="Differential Diffusion", infer=facts.of_model)
 def differ(model: Model, strength: Unit | None = 1.0) -> Model:
     """Let a grey noise mask say how early each place may begin to change.
 
@@ -25,7 +26,7 @@ def differ(model: Model, strength: Unit | None = 1.0) -> Model:
     return model.with_option(options.DifferentialDiffusion(1.0 if strength is None else strength))
 
 
-@node("RescaleCFG", category="advanced/model")
+@node("RescaleCFG", category="advanced/model", infer=facts.of_model)
 def rescale_cfg(model: Model, multiplier: Unit = 0.7) -> Model:
     """Bring the guided prediction back to the contrast of the positive one, against overexposure.
 
@@ -36,7 +37,7 @@ def rescale_cfg(model: Model, multiplier: Unit = 0.7) -> Model:
     return model.with_option(options.RescaleCfg(multiplier))
 
 
-@node("FreeU", category="model_patches/unet")
+@node("FreeU", category="model_patches/unet", infer=facts.of_model)
 def free_u(model: Model, b1: Weight = 1.1, b2: Weight = 1.2, s1: Weight = 0.9, s2: Weight = 0.2) -> Model:
     """Raise a UNet's backbone and lower the low frequencies of its skip connections.
 
@@ -50,7 +51,7 @@ def free_u(model: Model, b1: Weight = 1.1, b2: Weight = 1.2, s1: Weight = 0.9, s
     return model.with_option(options.FreeU(b1, b2, s1, s2, by_structure=False))
 
 
-@node("FreeU_V2", category="model_patches/unet")
+@node("FreeU_V2", category="model_patches/unet", infer=facts.of_model)
 def free_u_v2(model: Model, b1: Weight = 1.3, b2: Weight = 1.4, s1: Weight = 0.9, s2: Weight = 0.2) -> Model:
     """Raise a UNet's backbone where more is going on, and lower the low frequencies of its skip connections.
 
@@ -64,7 +65,7 @@ def free_u_v2(model: Model, b1: Weight = 1.3, b2: Weight = 1.4, s1: Weight = 0.9
     return model.with_option(options.FreeU(b1, b2, s1, s2, by_structure=True))
 
 
-@node("HyperTile", category="model_patches/unet")
+@node("HyperTile", category="model_patches/unet", infer=facts.of_model)
 def hyper_tile(
     model: Model,
     tile_size: Annotated[int, Range(ge=1, le=2048)] = 256,
@@ -84,7 +85,7 @@ def hyper_tile(
     return model.with_option(options.HyperTile(tile_size, swap_size, max_depth, scale_depth))
 
 
-@node("TomePatchModel", category="model_patches/unet")
+@node("TomePatchModel", category="model_patches/unet", infer=facts.of_model)
 def merge_tokens(model: Model, ratio: Unit = 0.3) -> Model:
     """Merge tokens that are alike before attention: faster.
 
@@ -95,7 +96,7 @@ def merge_tokens(model: Model, ratio: Unit = 0.3) -> Model:
     return model.with_option(options.TokenMerging(ratio))
 
 
-@node("PerturbedAttentionGuidance", category="model_patches/unet")
+@node("PerturbedAttentionGuidance", category="model_patches/unet", infer=facts.of_model)
 def perturb_attention(
     model: Model, scale: Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01, round=0.01)] = 3.0
 ) -> Model:
@@ -108,7 +109,7 @@ def perturb_attention(
     return model.with_option(options.PerturbedAttention(scale))
 
 
-@node("SelfAttentionGuidance", category="_for_testing", display_name="Self-Attention Guidance")
+@node("SelfAttentionGuidance", category="_for_testing", display_name="Self-Attention Guidance", infer=facts.of_model)
 def blur_attention(
     model: Model,
     scale: Annotated[float, Range(ge=-2.0, le=5.0), Widget(step=0.01)] = 0.5,
@@ -128,6 +129,7 @@ def blur_attention(
     "PatchModelAddDownscale",
     category="model_patches/unet",
     display_name="PatchModelAddDownscale (Kohya Deep Shrink)",
+    infer=facts.of_model,
 )
 def deep_shrink(
     model: Model,
@@ -165,7 +167,7 @@ def deep_shrink(
     )
 
 
-@node("APG", category="sampling/custom_sampling", display_name="Adaptive Projected Guidance")
+@node("APG", category="sampling/custom_sampling", display_name="Adaptive Projected Guidance", infer=facts.of_model)
 def project_guidance(
     model: Model,
     eta: Annotated[float, Range(ge=-10.0, le=10.0), Widget(step=0.01)] = 1.0,
@@ -228,7 +230,7 @@ def damp_negative(model: Model) -> Patched:
     return model.with_option(options.TangentialDamping())
 
 
-@node("Epsilon Scaling", category="model_patches/unet")
+@node("Epsilon Scaling", category="model_patches/unet", infer=facts.of_model)
 def scale_epsilon(
     model: Model, scaling_factor: Annotated[float, Range(ge=0.5, le=1.5), Widget(step=0.001)] = 1.005
 ) -> Model:
@@ -241,7 +243,7 @@ def scale_epsilon(
     return model.with_option(options.EpsilonScaling(scaling_factor))
 
 
-@node("FreSca", category="_for_testing")
+@node("FreSca", category="_for_testing", infer=facts.of_model)
 def scale_guidance_frequencies(
     model: Model,
     scale_low: Annotated[float, Range(ge=0.0, le=10.0), Widget(step=0.01)] = 1.0,
@@ -259,7 +261,7 @@ def scale_guidance_frequencies(
     return model.with_option(options.FreSca(scale_low, scale_high, freq_cutoff))
 
 
-@node("EasyCache", category="advanced/debug/model")
+@node("EasyCache", category="advanced/debug/model", infer=facts.of_model)
 def easy_cache(
     model: Model,
     reuse_threshold: Annotated[float, Range(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
@@ -279,7 +281,7 @@ def easy_cache(
     return model.with_option(options.EasyCache(reuse_threshold, start_percent, end_percent))
 
 
-@node("LazyCache", category="advanced/debug/model")
+@node("LazyCache", category="advanced/debug/model", infer=facts.of_model)
 def lazy_cache(
     model: Model,
     reuse_threshold: Annotated[float, Range(ge=0.0, le=3.0), Widget(step=0.01)] = 0.2,
@@ -299,7 +301,7 @@ def lazy_cache(
     return model.with_option(options.LazyCache(reuse_threshold, start_percent, end_percent))
 
 
-@node("PerpNeg", category="_for_testing", display_name="Perp-Neg (DEPRECATED by PerpNegGuider)")
+@node("PerpNeg", category="_for_testing", display_name="Perp-Neg (DEPRECATED by PerpNegGuider)", infer=facts.of_model)
 def lead_from_perpendicular(
     model: Model,
     empty_conditioning: Conditioning,

@@ -8,14 +8,14 @@ from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.types import Conditioning, Latent, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Cfg, Progress, Range, Seed, Steps, Unit, Warn
-from graphexec_nodes import facts
+from graphexec_nodes import prompt_facts
 from graphexec_nodes.sockets import Runtime
 
 Toggle = Literal["enable", "disable"]
 Step = Annotated[int, Range(ge=0, le=10_000)]
 
 
-@node("KSampler", category="sampling", infer=facts.of_sampled)
+@node("KSampler", category="sampling", infer=prompt_facts.of_sampling)
 def denoise_latent(
     model: Model,
     seed: Seed = 0,
@@ -65,7 +65,7 @@ def denoise_latent(
     )
 
 
-@node("KSamplerAdvanced", category="sampling", display_name="KSampler (Advanced)", infer=facts.of_sampled)
+@node("KSamplerAdvanced", category="sampling", display_name="KSampler (Advanced)", infer=prompt_facts.of_sampling)
 def denoise_part(
     model: Model,
     add_noise: Toggle,

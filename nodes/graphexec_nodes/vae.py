@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 from graphexec.diffusion.types import Conditioning, Image, Latent, Mask, Vae
 from graphexec.node.decorator import node
 from graphexec.node.fields import Range, Warn, Widget
-from graphexec_nodes import facts
+from graphexec_nodes import facts, prompt_facts
 from graphexec_nodes.sockets import Runtime
 
 TileSize = Annotated[int, Range(ge=64, le=4096), Widget(step=32)]
@@ -126,7 +126,7 @@ def encode_for_inpainting(
     return encode_hidden(runtime, vae, pixels, mask, grow_mask_by, warn=warn)
 
 
-@node("InpaintModelConditioning", category="conditioning/inpaint")
+@node("InpaintModelConditioning", category="conditioning/inpaint", infer=prompt_facts.of_pair)
 def condition_inpainting(
     positive: Conditioning,
     negative: Conditioning,
@@ -154,7 +154,7 @@ def condition_inpainting(
     return Shown(condition_on(positive, shown), condition_on(negative, shown), latent)
 
 
-@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix")
+@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", infer=prompt_facts.of_pair)
 def condition_editing(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image, *, runtime: Runtime, warn: Warn
 ) -> Shown:

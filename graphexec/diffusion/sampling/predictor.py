@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.control import ControlRunner
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.gligen import grounding_tap
 from graphexec.diffusion.hooks import hooked_model
+from graphexec.diffusion.models.layout import UNetLayout
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, Prepared, prepare
@@ -20,6 +22,7 @@ from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.effects.base import Effect, Pass, Predict, Side
 from graphexec.diffusion.sampling.inputs import Surroundings, extra_channels, size_vector
 from graphexec.diffusion.types import Conditioning, Control, Model
+from graphexec.errors import ModelFileError
 
 __all__ = ["Asked", "Predictor", "Shown"]
 
@@ -88,8 +91,8 @@ class Predictor:
     levels: ModelSampling
     around: Surroundings
     effects: Sequence[Effect] = ()
-    channels: tuple[int, bool] = field(init=False)
-    """How many channels the UNet takes, and whether it takes a vector."""
+    layout: UNetLayout = field(init=False)
+    """The UNet's."""
     steer: ControlRunner = field(init=False)
     _known: list[Control] = field(default_factory=list[Control], init=False)
     _ready: dict[int, list[Shown]] = field(default_factory=dict[int, list[Shown]], init=False)
@@ -97,7 +100,7 @@ class Predictor:
     def __post_init__(self) -> None:
         self.steer = ControlRunner(self.runtime, self.model, self.levels)
         with self.runtime.unet(self.model) as unet:
-            self.channels = unet.layout.in_channels, unet.layout.vector_width is not None
+            self.layout = unet.layout
 
     def show(self, conds: Sequence[Prepared], *, negative: bool = False) -> list[Shown]:
         """Conds with what the UNet is shown of each, on its device."""
@@ -120,17 +123,31 @@ class Predictor:
         return [_together(x, parts) for parts in found]
 
     def _shown(self, prepared: Prepared, negative: bool) -> Shown:
-        cond, latent, (channels, vector) = prepared.cond, self.around.latent, self.channels
+        cond, latent, layout = prepared.cond, self.around.latent, self.layout
         dtype = self.runtime.dtype_of(self.model)
-        missing, context = channels - latent.shape[1], cond.embedding.to(latent.device, dtype)
+        missing, context = layout.in_channels - latent.shape[1], cond.embedding.to(latent.device, dtype)
+        with_vector = layout.vector_width is not None
+        vector = size_vector(cond, self.model.family, latent, negative=negative).to(dtype) if with_vector else None
+        self._check_widths(context, vector)
         return Shown(
             prepared,
             context,
-            size_vector(cond, self.model.family, latent, negative=negative).to(dtype) if vector else None,
+            vector,
             extra_channels(cond, missing, self.around) if missing else None,
             tuple(map(self._one_of, prepared.controls)),
             context if cond.control_embedding is None else cond.control_embedding.to(context),
         )
+
+    def _check_widths(self, context: Tensor, vector: Tensor | None) -> None:
+        """Raise `ModelFileError` for a prompt that is encoded for models of another family."""
+        given = context.shape[-1], None if vector is None else vector.shape[-1]
+        if given != (self.layout.context_width or given[0], self.layout.vector_width):
+            own = FAMILIES[self.model.family].title
+            raise ModelFileError(
+                f"{self.model.file.path.name} is a model of the family {own}, which takes prompts"
+                f" {self.layout.context_width} wide, and this prompt is {given[0]} wide: it was encoded for another"
+                " family; encode it with the text encoder that belongs to the model"
+            )
 
     def _one_of(self, control: Control) -> Control:
         """The same object for equal controls, so that conds which share one share a forward pass."""

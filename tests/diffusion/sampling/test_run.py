@@ -20,6 +20,7 @@ from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.run import run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
 from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampling, Vae
+from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
 SETTINGS: dict[str, Any] = {"seed": 3, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
@@ -135,6 +136,12 @@ def test_latents_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(LatentError, match=r"\[batch, 4, height, width\]"):
         run(runtime, recipes, prompts, Latent(samples))
+
+
+def test_prompts_of_another_family_are_refused(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    wide = Conditioning((Cond(torch.zeros(1, 77, 96)),))
+    with pytest.raises(ModelFileError, match=r"tiny.safetensors .* SD 1.x.* 32 wide.* is 96 wide"):
+        run(runtime, recipes, (prompts[0], wide), empty_latent(32, 32))
 
 
 def test_batch_indices_must_be_as_many_as_latents(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:

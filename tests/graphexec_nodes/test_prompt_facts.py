@@ -1,0 +1,152 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""What does not belong together is told before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diffusion.tiny import UNetSize, checkpoint_weights, write_checkpoint, write_lora
+from diffusion.tiny_control import adapter_weights, controlnet_weights
+from safetensors.torch import save_file
+
+import graphexec
+
+REGISTRY = graphexec.Registry.standard()
+WIDE = UNetSize(context=64)
+UNET = "model.diffusion_model."
+TEXT = "cond_stage_model.transformer."
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of two families, networks of the first in files of their own, and what fits neither."""
+    root = tmp_path_factory.mktemp("models")
+    for kind in ("checkpoints", "controlnet", "loras", "diffusion_models", "text_encoders"):
+        (root / kind).mkdir()
+    write_checkpoint(root / "checkpoints/sd1.safetensors")
+    write_checkpoint(root / "checkpoints/sdxl.safetensors", family="sdxl")
+    whole = checkpoint_weights()
+    for prefix, kind in ((UNET, "diffusion_models"), (TEXT, "text_encoders")):
+        part = {name.removeprefix(prefix): weight for name, weight in whole.items() if name.startswith(prefix)}
+        save_file(part, root / kind / "sd1.safetensors")
+    write_lora(root / "loras/wide.safetensors", 1, size=WIDE)
+    save_file(controlnet_weights(UNetSize()), root / "controlnet/sd1.safetensors")
+    save_file(controlnet_weights(WIDE), root / "controlnet/wide.safetensors")
+    save_file(adapter_weights(xl=True), root / "controlnet/adapter.safetensors")
+    return root
+
+
+Nodes = Mapping[str, tuple[str, Mapping[str, Any]]]
+LOADED: Nodes = {
+    "sd1": ("CheckpointLoaderSimple", {"ckpt_name": "sd1.safetensors"}),
+    "sdxl": ("CheckpointLoaderSimple", {"ckpt_name": "sdxl.safetensors"}),
+    "own": ("CLIPTextEncode", {"text": "a cat", "clip": ["sd1", 1]}),
+    "other": ("CLIPTextEncode", {"text": "a cat", "clip": ["sdxl", 1]}),
+    "latent": ("EmptyLatentImage", {"width": 32, "height": 32, "batch_size": 1}),
+}
+
+
+def sampled(positive: str, negative: str = "own", model: str = "sd1") -> Nodes:
+    settings = {"seed": 1, "steps": 1, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    links = {"model": [model, 0], "positive": [positive, 0], "negative": [negative, 0], "latent_image": ["latent", 0]}
+    return {"it": ("KSampler", {**settings, **links})}
+
+
+def found(models: Path, *parts: Nodes) -> list[tuple[str, str | None, str | None]]:
+    """The faults of a workflow, whose nodes are not all in use: code, node and input."""
+    nodes = {name: node for part in (LOADED, *parts) for name, node in part.items()}
+    workflow = {name: {"class_type": kind, "inputs": dict(inputs)} for name, (kind, inputs) in nodes.items()}
+    folders = graphexec.Folders.from_roots(models)
+    checked = graphexec.check(workflow, registry=REGISTRY, folders=folders, targets=["it"])
+    return [(each.code, each.node, each.input) for each in checked.diagnostics if each.code != "unused_node"]
+
+
+def test_what_belongs_together(models: Path) -> None:
+    assert found(models, sampled("own")) == []
+    assert found(models, sampled("other", "other", "sdxl")) == []
+
+
+FOREIGN = ("conditioning_of_another_family", "it", "positive")
+AREA = {"width": 64, "height": 64, "x": 0, "y": 0, "strength": 1.0}
+RANGE = {"start": 0.0, "end": 0.5}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ("ConditioningCombine", {"conditioning_1": ["own", 0], "conditioning_2": ["other", 0]}),
+        ("ConditioningConcat", {"conditioning_to": ["own", 0], "conditioning_from": ["other", 0]}),
+        ("ConditioningSetArea", {"conditioning": ["other", 0], **AREA}),
+        ("ConditioningSetTimestepRange", {"conditioning": ["other", 0], **RANGE}),
+        ("ConditioningZeroOut", {"conditioning": ["other", 0]}),
+        ("ConditioningSetProperties", {"cond_NEW": ["other", 0], "strength": 1.0, "set_cond_area": "default"}),
+        ("CLIPTextEncode", {"text": "a cat", "clip": ["stopped", 0]}),
+    ],
+)
+def test_prompts_of_another_family(models: Path, made: tuple[str, dict[str, Any]]) -> None:
+    stopped: Nodes = {"stopped": ("CLIPSetLastLayer", {"clip": ["sdxl", 1], "stop_at_clip_layer": -2})}
+    assert found(models, stopped, {"made": made}, sampled("made")) == [FOREIGN]
+
+
+def test_both_sides_and_every_way_to_sample(models: Path) -> None:
+    assert found(models, sampled("other", "other")) == [FOREIGN, (FOREIGN[0], "it", "negative")]
+    guider: Nodes = {"it": ("BasicGuider", {"model": ["sd1", 0], "conditioning": ["other", 0]})}
+    assert found(models, guider) == [(FOREIGN[0], "it", "conditioning")]
+    sides = {"cond1": ["own", 0], "cond2": ["other", 0], "negative": ["own", 0]}
+    dual: Nodes = {
+        "it": (
+            "DualCFGGuider",
+            {"model": ["sd1", 0], **sides, "cfg_conds": 2.0, "cfg_cond2_negative": 2.0, "style": "regular"},
+        )
+    }
+    assert [place for _code, _node, place in found(models, dual)] == ["cond2"]
+
+
+@pytest.mark.parametrize("name", ["wide.safetensors", "adapter.safetensors"])
+def test_controlnets_of_another_family(models: Path, name: str) -> None:
+    steering = {
+        "control_net": ["net", 0],
+        "image": ["grey", 0],
+        "strength": 1.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+    }
+    steered: Nodes = {
+        "net": ("ControlNetLoader", {"control_net_name": name}),
+        "grey": ("EmptyImage", {"width": 32, "height": 32, "batch_size": 1, "color": 0}),
+        "steered": ("ControlNetApplyAdvanced", {"positive": ["own", 0], "negative": ["own", 0], **steering}),
+    }
+    assert found(models, steered, sampled("steered")) == [("control_of_another_family", "it", "positive")]
+    fits = {**steered, "net": ("ControlNetLoader", {"control_net_name": "sd1.safetensors"})}
+    assert found(models, fits, sampled("steered")) == []
+
+
+APART: Nodes = {
+    "unet": ("UNETLoader", {"unet_name": "sd1.safetensors", "weight_dtype": "default"}),
+    "clip": ("CLIPLoader", {"clip_name": "sd1.safetensors", "type": "stable_diffusion"}),
+    "text": ("CLIPTextEncode", {"text": "a cat", "clip": ["clip", 0]}),
+    "free": ("FreeU", {"model": ["unet", 0], "b1": 1.1, "b2": 1.2, "s1": 0.9, "s2": 0.2}),
+}
+
+
+class TestFilesOfTheirOwn:
+    def test_they_fit(self, models: Path) -> None:
+        assert found(models, APART, sampled("text", model="unet")) == []
+
+    def test_their_prompts(self, models: Path) -> None:
+        assert found(models, APART, sampled("text", "other", model="sdxl")) == [FOREIGN]
+        assert found(models, APART, sampled("other", "text", model="free")) == [FOREIGN]
+
+    def test_a_lora_for_a_patched_model(self, models: Path) -> None:
+        lora = {"lora_name": "wide.safetensors", "strength_model": 1.0, "model": ["free", 0]}
+        assert found(models, APART, {"it": ("LoraLoaderModelOnly", lora)}) == [
+            ("invalid_model_file", "it", "lora_name")
+        ]
+
+    def test_a_file_that_cannot_be_read_warns(self, models: Path) -> None:
+        (models / "diffusion_models/broken.safetensors").write_bytes(b"<html>")
+        broken: Nodes = {"it": ("UNETLoader", {"unet_name": "broken.safetensors", "weight_dtype": "default"})}
+        assert found(models, broken) == [("invalid_model_file", "it", "unet_name")]
