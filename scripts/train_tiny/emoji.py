@@ -1,7 +1,7 @@
 """The drawings that the small model learns from: openly licensed emoji out of the npm registry, drawn at 128x128.
 
 Noto Emoji (Google, Apache-2.0) and Fluent Emoji flat and 3D (Microsoft, MIT); names from emojibase-data
-(MIT; Unicode CLDR). A concept is an emoji that all three have drawn, without skin tones, flags and keycaps.
+(MIT; Unicode CLDR). A concept is an emoji that all three have drawn, without skin tones, flags, symbols and keycaps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import urllib.request
 from collections.abc import Iterator
@@ -35,9 +36,12 @@ PACKAGES = {
     "3d": ("@lobehub/fluent-emoji-3d", "1.1.0", "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"),
     "names": ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a"),
 }
-COMPONENTS, FLAGS = 2, 9
+COMPONENTS, SYMBOLS, FLAGS = 2, 8, 9
 PEOPLE = 1
-LEFT_OFF = ("skin tone", "flag", "keycap", "button")
+LEFT_OFF = re.compile(
+    r"skin tone|flag|keycap|button|o'clock|-thirty|waxing|waning|quarter moon|\b(left|right|leftwards|rightwards)\b"
+)
+"""Besides flags, what differs by its side alone (pictures are turned round at random), and two dozen times of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,10 @@ def _concepts(files: dict[str, bytes]) -> Iterator[_Concept]:
     for entry in json.loads(files["en/data.json"]):
         name, code, group = entry["label"], _code(entry["hexcode"]), entry.get("group")
         joined = "200d" in code  # men, women and families of every trade: too many that look alike
-        if group in (None, COMPONENTS, FLAGS) or any(word in name for word in LEFT_OFF) or (group == PEOPLE and joined):
+        name = name.lower().replace("“", "").replace("”", "").replace("’", "'")
+        if group in (None, COMPONENTS, SYMBOLS, FLAGS) or LEFT_OFF.search(name) or (group == PEOPLE and joined):
             continue
-        yield _Concept(code, name.lower().replace("“", "").replace("”", "").replace("’", "'"), group)
+        yield _Concept(code, name, group)
 
 
 class _Icons:

@@ -39,9 +39,6 @@ PLACES = {
 ALIASES: Mapping[str, str] = {
     "automobile": "car",
     "grinning cat": "smiling cat",
-    "grinning face": "smiling face",
-    "dog face": "dog",
-    "cat face": "cat",
     "t-shirt": "shirt",
     "wrapped gift": "gift",
     "hot beverage": "cup of coffee",
