@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.controlfiles import check_family
 from graphexec.diffusion.controlload import Steering
 from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.resize import upscale
@@ -124,12 +125,7 @@ class ControlRunner:
 
 
 def _adapted(network: Adapter, control: Control, model: Model, shown: Shown) -> Residuals:
-    if network.layout.xl != (model.family == "sdxl"):
-        wanted = "SDXL" if network.layout.xl else "SD 1.x and 2.x"
-        raise ModelFileError(
-            f"{control.net.file.path}: the T2I-Adapter is for {wanted}, the model {model.file.path.name} is"
-            f" {model.family}"
-        )
+    check_family(control.net, model)
     step = network.layout.downscale
     height, width = (math.ceil(side * PIXELS / step) * step for side in shown.size)
     return network(_hint(network, network.layout.channels, control, shown.batch, (height, width)))

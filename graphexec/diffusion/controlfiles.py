@@ -109,22 +109,22 @@ def check_family(net: ControlNet, model: Model) -> None:
 
     What is added to the weights of the model it steers says nothing of its own.
     """
-    file = read_control(net.file)
-    if file.needs_base:
-        return
-    _family, unet, _sampling = read_unet(list_file(model.file.path), model.prefix)
+    file, name = read_control(net.file), model.file.path.name
     if file.kind == "adapter":
-        own, given = adapter_layout(file.shapes).xl, model.family == "sdxl"
-        what = "a T2I-Adapter for " + ("SDXL" if own else "SD 1.x and 2.x")
-    else:
-        encoder = controlnet_layout(file.shapes).encoder
-        own, given = (encoder.context_width, encoder.vector_width), (unet.context_width, unet.vector_width)
-        what = f"a ControlNet for models with prompts {own[0]} wide"
-    if own != given:
-        raise ModelFileError(
-            f"{net.file.path}: this is {what}, and {model.file.path.name} is {FAMILIES[model.family].title}, with"
-            f" prompts {unet.context_width} wide"
-        )
+        xl = adapter_layout(file.shapes).xl
+        if xl != (model.family == "sdxl"):
+            wanted = "SDXL" if xl else "SD 1.x and 2.x"
+            raise ModelFileError(
+                f"{net.file.path}: the T2I-Adapter is for {wanted}, the model {name} is {model.family}"
+            )
+    elif not file.needs_base:
+        _family, unet, _sampling = read_unet(list_file(model.file.path), model.prefix)
+        own = controlnet_layout(file.shapes).encoder
+        if (own.context_width, own.vector_width) != (unet.context_width, unet.vector_width):
+            raise ModelFileError(
+                f"{net.file.path}: this is a ControlNet for models with prompts {own.context_width} wide, and {name} is"
+                f" {FAMILIES[model.family].title}, with prompts {unet.context_width} wide"
+            )
 
 
 def check_base(file: ControlFile, model: Model) -> None:

@@ -86,7 +86,7 @@ class Runtime:
 
     def forward(self, unet: UNet, *inputs: Any) -> Tensor:
         """What a UNet in use makes of its inputs, compiled if the runtime does that and its weights stay in place."""
-        stored = self._stored_of(unet)
+        stored = self._stored_of(unet) if self.compiling else None
         if self.compiling is None or stored is None or not stored.on_device:
             return unet(*inputs)
         stored.compiled = stored.compiled or Compiled(unet, self.compiling)

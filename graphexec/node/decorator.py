@@ -42,7 +42,7 @@ def node(
         display_name: what an editor calls it.
         check: given some of the inputs by name (None where linked), returns True or what is wrong.
         fingerprint: given some of the inputs by name, returns a value that enters the cache key.
-        infer: given some of the inputs by name (facts where linked), returns `Inferred`.
+        infer: given some of the inputs by name (facts where linked), or with `**` all, returns `Inferred`.
         version: change it when the results change though the function's own code does not.
     """
     definition = NodeDefinition(name, category, display_name, check, fingerprint, infer, version)

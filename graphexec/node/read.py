@@ -338,10 +338,13 @@ def _hook(
         return None
     if inspect.iscoroutinefunction(function):
         raise NodeDefinitionError(f"{definition.name}: {function.__name__} is async; hooks are plain functions")
-    names = tuple(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters.values()
+    names = tuple(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
     unknown = [name for name in names if name not in inputs and name not in extra]
     if unknown:
         raise NodeDefinitionError(
             f"{definition.name}: {function.__name__} asks for {', '.join(unknown)}, which are no inputs of the node"
         )
+    if len(names) < len(parameters):
+        names += tuple(name for name in inputs if name not in names)
     return Hook(function, names)

@@ -33,7 +33,7 @@ def encode_text(text: Text, clip: Clip, runtime: Runtime, embeddings: Embeddings
     return encode_prompt(runtime, clip, text, embeddings=embeddings, warn=warn)
 
 
-@node("CLIPTextEncodeControlnet", category="_for_testing/conditioning", infer=prompt_facts.of_same)
+@node("CLIPTextEncodeControlnet", category="_for_testing/conditioning", infer=prompt_facts.of_prompts)
 def encode_for_control(
     clip: Clip, conditioning: Conditioning, text: Text, *, runtime: Runtime, embeddings: Embeddings, warn: Warn
 ) -> Conditioning:
@@ -136,7 +136,9 @@ def set_weighting(clip: Clip, weighting: Weighting = "comfy") -> Clip:
     return replace(clip, weighting=weighting)
 
 
-@node("ConditioningCombine", category="conditioning", display_name="Conditioning (Combine)", infer=prompt_facts.of_two)
+@node(
+    "ConditioningCombine", category="conditioning", display_name="Conditioning (Combine)", infer=prompt_facts.of_prompts
+)
 def combine(conditioning_1: Conditioning, conditioning_2: Conditioning) -> Conditioning:
     """Let the model be led by both; their predictions are averaged.
 
@@ -147,7 +149,9 @@ def combine(conditioning_1: Conditioning, conditioning_2: Conditioning) -> Condi
     return Conditioning(conditioning_1.conds + conditioning_2.conds)
 
 
-@node("ConditioningConcat", category="conditioning", display_name="Conditioning (Concat)", infer=prompt_facts.of_joined)
+@node(
+    "ConditioningConcat", category="conditioning", display_name="Conditioning (Concat)", infer=prompt_facts.of_prompts
+)
 def concat(conditioning_to: Conditioning, conditioning_from: Conditioning, *, warn: Warn) -> Conditioning:
     """Put the tokens of one prompt behind those of another.
 
@@ -161,7 +165,7 @@ def concat(conditioning_to: Conditioning, conditioning_from: Conditioning, *, wa
     return join(conditioning_to, conditioning_from)
 
 
-@node("ConditioningAverage", category="conditioning", infer=prompt_facts.of_joined)
+@node("ConditioningAverage", category="conditioning", infer=prompt_facts.of_prompts)
 def average(
     conditioning_to: Conditioning,
     conditioning_from: Conditioning,
@@ -183,7 +187,10 @@ def average(
 
 
 @node(
-    "ConditioningSetArea", category="conditioning", display_name="Conditioning (Set Area)", infer=prompt_facts.of_same
+    "ConditioningSetArea",
+    category="conditioning",
+    display_name="Conditioning (Set Area)",
+    infer=prompt_facts.of_prompts,
 )
 def set_area(
     conditioning: Conditioning,
@@ -210,7 +217,7 @@ def set_area(
     "ConditioningSetAreaPercentage",
     category="conditioning",
     display_name="Conditioning (Set Area with Percentage)",
-    infer=prompt_facts.of_same,
+    infer=prompt_facts.of_prompts,
 )
 def set_area_percentage(
     conditioning: Conditioning,
@@ -233,7 +240,7 @@ def set_area_percentage(
     return conditioning.placed(Area(width, height, x, y, relative=True), strength)
 
 
-@node("ConditioningSetAreaStrength", category="conditioning", infer=prompt_facts.of_same)
+@node("ConditioningSetAreaStrength", category="conditioning", infer=prompt_facts.of_prompts)
 def set_area_strength(conditioning: Conditioning, strength: CondStrength = 1.0) -> Conditioning:
     """Say how strongly a prompt counts beside others.
 
@@ -245,7 +252,10 @@ def set_area_strength(conditioning: Conditioning, strength: CondStrength = 1.0) 
 
 
 @node(
-    "ConditioningSetMask", category="conditioning", display_name="Conditioning (Set Mask)", infer=prompt_facts.of_same
+    "ConditioningSetMask",
+    category="conditioning",
+    display_name="Conditioning (Set Mask)",
+    infer=prompt_facts.of_prompts,
 )
 def set_mask(
     conditioning: Conditioning,
@@ -267,7 +277,7 @@ def set_mask(
     return mark(conditioning, mask, strength, to_bounds=set_cond_area == "mask bounds")
 
 
-@node("ConditioningSetTimestepRange", category="advanced/conditioning", infer=prompt_facts.of_same)
+@node("ConditioningSetTimestepRange", category="advanced/conditioning", infer=prompt_facts.of_prompts)
 def set_timestep_range(conditioning: Conditioning, start: Fraction = 0.0, end: Fraction = 1.0) -> Conditioning:
     """Let a prompt count only during a part of the sampling.
 
@@ -279,7 +289,7 @@ def set_timestep_range(conditioning: Conditioning, start: Fraction = 0.0, end: F
     return conditioning.timed(start, end)
 
 
-@node("ConditioningZeroOut", category="advanced/conditioning", infer=prompt_facts.of_same)
+@node("ConditioningZeroOut", category="advanced/conditioning", infer=prompt_facts.of_prompts)
 def zero_out(conditioning: Conditioning) -> Conditioning:
     """Put zeros in place of a prompt's embedding.
 

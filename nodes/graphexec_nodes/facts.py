@@ -57,7 +57,7 @@ def of_noised(latent_image: Facts) -> Inferred:
 
 
 def of_sampled_twice(latent_image: Facts) -> Inferred:
-    """As `of_sampled`, for two outputs."""
+    """Sampling changes no size, of either output."""
     return Inferred((latent_image, latent_image))
 
 

@@ -28,7 +28,7 @@ def load_gligen(gligen_name: GligenFile) -> Gligen:
     return open_gligen(gligen_name)
 
 
-@node("GLIGENTextBoxApply", category="conditioning/gligen", infer=prompt_facts.of_first)
+@node("GLIGENTextBoxApply", category="conditioning/gligen", infer=prompt_facts.of_prompts)
 def place_text(
     conditioning_to: Conditioning,
     clip: Clip,

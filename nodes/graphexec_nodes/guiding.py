@@ -52,7 +52,7 @@ def add_noise_to(model: Model, noise: Noise, sigmas: Sigmas, latent_image: Laten
     return add_noise(model, noise, [float(sigma) for sigma in sigmas], latent_image)
 
 
-@node("BasicGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_basic_guider)
+@node("BasicGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_guider)
 def lead(model: Model, conditioning: Conditioning) -> Guider:
     """Lead a model by one conditioning.
 
@@ -76,7 +76,7 @@ def lead_away(model: Model, positive: Conditioning, negative: Conditioning, cfg:
     return CfgGuider(model, positive, negative, cfg)
 
 
-@node("DualCFGGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_dual_guider)
+@node("DualCFGGuider", category="sampling/custom_sampling/guiders", infer=prompt_facts.of_guider)
 def lead_by_two(
     model: Model,
     cond1: Conditioning,

@@ -271,7 +271,7 @@ def make_range(start_percent: Percent = 0.0, end_percent: Percent = 1.0) -> Rang
     "ConditioningSetProperties",
     category="advanced/hooks/cond single",
     display_name="Cond Set Props",
-    infer=prompt_facts.of_new,
+    infer=prompt_facts.of_prompts,
 )
 def set_properties(
     cond_NEW: Conditioning,
@@ -299,7 +299,7 @@ def set_properties(
     "ConditioningSetPropertiesAndCombine",
     category="advanced/hooks/cond single",
     display_name="Cond Set Props Combine",
-    infer=prompt_facts.of_added,
+    infer=prompt_facts.of_prompts,
 )
 def add_with_properties(
     cond: Conditioning,
@@ -325,7 +325,12 @@ def add_with_properties(
     return beside(cond, with_properties(cond_NEW, strength, set_cond_area == "mask bounds", mask, hooks, timesteps))
 
 
-@node("PairConditioningSetProperties", category="advanced/hooks/cond pair", display_name="Cond Pair Set Props")
+@node(
+    "PairConditioningSetProperties",
+    category="advanced/hooks/cond pair",
+    display_name="Cond Pair Set Props",
+    infer=prompt_facts.of_pairs,
+)
 def set_properties_of_both(
     positive_NEW: Conditioning,
     negative_NEW: Conditioning,
@@ -358,6 +363,7 @@ def set_properties_of_both(
     "PairConditioningSetPropertiesAndCombine",
     category="advanced/hooks/cond pair",
     display_name="Cond Pair Set Props Combine",
+    infer=prompt_facts.of_pairs,
 )
 def add_both_with_properties(
     positive: Conditioning,
@@ -391,7 +397,12 @@ def add_both_with_properties(
     )
 
 
-@node("PairConditioningCombine", category="advanced/hooks/cond pair", display_name="Cond Pair Combine")
+@node(
+    "PairConditioningCombine",
+    category="advanced/hooks/cond pair",
+    display_name="Cond Pair Combine",
+    infer=prompt_facts.of_pairs,
+)
 def combine_pairs(
     positive_A: Conditioning,
     negative_A: Conditioning,
@@ -406,7 +417,7 @@ def combine_pairs(
     "ConditioningSetDefaultCombine",
     category="advanced/hooks/cond single",
     display_name="Cond Set Default Combine",
-    infer=prompt_facts.of_default,
+    infer=prompt_facts.of_prompts,
 )
 def add_default(
     cond: Conditioning,
@@ -427,6 +438,7 @@ def add_default(
     "PairConditioningSetDefaultCombine",
     category="advanced/hooks/cond pair",
     display_name="Cond Pair Set Default Combine",
+    infer=prompt_facts.of_pairs,
 )
 def add_default_to_both(
     positive: Conditioning,

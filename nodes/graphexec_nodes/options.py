@@ -185,7 +185,7 @@ def project_guidance(
     return model.with_option(options.AdaptiveProjection(eta, norm_threshold, momentum))
 
 
-@node("CFGNorm", category="advanced/guidance")
+@node("CFGNorm", category="advanced/guidance", infer=facts.of_model)
 def limit_guided(model: Model, strength: Annotated[float, Range(ge=0.0, le=100.0), Widget(step=0.01)] = 1.0) -> Patched:
     """Let the guided estimate nowhere be longer than the positive one.
 
@@ -196,7 +196,7 @@ def limit_guided(model: Model, strength: Annotated[float, Range(ge=0.0, le=100.0
     return model.with_option(options.CfgNorm(strength))
 
 
-@node("CFGZeroStar", category="advanced/guidance")
+@node("CFGZeroStar", category="advanced/guidance", infer=facts.of_model)
 def fit_negative(model: Model) -> Patched:
     """Let the negative count by how well it fits the positive.
 
@@ -210,6 +210,7 @@ def fit_negative(model: Model) -> Patched:
     "Mahiro",
     category="_for_testing",
     display_name="Mahiro is so cute that she deserves a better guidance function!! (。・ω・。)",
+    infer=facts.of_model,
 )
 def mahiro(model: Model) -> Patched:
     """Scale guidance more along the positive prompt, the less the negative is like it.
@@ -220,7 +221,7 @@ def mahiro(model: Model) -> Patched:
     return model.with_option(options.Mahiro())
 
 
-@node("TCFG", category="advanced/guidance", display_name="Tangential Damping CFG")
+@node("TCFG", category="advanced/guidance", display_name="Tangential Damping CFG", infer=facts.of_model)
 def damp_negative(model: Model) -> Patched:
     """Take from the negative what is tangential to the positive.
 

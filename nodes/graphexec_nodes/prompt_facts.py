@@ -3,8 +3,8 @@ before anything runs. None of it reads a weight or imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.types import Family
@@ -27,54 +27,25 @@ def of_refiner_text(clip: Facts) -> Inferred:
     return _of_text(clip, "sdxl_refiner")
 
 
-def of_same(conditioning: Facts) -> Inferred:
-    """What changes where, when or how a prompt counts."""
-    return Inferred((conditioning,))
+def of_prompts(**inputs: object) -> Inferred:
+    """One prompt made of others."""
+    return Inferred((_beside(inputs.values()),))
 
 
-def of_first(conditioning_to: Facts) -> Inferred:
-    """What puts something into a prompt."""
-    return Inferred((conditioning_to,))
+def of_pairs(**inputs: object) -> Inferred:
+    """Both sides of the guidance, made of others of their side."""
+    sides = ([known for name, known in inputs.items() if name.startswith(side)] for side in ("positive", "negative"))
+    return Inferred(tuple(map(_beside, sides)))
 
 
-def of_two(conditioning_1: Facts, conditioning_2: Facts) -> Inferred:
-    """Prompts side by side."""
-    return Inferred((_beside(conditioning_1, conditioning_2),))
-
-
-def of_joined(conditioning_to: Facts, conditioning_from: Facts) -> Inferred:
-    """Prompts made one."""
-    return Inferred((_beside(conditioning_to, conditioning_from),))
-
-
-def of_new(cond_NEW: Facts) -> Inferred:  # the name of the input
-    """A prompt with other properties."""
-    return Inferred((cond_NEW,))
-
-
-def of_added(cond: Facts, cond_NEW: Facts) -> Inferred:
-    """A prompt beside one with other properties."""
-    return Inferred((_beside(cond, cond_NEW),))
-
-
-def of_default(cond: Facts, cond_DEFAULT: Facts) -> Inferred:
-    """A prompt beside one that fills the rest."""
-    return Inferred((_beside(cond, cond_DEFAULT),))
-
-
-def of_pair(positive: Facts, negative: Facts) -> Inferred:
-    """Both sides as they were, and whatever else the node gives."""
-    return Inferred((positive, negative, {}))
-
-
-def of_control(conditioning: Facts, control_net: Facts) -> Inferred:
+def of_control(control_net: Facts, **inputs: object) -> Inferred:
     """A prompt with one more ControlNet."""
-    return Inferred((_steered(conditioning, control_net),))
+    return _steered(of_prompts(**inputs), control_net)
 
 
-def of_controls(positive: Facts, negative: Facts, control_net: Facts) -> Inferred:
+def of_controls(control_net: Facts, **inputs: object) -> Inferred:
     """Both sides with one more ControlNet."""
-    return Inferred((_steered(positive, control_net), _steered(negative, control_net)))
+    return _steered(of_pairs(**inputs), control_net)
 
 
 def of_union(control_net: Facts) -> Inferred:
@@ -82,29 +53,19 @@ def of_union(control_net: Facts) -> Inferred:
     return Inferred((control_net,))
 
 
-def of_sampling(model: Facts, positive: Facts, negative: Facts, latent_image: Facts) -> Inferred:
+def of_sampling(model: Facts, latent_image: Facts, **inputs: object) -> Inferred:
     """Sampling changes no size; prompts and ControlNets of another family than the model's are errors."""
-    return Inferred((latent_image,), _unsuited(model, positive=positive, negative=negative))
+    return Inferred((latent_image,), _unsuited(model, inputs))
 
 
-def of_custom_sampling(model: Facts, positive: Facts, negative: Facts, latent_image: Facts) -> Inferred:
+def of_custom_sampling(model: Facts, latent_image: Facts, **inputs: object) -> Inferred:
     """As `of_sampling`, for two outputs."""
-    return Inferred((latent_image, latent_image), _unsuited(model, positive=positive, negative=negative))
+    return Inferred((latent_image, latent_image), _unsuited(model, inputs))
 
 
-def of_guider(model: Facts, positive: Facts, negative: Facts) -> Inferred:
+def of_guider(model: Facts, **inputs: object) -> Inferred:
     """Nothing is known of a guider; prompts and ControlNets of another family than the model's are errors."""
-    return Inferred(notes=_unsuited(model, positive=positive, negative=negative))
-
-
-def of_basic_guider(model: Facts, conditioning: Facts) -> Inferred:
-    """As `of_guider`, for one prompt."""
-    return Inferred(notes=_unsuited(model, conditioning=conditioning))
-
-
-def of_dual_guider(model: Facts, cond1: Facts, cond2: Facts, negative: Facts) -> Inferred:
-    """As `of_guider`, for three prompts."""
-    return Inferred(notes=_unsuited(model, cond1=cond1, cond2=cond2, negative=negative))
+    return Inferred(notes=_unsuited(model, inputs))
 
 
 def _of_text(clip: Facts, family: Family) -> Inferred:
@@ -120,26 +81,34 @@ def _of_family(clip: Facts) -> dict[str, Any]:
     return {"families": frozenset({clip["recipe"].family}), "controls": frozenset()} if "recipe" in clip else {}
 
 
-def _beside(*sides: Facts) -> dict[str, Any]:
-    """What is known of any of them is known of all together."""
-    return {key: frozenset().union(*(side.get(key, ()) for side in sides)) for key in ("families", "controls")}
+def _beside(inputs: Iterable[object]) -> dict[str, Any]:
+    """What is known of any of the prompts among inputs is known of all together."""
+    prompts = list(filter(_is_prompt, inputs))
+    return {key: frozenset[Any]().union(*(known[key] for known in prompts)) for key in ("families", "controls")}
 
 
-def _steered(conditioning: Facts, control_net: Facts) -> dict[str, Any]:
-    controls: set[Any] = {control_net["recipe"]} if "recipe" in control_net else set()
-    return _beside(conditioning, {"controls": controls})
+def _is_prompt(known: object) -> TypeGuard[Facts]:
+    return isinstance(known, Mapping) and "families" in known
 
 
-def _unsuited(model: Facts, **conditionings: Facts) -> tuple[Note, ...]:
+def _steered(prompts: Inferred, control_net: Facts) -> Inferred:
+    if "recipe" not in control_net:
+        return prompts
+    more = {control_net["recipe"]}
+    return Inferred(tuple({**known, "controls": known["controls"] | more} for known in prompts.outputs))
+
+
+def _unsuited(model: Facts, inputs: Mapping[str, object]) -> tuple[Note, ...]:
     if "recipe" not in model:
         return ()
-    return tuple(note for name, known in conditionings.items() for note in _notes(model["recipe"], name, known))
+    prompts = [(name, known) for name, known in inputs.items() if _is_prompt(known)]
+    return tuple(note for name, known in prompts for note in _notes(model["recipe"], name, known))
 
 
 def _notes(model: Any, name: str, known: Facts) -> Iterable[Note]:
     from graphexec.diffusion.controlfiles import check_family
 
-    for family in sorted(known.get("families", frozenset()) - {model.family}):
+    for family in sorted(known["families"] - {model.family}):
         yield Note(
             f"the prompt is encoded for {FAMILIES[family].title}, and {model.file.path.name} is"
             f" {FAMILIES[model.family].title}",
@@ -147,7 +116,7 @@ def _notes(model: Any, name: str, known: Facts) -> Iterable[Note]:
             code="conditioning_of_another_family",
             hint="encode it with the text encoder that belongs to the model",
         )
-    for net in sorted(known.get("controls", ()), key=lambda net: net.file.path):
+    for net in sorted(known["controls"], key=lambda net: net.file.path):
         try:
             check_family(net, model)
         except ModelFileError as error:

@@ -126,7 +126,7 @@ def encode_for_inpainting(
     return encode_hidden(runtime, vae, pixels, mask, grow_mask_by, warn=warn)
 
 
-@node("InpaintModelConditioning", category="conditioning/inpaint", infer=prompt_facts.of_pair)
+@node("InpaintModelConditioning", category="conditioning/inpaint", infer=prompt_facts.of_pairs)
 def condition_inpainting(
     positive: Conditioning,
     negative: Conditioning,
@@ -154,7 +154,7 @@ def condition_inpainting(
     return Shown(condition_on(positive, shown), condition_on(negative, shown), latent)
 
 
-@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", infer=prompt_facts.of_pair)
+@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", infer=prompt_facts.of_pairs)
 def condition_editing(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image, *, runtime: Runtime, warn: Warn
 ) -> Shown:

@@ -69,8 +69,21 @@ def test_what_belongs_together(models: Path) -> None:
     assert found(models, sampled("other", "other", "sdxl")) == []
 
 
+@pytest.mark.parametrize("wire", ["MODEL", "CLIP", "CONDITIONING", "CONTROL_NET"])
+def test_no_node_forgets_what_it_passes_on(wire: str) -> None:
+    specs = [spec for name in REGISTRY if (spec := REGISTRY.get(name)) is not None]
+    passing = [
+        spec
+        for spec in specs
+        if wire in [given.wire for given in spec.inputs.values()] and wire in [out.wire for out in spec.outputs]
+    ]
+    assert passing
+    assert [spec.name for spec in passing if spec.infer is None] == []
+
+
 FOREIGN = ("conditioning_of_another_family", "it", "positive")
 AREA = {"width": 64, "height": 64, "x": 0, "y": 0, "strength": 1.0}
+SIDES = (("positive", "A", "own"), ("negative", "A", "own"), ("positive", "B", "own"), ("negative", "B", "other"))
 RANGE = {"start": 0.0, "end": 0.5}
 
 
@@ -89,6 +102,14 @@ RANGE = {"start": 0.0, "end": 0.5}
 def test_prompts_of_another_family(models: Path, made: tuple[str, dict[str, Any]]) -> None:
     stopped: Nodes = {"stopped": ("CLIPSetLastLayer", {"clip": ["sdxl", 1], "stop_at_clip_layer": -2})}
     assert found(models, stopped, {"made": made}, sampled("made")) == [FOREIGN]
+
+
+def test_prompts_in_pairs_keep_their_side(models: Path) -> None:
+    links = {f"{side}_{which}": [name, 0] for side, which, name in SIDES}
+    pairs: Nodes = {"pairs": ("PairConditioningCombine", links)}
+    (workflow,) = sampled("own").values()
+    inputs = {**workflow[1], "positive": ["pairs", 0], "negative": ["pairs", 1]}
+    assert found(models, pairs, {"it": (workflow[0], inputs)}) == [(FOREIGN[0], "it", "negative")]
 
 
 def test_both_sides_and_every_way_to_sample(models: Path) -> None:

@@ -323,6 +323,16 @@ class TestHooks:
         assert spec.infer is not None
         assert spec.infer.names == ("a", "b")
 
+    def test_two_stars_want_to_see_all(self) -> None:
+        def infer(b: Any, **others: Any) -> None:
+            raise NotImplementedError
+
+        @node("N", infer=infer)
+        def run(a: int, b: int, c: int) -> int:
+            raise NotImplementedError
+
+        assert read(run).infer == Hook(infer, ("b", "a", "c"))
+
     def test_none_are_needed(self) -> None:
         spec = taking(int)
         assert (spec.check, spec.fingerprint, spec.infer, spec.checked_inputs) == (None, None, None, ())
