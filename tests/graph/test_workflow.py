@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from typing import Any
@@ -280,13 +281,21 @@ def test_a_workflow_is_read_once() -> None:
 
 def test_many_faults_take_linear_time() -> None:
     def seconds(count: int) -> float:
+        """The least of three runs, without collections of the garbage that other tests left."""
         made = {str(i): node({"model": [str(i - 1), 0.0]}) for i in range(count)}
         text = json.dumps(made, indent=1).encode()
-        start = time.process_time()
-        assert len(read_workflow(text).diagnostics) == count
-        return time.process_time() - start
+        return min(timed(text, count) for _ in range(3))
 
-    seconds(200)
+    def timed(text: bytes, count: int) -> float:
+        gc.collect()
+        gc.disable()
+        try:
+            start = time.process_time()
+            assert len(read_workflow(text).diagnostics) == count
+            return time.process_time() - start
+        finally:
+            gc.enable()
+
     assert seconds(8_000) < 40 * max(seconds(500), 0.01)
 
 
