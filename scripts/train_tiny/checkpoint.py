@@ -12,6 +12,7 @@ from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
+from tokens import BEGIN, END
 
 __all__ = ["PREFIXES", "networks", "save_checkpoint"]
 
@@ -39,10 +40,19 @@ def networks(seed: int) -> dict[str, nn.Module]:
             if name.endswith(zero):
                 nn.init.zeros_(parameter)
     nn.init.zeros_(made["unet"].get_parameter("out.2.weight"))
-    for name in ("token_embedding", "position_embedding"):
-        nn.init.normal_(made["text"].get_parameter(f"embeddings.{name}.weight"), std=0.02)
-        made["text"].get_parameter(f"embeddings.{name}.weight").requires_grad_()
+    _begin_text(made["text"])
     return made
+
+
+def _begin_text(text: nn.Module) -> None:
+    """Words outweigh their places and the marks, so that the 70 tokens of filling after a caption carry its words."""
+    tokens, places = (text.get_parameter(f"embeddings.{name}_embedding.weight") for name in ("token", "position"))
+    nn.init.normal_(tokens, std=0.3)
+    nn.init.normal_(places, std=0.003)
+    with torch.no_grad():
+        tokens[[BEGIN, END]] = 0
+    tokens.requires_grad_()
+    places.requires_grad_()
 
 
 def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, metadata: dict[str, str]) -> None:

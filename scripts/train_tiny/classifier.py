@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from emoji import drawings
+from emoji import STYLES, drawings
 from scenes import BACKGROUNDS, COUNTS, Scene, Scenes
 
 __all__ = ["HEADS", "Judge", "labels", "load_judge"]
@@ -26,7 +26,6 @@ HEADS = {
     "count": [1, *COUNTS],
     "background": [None, *BACKGROUNDS],
 }
-STYLES = 3
 BATCH, RATE = 64, 2e-3
 
 
@@ -79,7 +78,7 @@ def load_judge(file: Path, concepts: int) -> Judge:
 def scene_batch(scenes: Scenes, stream: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Random scenes, held-out combinations among them: the judge is to know them all."""
     random = np.random.default_rng((3, stream, step))
-    drawn = [scenes.any(random, STYLES, plain=0.4) for _ in range(BATCH)]
+    drawn = [scenes.any(random, 0.4, len(STYLES)) for _ in range(BATCH)]
     pictures = np.stack([scenes.picture(scene, random) for scene in drawn])
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     answers = [labels(scene) for scene in drawn]

@@ -1,4 +1,4 @@
-"""Second stage: the UNet and the text encoder together, on latents of scenes, by `graphexec.train`'s own loop."""
+"""Third stage: the UNet and the text encoder together, on latents of scenes, by `graphexec.train`'s own loop."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from torch import Tensor, nn
 
 from checkpoint import networks, save_checkpoint
 from emoji import drawings
-from graphexec.diffusion.text import CHUNK, tokenize_prompt
-from graphexec.diffusion.tokenizer import ClipTokenizer
+from graphexec.diffusion.text import CHUNK
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.events import Started, Stepped
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, draw_noised, target_of
-from layouts import CLIP
 from pool import Pool, make_pool
 from scenes import Scenes
+from tokens import Tokens
 from whiten import SCALE
 
-TRAINED_STYLES = 2
-"""Of `emoji.STYLES`; the last is kept for a LoRA to learn."""
 EMPTY = 0.1
 """The part of pictures that is learned without a caption, for guidance."""
-NOISE, OBJECTIVE = Noise(), Objective(min_snr_gamma=5.0)
+NOISE, OBJECTIVE = Noise(), Objective(debiased=True)
 OPTIMISER = Optimiser("AdamW", 1e-3, arguments={"betas": (0.9, 0.99), "weight_decay": 0.01})
 EMA = 0.9995
 SEED = 0
@@ -52,8 +49,8 @@ class Drawn:
 class PoolBatches:
     """Batches out of pools of latents; each pool serves some epochs, then the next is made."""
 
-    def __init__(self, pools: Pools, batch: int, passes: int) -> None:
-        self.pools, self.batch, self.passes = pools, batch, passes
+    def __init__(self, pools: Pools, tokens: Tokens, batch: int, passes: int) -> None:
+        self.pools, self.tokens, self.batch, self.passes = pools, tokens, batch, passes
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Drawn]:
         pool = self.pools.get(epoch // self.passes)
@@ -63,39 +60,23 @@ class PoolBatches:
 
     def _drawn(self, pool: Pool, chosen: np.ndarray) -> Drawn:
         captions = [pool.captions[i] for i in chosen]
-        tokens = torch.stack([self.pools.tokens(caption) for caption in captions])
+        tokens = torch.stack([self.tokens(caption) for caption in captions])
         return Drawn(pool.latents[torch.from_numpy(chosen)].float(), tokens, captions)
 
 
 class Pools:
-    """Pools of latents by their number, and the tokens of captions."""
+    """Pools of latents by their number."""
 
     def __init__(self, scenes: Scenes, vae: nn.Module, folder: Path, size: int, plain: float, device: str) -> None:
         self.scenes, self.vae, self.folder = scenes, vae, folder
         self.size, self.plain, self.device = size, plain, device
-        self._tokenizer = ClipTokenizer()
-        self._tokens: dict[str, Tensor] = {}
         self._last: tuple[int, Pool] | None = None
 
     def get(self, index: int) -> Pool:
         if self._last is None or self._last[0] != index:
-            made = make_pool(self.scenes, self._encode, self.folder, index, self.size, TRAINED_STYLES, self.plain)
+            made = make_pool(self.scenes, self._encode, self.folder, index, self.size, self.plain)
             self._last = index, made
         return self._last[1]
-
-    def tokens(self, caption: str) -> Tensor:
-        """[77] int64, as prompts are tokenized."""
-        if caption not in self._tokens:
-            (chunk, *_more) = tokenize_prompt(caption, self._tokenizer)
-            self._tokens[caption] = torch.tensor([token.value for token in chunk])
-        return self._tokens[caption]
-
-    def used(self) -> Tensor:
-        """Which tokens of the vocabulary any caption has, bool [49408]."""
-        found = torch.zeros(CLIP.vocabulary, dtype=torch.bool)
-        for caption in ("", *self.scenes.all_words()):
-            found[self.tokens(caption)] = True
-        return found
 
     @torch.no_grad()
     def _encode(self, pixels: Tensor) -> Tensor:
@@ -142,26 +123,28 @@ def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
     torch.set_float32_matmul_precision("high")
-    scenes = Scenes(drawings(given.folder))
+    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     made = {
         name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
     }
-    made["vae"].load_state_dict(load_file(given.folder / "vae.safetensors"))
+    for part in ("vae", "text"):
+        made[part].load_state_dict(load_file(given.folder / f"{part}.safetensors"))
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
-    learning = Learning(made["unet"], made["text"], pools.tokens(""), given.device)
+    learning = Learning(made["unet"], made["text"], tokens(""), given.device)
     plan = Plan(
         given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
         schedule=Schedule("constant_with_warmup", warmup=200),
     )  # fmt: skip
     groups = [ParameterGroup(part, list(made[part].parameters()), OPTIMISER.learning_rate) for part in ("unet", "text")]
-    batches = PoolBatches(pools, given.batch, given.passes)
+    batches = PoolBatches(pools, tokens, given.batch, given.passes)
     loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "denoiser.jsonl"), device=given.device)
     _train(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
         weights = {
             part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
         }
-    save_checkpoint(given.out, weights, pools.used(), {"title": "graphexec-tiny", "steps": str(loop.step)})
+    used = tokens.used(("", *scenes.all_words()))
+    save_checkpoint(given.out, weights, used, {"title": "graphexec-tiny", "steps": str(loop.step)})
 
 
 def _train(loop: Loop[Drawn], state: Path, seconds: float) -> None:
@@ -185,10 +168,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/tiny/graphexec-tiny.safetensors"))
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--pool", type=int, default=16_384)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--pool", type=int, default=12_288)
     parser.add_argument("--passes", type=int, default=8, help="epochs over each pool")
-    parser.add_argument("--plain", type=float, default=0.5, help="part of the pictures that is one drawing on white")
+    parser.add_argument("--plain", type=float, default=0.6, help="part of the pictures that is one drawing on white")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

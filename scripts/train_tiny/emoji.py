@@ -24,7 +24,8 @@ from tqdm import tqdm
 __all__ = ["SIZE", "STYLES", "Drawings", "drawings"]
 
 SIZE = 128
-STYLES = ("noto", "flat", "3d")
+STYLES = ("flat", "noto", "3d")
+"""The first is what the checkpoint learns; the others are for LoRAs."""
 REGISTRY = "https://registry.npmjs.org"
 PACKAGES = {
     "noto": ("@iconify-json/noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad"),
@@ -71,12 +72,12 @@ def drawings(folder: Path) -> Drawings:
 
 
 def _draw(folder: Path) -> Drawings:
-    noto, flat = _Icons(_package(folder, "noto")), _Icons(_package(folder, "flat"))
-    solid = _Pictures(_package(folder, "3d"))
-    found = [c for c in _concepts(_package(folder, "names")) if all(c.code in s for s in (noto, flat, solid))]
+    flat, noto = _Icons(_package(folder, "flat")), _Icons(_package(folder, "noto"))
+    sources = (flat, noto, _Pictures(_package(folder, "3d")))
+    found = [c for c in _concepts(_package(folder, "names")) if all(c.code in s for s in sources)]
     pixels = np.empty((len(found), len(STYLES), SIZE, SIZE, 4), np.uint8)
     for i, concept in enumerate(tqdm(found, desc="drawing")):
-        for j, source in enumerate((noto, flat, solid)):
+        for j, source in enumerate(sources):
             pixels[i, j] = source.draw(concept.code)
     return Drawings(tuple(c.name for c in found), tuple(c.group for c in found), pixels)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:
     """Combinations of a concept with a colour, count or background that were not trained."""
     random, found = np.random.default_rng(5), list[Scene]()
     while len(found) < count:
-        scene = replace(scenes.any(random, 1, plain=0.0), style=0)
+        scene = scenes.any(random, plain=0.0)
         found += [scene] if scenes.held_out(scene) else []
     return found
 
@@ -82,7 +81,7 @@ def judged(judge: Judge, paint: Painter, scenes: Scenes, asked: Sequence[Scene])
     """The part of pictures that the judge names as asked: the concept first or among the first five, and everything."""
     hits: dict[str, list[bool]] = {"top-1": [], "top-5": [], **{head: [] for head in HEADS}, "all": []}
     for i, scene in enumerate(tqdm(asked, desc="painting")):
-        pictures = paint(scenes.caption(scene, alias=False, style=False), seed=1000 + i)
+        pictures = paint(scenes.caption(scene), seed=1000 + i)
         logits = {name: row[0] for name, row in judge(pictures.permute(0, 3, 1, 2) * 2 - 1).items()}
         right, best = labels(scene), logits["concept"].topk(5).indices.tolist()
         heads = {head: int(logits[head].argmax()) == right[head] for head in HEADS}
@@ -101,13 +100,13 @@ def spread(pictures: Tensor) -> float:
     return float(apart.sum() / (len(flat) * (len(flat) - 1)))
 
 
-def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int], styles: int) -> tuple[float, float]:
+def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int]) -> tuple[float, float]:
     """The spread of a concept's pictures over seeds, and that of its training drawings, as they were placed."""
     made, drawn = list[float](), list[float]()
     for concept in tqdm(concepts, desc="seeds"):
-        made.append(spread(paint(scenes.caption(Scene(concept, 0), False, False), 7, SEEDS)))
+        made.append(spread(paint(scenes.caption(Scene(concept, 0)), 7, SEEDS)))
         random = np.random.default_rng((6, concept))
-        placed = [scenes.picture(Scene(concept, i % styles), random) for i in range(SEEDS)]
+        placed = [scenes.picture(Scene(concept, 0), random) for _ in range(SEEDS)]
         drawn.append(spread(torch.from_numpy(np.stack(placed)).float() / 255))
     return float(np.mean(made)), float(np.mean(drawn))
 
@@ -124,7 +123,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--styles", type=int, default=2, help="styles that the checkpoint was trained on")
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
@@ -133,7 +131,7 @@ def main() -> None:
     figures["concepts"] = judged(judge, paint, scenes, plain_scenes(scenes, PROMPTS))
     figures["combinations"] = judged(judge, paint, scenes, combined_scenes(scenes, COMBINED))
     some = [scene.concept for scene in plain_scenes(scenes, 20)]
-    figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some, given.styles)
+    figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))
     if given.sheet:
         sheet(paint, given.sheet)

@@ -18,7 +18,8 @@ from scenes import Scene, Scenes
 __all__ = ["Pool", "make_pool"]
 
 CHUNK = 64
-ALIAS, NAMED_STYLE = 0.3, 0.4
+ALIAS = 0.3
+"""How often a concept is called by its other name, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +31,24 @@ class Pool:
 
 
 def make_pool(
-    scenes: Scenes, encode: Callable[[Tensor], Tensor], folder: Path, index: int, size: int, styles: int, plain: float
+    scenes: Scenes, encode: Callable[[Tensor], Tensor], folder: Path, index: int, size: int, plain: float
 ) -> Pool:
     """Pool `index` of a training: always the same scenes; kept in `folder` for going on."""
     kept = folder / f"pool-{index}-{size}.safetensors"
     if not kept.exists():
-        latents, captions = _made(scenes, encode, index, size, styles, plain)
+        latents, captions = _made(scenes, encode, index, size, plain)
         save_file({"latents": latents}, kept.with_suffix(".tmp"), {"captions": json.dumps(captions)})
         kept.with_suffix(".tmp").replace(kept)
     return _read(kept)
 
 
 def _made(
-    scenes: Scenes, encode: Callable[[Tensor], Tensor], index: int, size: int, styles: int, plain: float
+    scenes: Scenes, encode: Callable[[Tensor], Tensor], index: int, size: int, plain: float
 ) -> tuple[Tensor, list[str]]:
     latents, captions = list[Tensor](), list[str]()
     for first in tqdm(range(0, size, CHUNK), desc=f"pool {index}"):
         drawn = [
-            _one(scenes, np.random.default_rng((2, index, i)), styles, plain)
-            for i in range(first, min(size, first + CHUNK))
+            _one(scenes, np.random.default_rng((2, index, i)), plain) for i in range(first, min(size, first + CHUNK))
         ]
         pixels = torch.from_numpy(np.stack([picture for picture, _caption in drawn]))
         latents.append(encode(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1))
@@ -56,10 +56,10 @@ def _made(
     return torch.cat(latents).half().contiguous(), captions
 
 
-def _one(scenes: Scenes, random: np.random.Generator, styles: int, plain: float) -> tuple[np.ndarray, str]:
-    scene: Scene = scenes.draw(random, styles, plain)
+def _one(scenes: Scenes, random: np.random.Generator, plain: float) -> tuple[np.ndarray, str]:
+    scene: Scene = scenes.draw(random, plain)
     picture = scenes.picture(scene, random)
-    return picture, scenes.caption(scene, alias=random.random() < ALIAS, style=random.random() < NAMED_STYLE)
+    return picture, scenes.caption(scene, alias=random.random() < ALIAS)
 
 
 def _read(file: Path) -> Pool:

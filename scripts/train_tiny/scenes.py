@@ -82,15 +82,15 @@ class Scenes:
         combined += [(name, str(scene.count))] if scene.count > 1 else []
         return any(sha256(" ".join(pair).encode()).digest()[0] < 256 * HELD_OUT for pair in combined)
 
-    def draw(self, random: Generator, styles: int, plain: float) -> Scene:
-        """A random scene of the first `styles` styles that is not held out; `plain` is the part of those on white."""
+    def draw(self, random: Generator, plain: float) -> Scene:
+        """A random scene of the first style that is not held out; `plain` is the part of single drawings on white."""
         while True:
-            scene = self.any(random, styles, plain)
+            scene = self.any(random, plain)
             if not self.held_out(scene):
                 return scene
 
-    def any(self, random: Generator, styles: int, plain: float) -> Scene:
-        """As `draw`, held-out ones too."""
+    def any(self, random: Generator, plain: float, styles: int = 1) -> Scene:
+        """As `draw`, but of the first `styles` styles, and held-out ones too."""
         style, combined = int(random.integers(styles)), random.random() >= plain
         kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
         coloured = kind in ("colour", "both")
@@ -103,24 +103,23 @@ class Scenes:
             background=str(random.choice(list(BACKGROUNDS))) if kind in ("background", "both") else None,
         )
 
-    def caption(self, scene: Scene, alias: bool, style: bool) -> str:
-        """What the scene is called: "two red apples on a blue background, flat style"."""
+    def caption(self, scene: Scene, alias: bool = False) -> str:
+        """What the scene is called: "two red apples on a blue background"; `alias`: by another name, if it has one."""
         name = self.drawings.names[scene.concept]
         name = ALIASES.get(name, name) if alias else name
         name = name if scene.colour is None else f"{scene.colour} {name}"
         thing = _article(name) if scene.count == 1 else f"{COUNTS[scene.count]} {_plural(name)}"
         place = "" if scene.background is None else f" on {_article(scene.background)} background"
-        return thing + place + (f", {STYLES[scene.style]} style" if style else "")
+        return thing + place
 
     def all_words(self) -> Iterator[str]:
         """Captions that have between them every word of every caption."""
         for concept in range(len(self.drawings.names)):
             for count in (1, *COUNTS):
-                yield self.caption(Scene(concept, 0, count), alias=False, style=True)
-                yield self.caption(Scene(concept, 0, count), alias=True, style=True)
-        yield from (self.caption(Scene(0, style), alias=False, style=True) for style in range(len(STYLES)))
-        yield from (self.caption(Scene(0, 0, colour=colour), alias=False, style=False) for colour in COLOURS)
-        yield from (self.caption(Scene(0, 0, background=colour), alias=False, style=False) for colour in BACKGROUNDS)
+                yield self.caption(Scene(concept, 0, count))
+                yield self.caption(Scene(concept, 0, count), alias=True)
+        yield from (self.caption(Scene(0, 0, colour=colour)) for colour in COLOURS)
+        yield from (self.caption(Scene(0, 0, background=colour)) for colour in BACKGROUNDS)
 
     def picture(self, scene: Scene, random: Generator, still: bool = False) -> NDArray[np.uint8]:
         """A picture [128, 128, 3] of it; `still` leaves the drawing where it is, else it is placed at random."""
@@ -144,7 +143,7 @@ def _places(count: int, random: Generator, still: bool) -> list[tuple[float, flo
     if count == 1 and still:
         return [(0.5, 0.5, SIZE)]
     if count == 1:
-        size = round(SIZE * random.uniform(0.72, 1.0))
+        size = round(SIZE * random.uniform(0.8, 1.0))
         slack = (1 - size / SIZE) / 2
         return [(0.5 + random.uniform(-slack, slack), 0.5 + random.uniform(-slack, slack), size)]
     size = round(SIZE * (0.44 if still else random.uniform(0.38, 0.46)))
