@@ -106,21 +106,21 @@ class Reading:
         self.text, self.head = text, head
 
     def __call__(self, batch: Captions, generator: torch.Generator) -> Tensor:
-        tokens = batch.tokens
-        ends = torch.full((len(tokens),), tokens.shape[1] - 1)
-        hidden = self.text(self.text.embeddings.token_embedding(tokens), ends).hidden
-        errors = (self.head(hidden) - batch.looks[:, None]).square().mean(dim=-1)
-        after = (tokens == END).float()
+        errors = (self.read(batch.tokens) - batch.looks[:, None]).square().mean(dim=-1)
+        after = (batch.tokens == END).float()
         return (errors * after).sum(dim=1) / after.sum(dim=1)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """What every token of [B, T] tells, [B, T, 64]."""
+        ends = torch.full((len(tokens),), tokens.shape[1] - 1)
+        return self.head(self.text(self.text.embeddings.token_embedding(tokens), ends).hidden)
 
 
 @torch.no_grad()
 def told_apart(reading: Reading, scenes: Scenes, known: Described, tokens: Tokens) -> float:
     """The part of concepts whose own look is the nearest to what is read off their caption."""
     asked = torch.stack([tokens(scenes.caption(scene)) for scene in known.scenes[: known.plain]])
-    ends = torch.full((len(asked),), asked.shape[1] - 1)
-    read = reading.head(reading.text(reading.text.embeddings.token_embedding(asked), ends).hidden)[:, -1]
-    nearest = torch.cdist(read, known.looks[: known.plain]).argmin(dim=1)
+    nearest = torch.cdist(reading.read(asked)[:, -1], known.looks[: known.plain]).argmin(dim=1)
     return (nearest == torch.arange(known.plain)).float().mean().item()
 
 

@@ -46,10 +46,8 @@ def test_only_tokens_after_the_caption_are_asked() -> None:
     scenes, tokens = scenes_of_squares(), Tokens()
     known = describe(scenes, 80)
     (batch,) = CaptionBatches(scenes, known, tokens, 4, 1).epoch(0)
-    text, head = networks(0)["text"], nn.Linear(64, PARTS)
-    losses = Reading(text, head)(batch, torch.Generator())
-    ends = torch.full((4,), batch.tokens.shape[1] - 1)
-    read = head(text(text.embeddings.token_embedding(batch.tokens), ends).hidden)
+    reading = Reading(networks(0)["text"], nn.Linear(64, PARTS))
+    losses, read = reading(batch, torch.Generator()), reading.read(batch.tokens)
     for i, row in enumerate(batch.tokens):
         asked = read[i][row == END]
         assert 0 < len(asked) < len(row)
