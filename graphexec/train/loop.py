@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,9 +21,10 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.meter import Meter
 from graphexec.train.optimisers import make_optimiser
 from graphexec.train.schedules import Course, course
+from graphexec.train.seeds import seed_of
 from graphexec.train.state import Facts, read_state, refuse_difference, write_state
 
-__all__ = ["Batches", "Loop", "Moment", "Named", "Plan", "seed_of"]
+__all__ = ["Batches", "Loop", "Moment", "Named", "Plan"]
 
 LOWER: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BLOCK = 16
@@ -237,12 +237,6 @@ class Loop(Generic[BatchT]):
             "position": asdict(self._position),
             "loss": self._meter.last,
         }
-
-
-def seed_of(*parts: object) -> int:
-    """A seed that follows from what it is for, 63 bits; other parts, other seed."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def _described(plan: Plan, course: Course, groups: Sequence[ParameterGroup]) -> dict[str, Any]:

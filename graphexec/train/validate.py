@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from graphexec.train.data.batches import Batches
-from graphexec.train.loop import seed_of
 from graphexec.train.objective import DiffusionLoss
+from graphexec.train.seeds import seed_of
 
 __all__ = ["Validator"]
 

@@ -13,7 +13,8 @@ from graphexec.errors import Cancelled
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.events import Started
 from graphexec.train.faults import NonFiniteLoss, StateError, TrainingError
-from graphexec.train.loop import Plan, seed_of
+from graphexec.train.loop import Plan
+from graphexec.train.seeds import seed_of
 
 EIGHT_BITS = [] if find_spec("bitsandbytes") is None else ["AdamW8bit", "Lion8bit"]
 RESUMABLE = [

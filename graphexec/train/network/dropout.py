@@ -6,7 +6,6 @@ pass twice, drops the same both times.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,14 +13,9 @@ import torch
 from torch import Tensor
 
 from graphexec.train.faults import TrainingError
+from graphexec.train.seeds import seed_of
 
-__all__ = ["Dropout", "Moment", "Rates", "seeded"]
-
-
-def seeded(*parts: object) -> int:
-    """A seed of 63 bits that stands for these values."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+__all__ = ["Dropout", "Moment", "Rates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +74,4 @@ class Dropout:
         return x * kept.div_(1 - rate)
 
     def _seed(self, what: str) -> int:
-        return seeded(self.moment.seed, self.moment.step, self.name, what)
+        return seed_of(self.moment.seed, self.moment.step, self.name, what)

@@ -7,11 +7,12 @@ import torch
 from graphexec.train.config import Network
 from graphexec.train.network.base import TrainedAdapter
 from graphexec.train.network.dora import TrainedDora
-from graphexec.train.network.dropout import Dropout, seeded
+from graphexec.train.network.dropout import Dropout
 from graphexec.train.network.loha import TrainedLoha
 from graphexec.train.network.lokr import TrainedLokr
 from graphexec.train.network.lora import TrainedLora
 from graphexec.train.network.ranks import Ranked
+from graphexec.train.seeds import seed_of
 
 __all__ = ["make_adapter"]
 
@@ -22,7 +23,7 @@ def make_adapter(config: Network, ranked: Ranked, dropout: Dropout) -> TrainedAd
     adapter = _of_kind(config, ranked, dropout)
     if config.decompose:
         adapter = TrainedDora(adapter, layer)
-    adapter.start(torch.Generator().manual_seed(seeded(dropout.moment.seed, ranked.target.name, "start")))
+    adapter.start(torch.Generator().manual_seed(seed_of(dropout.moment.seed, ranked.target.name, "start")))
     return adapter.to(layer.weight.device)
 
 
