@@ -18,8 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import graphexec
-from classifier import HEADS, Judge, accuracy, labels, load_judge
 from emoji import SIZE, drawings
+from judge import Judge
 from scenes import Scene, Scenes
 
 PROMPTS, COMBINED, SEEDS = 100, 100, 8
@@ -76,21 +76,23 @@ def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:
     return found
 
 
-@torch.no_grad()
-def judged(judge: Judge, paint: Painter, scenes: Scenes, asked: Sequence[Scene]) -> dict[str, float]:
-    """The part of pictures that the judge names as asked: the concept first or among the first five, and everything."""
-    hits: dict[str, list[bool]] = {"top-1": [], "top-5": [], **{head: [] for head in HEADS}, "all": []}
-    for i, scene in enumerate(tqdm(asked, desc="painting")):
-        pictures = paint(scenes.caption(scene), seed=1000 + i)
-        logits = {name: row[0] for name, row in judge(pictures.permute(0, 3, 1, 2) * 2 - 1).items()}
-        right, best = labels(scene), logits["concept"].topk(5).indices.tolist()
-        heads = {head: int(logits[head].argmax()) == right[head] for head in HEADS}
-        hits["top-1"].append(best[0] == right["concept"])
-        hits["top-5"].append(right["concept"] in best)
-        hits["all"].append(best[0] == right["concept"] and all(heads.values()))
-        for head, hit in heads.items():
-            hits[head].append(hit)
-    return {name: float(np.mean(found)) for name, found in hits.items()}
+def judged(judge: Judge, pictures: Tensor, asked: Sequence[Scene]) -> dict[str, float]:
+    """The part of pictures [N, 128, 128, 3] that show what was asked for, in each regard and in all."""
+    answers = [judge.right(verdict, scene) for verdict, scene in zip(judge(pictures), asked, strict=True)]
+    shares = {regard: float(np.mean([answer[regard] for answer in answers])) for regard in answers[0]}
+    return {**shares, "all": float(np.mean([all(answer.values()) for answer in answers]))}
+
+
+def painted(paint: Painter, scenes: Scenes, asked: Sequence[Scene]) -> Tensor:
+    """A picture of each scene, [N, 128, 128, 3], each by a seed of its own."""
+    captions = [scenes.caption(scene) for scene in asked]
+    return torch.cat([paint(caption, seed=1000 + i) for i, caption in enumerate(tqdm(captions, desc="painting"))])
+
+
+def rendered(scenes: Scenes, asked: Sequence[Scene]) -> Tensor:
+    """The scenes as they are trained on, placed anew: what the judge must know."""
+    random = np.random.default_rng(9)
+    return torch.from_numpy(np.stack([scenes.picture(scene, random) for scene in asked])).float() / 255
 
 
 def spread(pictures: Tensor) -> float:
@@ -126,10 +128,12 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
-    judge = load_judge(given.folder / "judge.pt", len(scenes.drawings.names))
-    figures: dict[str, Any] = {"judge": accuracy(judge, scenes, "cpu")}
-    figures["concepts"] = judged(judge, paint, scenes, plain_scenes(scenes, PROMPTS))
-    figures["combinations"] = judged(judge, paint, scenes, combined_scenes(scenes, COMBINED))
+    judge, figures = Judge(scenes), dict[str, Any]()
+    for name, asked in (
+        ("concepts", plain_scenes(scenes, PROMPTS)), ("combinations", combined_scenes(scenes, COMBINED)),
+    ):  # fmt: skip
+        figures[name] = judged(judge, painted(paint, scenes, asked), asked)
+        figures[f"renderings of {name}"] = judged(judge, rendered(scenes, asked), asked)
     some = [scene.concept for scene in plain_scenes(scenes, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))

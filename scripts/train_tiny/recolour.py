@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["COLOURS", "colour_words", "main_hue", "recolour"]
+__all__ = ["COLOURS", "colour_words", "main_hue", "recolour", "same_hue"]
 
 COLOURS: Mapping[str, float] = {"red": 0.0, "orange": 0.08, "yellow": 0.145, "green": 0.36, "blue": 0.6, "purple": 0.77}
 """Hues, in turns."""
@@ -31,6 +31,11 @@ def main_hue(drawing: NDArray[np.uint8]) -> float | None:
     counts, edges = np.histogram(hue[coloured], bins=60, range=(0, 1))
     middle = float(edges[counts.argmax()]) + 1 / 120
     return middle if (_distance(hue[coloured], middle) < NEAR).mean() > OF_ONE_COLOUR else None
+
+
+def same_hue(hues: Sequence[float], colour: str) -> bool:
+    """Whether hues, those of one concept in several styles, are what `colour` names."""
+    return bool(hues) and bool((_distance(np.array(hues, np.float32), COLOURS[colour]) < NEAR).all())
 
 
 def recolour(drawing: NDArray[np.uint8], hue: float, colour: str) -> NDArray[np.uint8]:

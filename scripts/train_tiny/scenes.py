@@ -14,7 +14,7 @@ from PIL import Image
 from emoji import SIZE, STYLES, Drawings
 from recolour import COLOURS, colour_words, main_hue, recolour
 
-__all__ = ["BACKGROUNDS", "COUNTS", "Scene", "Scenes", "compose"]
+__all__ = ["BACKGROUNDS", "COUNTS", "LEAST", "Scene", "Scenes", "compose", "lay", "places"]
 
 BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
     "red": (222, 60, 52),
@@ -45,6 +45,8 @@ ALIASES: Mapping[str, str] = {
     "soccer ball": "football",
 }
 """Words that people use beside Unicode's; nothing else may be called so."""
+LEAST = 0.8
+"""How small a single drawing may be, in parts of the picture."""
 HELD_OUT = 0.1
 """The part of all combinations of a concept with a colour, a count or a background that is never trained on."""
 
@@ -123,10 +125,14 @@ class Scenes:
 
     def picture(self, scene: Scene, random: Generator, still: bool = False) -> NDArray[np.uint8]:
         """A picture [128, 128, 3] of it; `still` leaves the drawing where it is, else it is placed at random."""
+        return compose(self.coloured(scene), scene, random, still)
+
+    def coloured(self, scene: Scene) -> NDArray[np.uint8]:
+        """The scene's drawing [128, 128, 4], colours multiplied by alpha."""
         drawing = self.drawings.pixels[scene.concept, scene.style]
-        if scene.colour is not None:
-            drawing = recolour(drawing, self.hues[scene.concept][scene.style], scene.colour)
-        return compose(drawing, scene, random, still)
+        if scene.colour is None:
+            return drawing
+        return recolour(drawing, self.hues[scene.concept][scene.style], scene.colour)
 
 
 def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:
@@ -134,7 +140,7 @@ def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: 
     picture = np.empty((SIZE, SIZE, 3), np.float32)
     picture[:] = (255, 255, 255) if scene.background is None else BACKGROUNDS[scene.background]
     for x, y, size in _places(scene.count, random, still):
-        _put(picture, drawing, x, y, size)
+        lay(picture, drawing, x, y, size)
     flipped = not still and random.random() < 0.5
     return picture[:, :: -1 if flipped else 1].round().clip(0, 255).astype(np.uint8)
 
@@ -143,14 +149,19 @@ def _places(count: int, random: Generator, still: bool) -> list[tuple[float, flo
     if count == 1 and still:
         return [(0.5, 0.5, SIZE)]
     if count == 1:
-        size = round(SIZE * random.uniform(0.8, 1.0))
+        size = round(SIZE * random.uniform(LEAST, 1.0))
         slack = (1 - size / SIZE) / 2
         return [(0.5 + random.uniform(-slack, slack), 0.5 + random.uniform(-slack, slack), size)]
     size = round(SIZE * (0.44 if still else random.uniform(0.38, 0.46)))
+    return places(count, size)
+
+
+def places(count: int, size: int) -> list[tuple[float, float, int]]:
+    """Where several drawings of a size lie."""
     return [(x, y, size) for x, y in PLACES[count]]
 
 
-def _put(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: float, size: int) -> None:
+def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: float, size: int) -> None:
     """Lay a drawing over the picture with its middle at (x, y), in parts of the picture's sides."""
     small = (
         drawing if size == SIZE else np.asarray(Image.fromarray(drawing).resize((size, size), Image.Resampling.BICUBIC))
@@ -159,7 +170,7 @@ def _put(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: 
     place = picture[top : top + size, left : left + size]
     alpha = small[..., 3:].astype(np.float32) / 255
     place *= 1 - alpha
-    place += small[..., :3]
+    place += small[..., : picture.shape[-1]]
 
 
 def _article(name: str) -> str:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
+from train_tiny.drawn import rectangles
 
 from checkpoint import networks
-from emoji import Drawings
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
-from scenes import Scenes
 from text import PARTS, CaptionBatches, Reading, describe, told_apart
 from tokens import END, Tokens
 
-NAMES = ("red apple", "bee", "blue ball", "night")
-
-
-def scenes_of_squares() -> Scenes:
-    """Concepts that are squares of their own colours and sizes."""
-    random = np.random.default_rng(0)
-    drawn = np.zeros((len(NAMES), 3, 128, 128, 4), np.uint8)
-    for i in range(len(NAMES)):
-        drawn[i, :, 20 : 60 + 16 * i, 20 : 108 - 16 * i] = (*random.integers(0, 256, 3), 255)
-    return Scenes(Drawings(NAMES, (4,) * len(NAMES), drawn))
-
 
 def test_captions_come_to_tell_what_their_pictures_look_like() -> None:
-    scenes, tokens = scenes_of_squares(), Tokens()
+    scenes, tokens = rectangles(), Tokens()
     known = describe(scenes, 80)
     text, head = networks(0)["text"], nn.Linear(64, PARTS)
     reading = Reading(text, head)
@@ -43,7 +30,7 @@ def test_captions_come_to_tell_what_their_pictures_look_like() -> None:
 
 
 def test_only_tokens_after_the_caption_are_asked() -> None:
-    scenes, tokens = scenes_of_squares(), Tokens()
+    scenes, tokens = rectangles(), Tokens()
     known = describe(scenes, 80)
     (batch,) = CaptionBatches(scenes, known, tokens, 4, 1).epoch(0)
     reading = Reading(networks(0)["text"], nn.Linear(64, PARTS))
