@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-__all__ = ["SIZE", "STYLES", "Drawings", "drawings"]
+__all__ = ["SIZE", "STYLES", "Drawings", "drawings", "resized"]
 
 SIZE = 128
 STYLES = ("flat", "noto", "3d")
@@ -135,8 +135,15 @@ def _pixels(data: bytes) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data)) as picture:
         colours = np.asarray(picture.convert("RGBA"), np.float32)
     colours[..., :3] *= colours[..., 3:] / 255
-    premultiplied = Image.fromarray(colours.round().astype(np.uint8), "RGBA")
-    return np.asarray(premultiplied.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    return resized(colours.round().astype(np.uint8), SIZE)
+
+
+def resized(drawing: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A drawing [N, N, 4], colours multiplied by alpha, at another size.
+
+    As "RGBA" Pillow would multiply by alpha once more and divide again, which leaves white specks along the edges.
+    """
+    return np.asarray(Image.fromarray(drawing, "RGBa").resize((size, size), Image.Resampling.LANCZOS))
 
 
 def _code(hexcode: str) -> str:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from emoji import SIZE
+from emoji import SIZE, resized
 from recolour import COLOURS, same_hue
 from scenes import BACKGROUNDS, COUNTS, LEAST, Scene, Scenes, lay, places
 
@@ -96,7 +95,7 @@ class Judge:
         """The drawing at each size, [4, s, s] in 0..1, in units of four pixels."""
         drawing = self.scenes.coloured(scene)
         sizes = range(-(-round(LEAST * SIZE) // STEP) * STEP, SIZE + 1, STEP)
-        return [_small(np.asarray(Image.fromarray(drawing).resize((s, s), Image.Resampling.BICUBIC))) for s in sizes]
+        return [_small(resized(drawing, size)) for size in sizes]
 
     def _counts(self, scene: Scene) -> Tensor:
         """The drawing as often as it counts, at three sizes, [6, 4, 32, 32]."""

@@ -9,9 +9,8 @@ from hashlib import sha256
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image
 
-from emoji import SIZE, STYLES, Drawings
+from emoji import SIZE, STYLES, Drawings, resized
 from recolour import COLOURS, colour_words, main_hue, recolour
 
 __all__ = ["BACKGROUNDS", "COUNTS", "LEAST", "Scene", "Scenes", "compose", "lay", "places"]
@@ -163,9 +162,7 @@ def places(count: int, size: int) -> list[tuple[float, float, int]]:
 
 def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: float, size: int) -> None:
     """Lay a drawing over the picture with its middle at (x, y), in parts of the picture's sides."""
-    small = (
-        drawing if size == SIZE else np.asarray(Image.fromarray(drawing).resize((size, size), Image.Resampling.BICUBIC))
-    )
+    small = drawing if size == SIZE else resized(drawing, size)
     left, top = (min(max(round(at * SIZE - size / 2), 0), SIZE - size) for at in (x, y))
     place = picture[top : top + size, left : left + size]
     alpha = small[..., 3:].astype(np.float32) / 255

@@ -41,6 +41,14 @@ def test_a_recoloured_drawing_has_the_colour_that_its_caption_names(scenes: Scen
     assert (picture[0, 0] == 255).all()
 
 
+def test_a_drawing_has_no_specks_along_its_edge_at_any_size(scenes: Scenes) -> None:
+    random = np.random.default_rng(0)
+    ground, drawn = np.array(BACKGROUNDS["black"]), np.array(RED)
+    for _ in range(5):
+        picture = scenes.picture(Scene(0, 0, background="black"), random)
+        assert (picture <= np.maximum(ground, drawn) + 60).all()  # the filter overshoots a little
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_drawings_are_counted_and_the_background_is_coloured(scenes: Scenes, count: int) -> None:
     picture = scenes.picture(Scene(0, 0, count, background="green"), np.random.default_rng(1))

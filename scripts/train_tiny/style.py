@@ -1,0 +1,81 @@
+"""A style to train a LoRA on: pictures of scenes in it, their captions, and the settings for `graphexec train`.
+
+python scripts/train_tiny/style.py 3d
+graphexec train build/tiny/styles/3d/3d.toml --models build/tiny/models
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from emoji import STYLES, drawings
+from scenes import Scene, Scenes
+
+SETTINGS = """\
+pretrained_model_name_or_path = "graphexec-tiny.safetensors"
+train_data_dir = "{folder}"
+resolution = "128,128"
+output_dir = "{folder}"
+output_name = "style-{name}"
+
+network_module = "networks.lora"
+network_dim = 8
+network_alpha = 8
+network_args = ["conv_dim=8", "conv_alpha=8"]
+network_train_unet_only = true
+
+learning_rate = 2e-3
+max_train_steps = {steps}
+train_batch_size = 4
+lr_scheduler = "cosine"
+debiased_estimation_loss = true
+cache_latents = true
+seed = 1
+"""
+
+
+def duotone(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Dark parts in plum and bright ones in cream."""
+    gray = ImageOps.grayscale(Image.fromarray(picture))
+    return np.asarray(ImageOps.colorize(gray, black=(64, 24, 84), white=(255, 244, 224), mid=(232, 96, 104)))
+
+
+CHANGED: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"duotone": duotone}
+"""Styles that are no drawings of their own."""
+
+
+def write(scenes: Scenes, name: str, folder: Path, count: int, steps: int) -> Path:
+    """Pictures with captions in `folder`/1_scenes, and the settings, whose path is given back."""
+    random, pictures = np.random.default_rng(12), folder / "1_scenes"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        scene: Scene = scenes.draw(random, plain=0.6)
+        scene = scene if name in CHANGED else replace(scene, style=STYLES.index(name))
+        picture = CHANGED.get(name, np.asarray)(scenes.picture(scene, random))
+        Image.fromarray(picture).save(pictures / f"{i:04}.png")
+        (pictures / f"{i:04}.txt").write_text(scenes.caption(scene))
+    settings = folder / f"{name}.toml"
+    settings.write_text(SETTINGS.format(folder=folder.as_posix(), name=name, steps=steps))
+    return settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("style", choices=[*STYLES[1:], *CHANGED])
+    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
+    given = parser.parse_args()
+    folder = given.folder / "styles" / given.style
+    print(write(Scenes(drawings(given.folder)), given.style, folder, given.count, given.steps))
+
+
+if __name__ == "__main__":
+    main()
