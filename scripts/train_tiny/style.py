@@ -37,6 +37,7 @@ train_batch_size = 4
 lr_scheduler = "cosine"
 debiased_estimation_loss = true
 cache_latents = true
+save_precision = "fp16"
 seed = 1
 """
 
