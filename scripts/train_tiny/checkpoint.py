@@ -64,5 +64,6 @@ def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Ten
     broken = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
     if broken:
         raise SystemExit(f"not finite in half precision: {', '.join(broken)}")
+    file.parent.mkdir(parents=True, exist_ok=True)
     save_file(halves, file.with_suffix(".tmp"), {"format": "pt", **metadata})
     file.with_suffix(".tmp").replace(file)

@@ -1,6 +1,6 @@
 """How well the small model draws: what a judge sees in its pictures, how much seeds change, a sheet to look at.
 
-python scripts/train_tiny/evaluate.py --checkpoint build/tiny/graphexec-tiny.safetensors --sheet sheet.png
+python scripts/train_tiny/evaluate.py --checkpoint build/tiny/models/checkpoints/graphexec-tiny.safetensors --sheet sheet.png
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHEET = (
 
 
 class Painter:
-    """Pictures of the checkpoint, by a workflow."""
+    """Pictures of the checkpoint, which lies in the folder `checkpoints` of a folder of models, by a workflow."""
 
     def __init__(self, checkpoint: Path) -> None:
         self.folders = graphexec.Folders.standard([checkpoint.parent.parent])
