@@ -14,8 +14,9 @@ from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
 from tokens import BEGIN, END
 
-__all__ = ["PREFIXES", "networks", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "PREFIXES", "networks", "save_checkpoint"]
 
+CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
 PREFIXES = {
     "unet": "model.diffusion_model.",
     "text": "cond_stage_model.transformer.text_model.",

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import networks, save_checkpoint
+from checkpoint import CHECKPOINT, networks, save_checkpoint
 from emoji import drawings
 from graphexec.diffusion.text import CHUNK
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
@@ -165,7 +165,7 @@ def _train(loop: Loop[Drawn], state: Path, seconds: float) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--out", type=Path, default=Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors"))
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--batch", type=int, default=16)

@@ -1,6 +1,6 @@
 """How well the small model draws: what a judge sees in its pictures, how much seeds change, a sheet to look at.
 
-python scripts/train_tiny/evaluate.py --checkpoint build/tiny/models/checkpoints/graphexec-tiny.safetensors --sheet sheet.png
+python scripts/train_tiny/evaluate.py --sheet sheet.png
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import graphexec
+from checkpoint import CHECKPOINT
 from emoji import SIZE, drawings
 from judge import Judge
 from scenes import Scene, Scenes
@@ -124,7 +125,7 @@ def sheet(paint: Painter, file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
