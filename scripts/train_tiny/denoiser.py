@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from checkpoint import CHECKPOINT, networks, save_checkpoint
 from emoji import drawings
-from graphexec.diffusion.text import CHUNK
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.events import Started, Stepped
 from graphexec.train.groups import ParameterGroup
@@ -25,7 +24,7 @@ from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, draw_noised, target_of
 from pool import Pool, make_pool
 from scenes import Scenes
-from tokens import Tokens
+from tokens import Tokens, contexts
 from whiten import SCALE
 
 EMPTY = 0.1
@@ -60,8 +59,7 @@ class PoolBatches:
 
     def _drawn(self, pool: Pool, chosen: np.ndarray) -> Drawn:
         captions = [pool.captions[i] for i in chosen]
-        tokens = torch.stack([self.tokens(caption) for caption in captions])
-        return Drawn(pool.latents[torch.from_numpy(chosen)].float(), tokens, captions)
+        return Drawn(pool.latents[torch.from_numpy(chosen)].float(), self.tokens.stacked(captions), captions)
 
 
 class Pools:
@@ -95,8 +93,7 @@ class Learning:
         empty = torch.rand(len(latents), 1, generator=generator, device=generator.device) < EMPTY
         tokens = torch.where(empty, self.nothing, tokens)
         noised = draw_noised(latents, NOISE, self.levels, generator)
-        vectors = self.text.embeddings.token_embedding(tokens)
-        context = self.text(vectors, torch.full((len(tokens),), CHUNK - 1, device=self.device)).hidden
+        context = contexts(self.text, tokens)
         found = self.unet(noised.noisy.contiguous(memory_format=torch.channels_last), noised.timesteps, context)
         target = target_of("eps", latents, noised, self.levels)
         return picture_losses(found, target, noised.timesteps, OBJECTIVE, self.levels, kind="eps")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -90,9 +91,8 @@ def painted(paint: Painter, scenes: Scenes, asked: Sequence[Scene]) -> Tensor:
     return torch.cat([paint(caption, seed=1000 + i) for i, caption in enumerate(tqdm(captions, desc="painting"))])
 
 
-def rendered(scenes: Scenes, asked: Sequence[Scene]) -> Tensor:
-    """The scenes as they are trained on, placed anew: what the judge must know."""
-    random = np.random.default_rng(9)
+def rendered(scenes: Scenes, asked: Sequence[Scene], random: Generator) -> Tensor:
+    """The scenes as they are trained on, placed anew, [N, 128, 128, 3] in 0..1."""
     return torch.from_numpy(np.stack([scenes.picture(scene, random) for scene in asked])).float() / 255
 
 
@@ -109,8 +109,7 @@ def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int]) 
     for concept in tqdm(concepts, desc="seeds"):
         made.append(spread(paint(scenes.caption(Scene(concept, 0)), 7, SEEDS)))
         random = np.random.default_rng((6, concept))
-        placed = [scenes.picture(Scene(concept, 0), random) for _ in range(SEEDS)]
-        drawn.append(spread(torch.from_numpy(np.stack(placed)).float() / 255))
+        drawn.append(spread(rendered(scenes, [Scene(concept, 0)] * SEEDS, random)))
     return float(np.mean(made)), float(np.mean(drawn))
 
 
@@ -134,7 +133,7 @@ def main() -> None:
         ("concepts", plain_scenes(scenes, PROMPTS)), ("combinations", combined_scenes(scenes, COMBINED)),
     ):  # fmt: skip
         figures[name] = judged(judge, painted(paint, scenes, asked), asked)
-        figures[f"renderings of {name}"] = judged(judge, rendered(scenes, asked), asked)
+        figures[f"renderings of {name}"] = judged(judge, rendered(scenes, asked, np.random.default_rng(9)), asked)
     some = [scene.concept for scene in plain_scenes(scenes, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))

@@ -28,7 +28,7 @@ from graphexec.train.loop import Loop, Plan
 from layouts import CLIP
 from pool import ALIAS
 from scenes import Scene, Scenes
-from tokens import END, Tokens
+from tokens import END, Tokens, contexts
 
 SEED = 0
 COARSE, PARTS = 16, 64
@@ -95,7 +95,7 @@ class CaptionBatches:
             [random.integers(0, plain, half), random.integers(plain, len(self.known.scenes), self.batch - half)]
         )
         captions = [self.scenes.caption(self.known.scenes[i], alias=random.random() < ALIAS) for i in chosen]
-        tokens = torch.stack([self.tokens(caption) for caption in captions])
+        tokens = self.tokens.stacked(captions)
         return Captions(tokens[:, :SHORT] if short else tokens, self.known.looks[torch.from_numpy(chosen)], captions)
 
 
@@ -112,14 +112,13 @@ class Reading:
 
     def read(self, tokens: Tensor) -> Tensor:
         """What every token of [B, T] tells, [B, T, 64]."""
-        ends = torch.full((len(tokens),), tokens.shape[1] - 1)
-        return self.head(self.text(self.text.embeddings.token_embedding(tokens), ends).hidden)
+        return self.head(contexts(self.text, tokens))
 
 
 @torch.no_grad()
 def told_apart(reading: Reading, scenes: Scenes, known: Described, tokens: Tokens) -> float:
     """The part of concepts whose own look is the nearest to what is read off their caption."""
-    asked = torch.stack([tokens(scenes.caption(scene)) for scene in known.scenes[: known.plain]])
+    asked = tokens.stacked([scenes.caption(scene) for scene in known.scenes[: known.plain]])
     nearest = torch.cdist(reading.read(asked)[:, -1], known.looks[: known.plain]).argmin(dim=1)
     return (nearest == torch.arange(known.plain)).float().mean().item()
 

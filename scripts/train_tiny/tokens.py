@@ -1,17 +1,17 @@
-"""The tokens of captions, as prompts are tokenized."""
+"""The tokens of captions, as prompts are tokenized, and what a text encoder makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphexec.diffusion.text import tokenize_prompt
 from graphexec.diffusion.tokenizer import ClipTokenizer
 from layouts import CLIP
 
-__all__ = ["BEGIN", "END", "Tokens"]
+__all__ = ["BEGIN", "END", "Tokens", "contexts"]
 
 BEGIN, END = CLIP.vocabulary - 2, CLIP.vocabulary - 1
 """CLIP's marks; after the end, the chunk is filled up with it."""
@@ -31,9 +31,19 @@ class Tokens:
             self._known[caption] = torch.tensor([token.value for token in chunk])
         return self._known[caption]
 
+    def stacked(self, captions: Sequence[str]) -> Tensor:
+        """[B, 77] int64."""
+        return torch.stack([self(caption) for caption in captions])
+
     def used(self, captions: Iterable[str]) -> Tensor:
         """Which tokens of the vocabulary any of the captions has, bool [49408]."""
         found = torch.zeros(CLIP.vocabulary, dtype=torch.bool)
         for caption in captions:
             found[self(caption)] = True
         return found
+
+
+def contexts(text: nn.Module, tokens: Tensor) -> Tensor:
+    """What a text encoder makes of tokens [B, T], float32 [B, T, 64]."""
+    ends = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+    return text(text.embeddings.token_embedding(tokens), ends).hidden
