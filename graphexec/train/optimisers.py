@@ -70,6 +70,7 @@ OPTIMISERS: Mapping[str, Kind] = {
     "AdamWScheduleFree": _schedule_free("AdamWScheduleFree"),
     "RAdamScheduleFree": _schedule_free("RAdamScheduleFree"),
     "SGDScheduleFree": _schedule_free("SGDScheduleFree"),
+    "Muon": Kind("graphexec.train.muon", "Muon"),
     "SGD": _torch("SGD"),
     "SGDNesterov": _torch("SGD", momentum=0.9, nesterov=True),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from graphexec.diffusion.models.clip import ClipText
@@ -14,7 +14,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
 from tokens import BEGIN, END
 
-__all__ = ["CHECKPOINT", "PREFIXES", "networks", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "networks", "read_checkpoint", "save_checkpoint"]
 
 CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
 PREFIXES = {
@@ -68,3 +68,12 @@ def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Ten
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(halves, file.with_suffix(".tmp"), {"format": "pt", **metadata})
     file.with_suffix(".tmp").replace(file)
+
+
+def read_checkpoint(file: Path) -> dict[str, dict[str, Tensor]]:
+    """The networks' weights, float32, by part."""
+    tensors = load_file(file)
+    return {
+        part: {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+        for part, prefix in PREFIXES.items()
+    }

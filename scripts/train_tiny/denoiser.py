@@ -14,33 +14,43 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import CHECKPOINT, networks, save_checkpoint
+from checkpoint import CHECKPOINT, networks, read_checkpoint, save_checkpoint
 from emoji import drawings
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.events import Started, Stepped
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
-from graphexec.train.noise import Levels, draw_noised, target_of
+from graphexec.train.noise import Levels, Noised, draw_noised
 from pool import Pool, make_pool
 from scenes import Scenes
+from stable import stable_noise
 from tokens import Tokens, contexts
 from whiten import SCALE
 
 EMPTY = 0.1
 """The part of pictures that is learned without a caption, for guidance."""
-NOISE, OBJECTIVE = Noise(), Objective(debiased=True)
-OPTIMISER = Optimiser("AdamW", 1e-3, arguments={"betas": (0.9, 0.99), "weight_decay": 0.01})
-EMA = 0.9995
+OBJECTIVE = Objective(debiased=True)
+HEAVY, LIGHT = Noise(min_timestep=500), Noise(max_timestep=500)
+HEAVY_PART = 0.75
+"""Three quarters of the pictures are under heavy noise: there it is decided what they show. Below, the caption makes
+little difference, and little is left to learn."""
+ALIKE = 16
+"""How many pictures of one caption make a target."""
+OPTIMISER, TEXT_RATE = Optimiser("Muon", 0.02), 0.002
+"""The text encoder, which knows its words already, goes on more slowly."""
+EMA = 0.998
 SEED = 0
 REPORT = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Latents [B, 4, 16, 16] and the numbers of their captions' tokens, int64 [B, 77]."""
+    """Latents of like pictures, each one's own first, [B, K, 4, 16, 16], which of them are missing, [B, K], and the
+    numbers of their captions' tokens, int64 [B, 77]."""
 
-    latents: Tensor
+    alike: Tensor
+    missing: Tensor
     tokens: Tensor
     names: Sequence[str]
 
@@ -59,7 +69,8 @@ class PoolBatches:
 
     def _drawn(self, pool: Pool, chosen: np.ndarray) -> Drawn:
         captions = [pool.captions[i] for i in chosen]
-        return Drawn(pool.latents[torch.from_numpy(chosen)].float(), self.tokens.stacked(captions), captions)
+        alike = torch.from_numpy(np.stack([pool.alike(i, ALIKE) for i in chosen]))
+        return Drawn(pool.latents[alike].float(), alike < 0, self.tokens.stacked(captions), captions)
 
 
 class Pools:
@@ -89,14 +100,22 @@ class Learning:
         self.nothing, self.levels = nothing.to(device), Levels.of(device=device)
 
     def __call__(self, batch: Drawn, generator: torch.Generator) -> Tensor:
-        latents, tokens = batch.latents.to(self.device), batch.tokens.to(self.device)
-        empty = torch.rand(len(latents), 1, generator=generator, device=generator.device) < EMPTY
+        alike, missing, tokens = (t.to(self.device) for t in (batch.alike, batch.missing, batch.tokens))
+        empty = torch.rand(len(tokens), 1, generator=generator, device=generator.device) < EMPTY
         tokens = torch.where(empty, self.nothing, tokens)
-        noised = draw_noised(latents, NOISE, self.levels, generator)
+        noised = _noised(alike[:, 0], self.levels, generator)
         context = contexts(self.text, tokens)
         found = self.unet(noised.noisy.contiguous(memory_format=torch.channels_last), noised.timesteps, context)
-        target = target_of("eps", latents, noised, self.levels)
+        target = stable_noise(noised, alike, missing, self.levels)
         return picture_losses(found, target, noised.timesteps, OBJECTIVE, self.levels, kind="eps")
+
+
+def _noised(latents: Tensor, levels: Levels, generator: torch.Generator) -> Noised:
+    heavy = round(HEAVY_PART * len(latents))
+    parts = (
+        draw_noised(latents[:heavy], HEAVY, levels, generator), draw_noised(latents[heavy:], LIGHT, levels, generator),
+    )  # fmt: skip
+    return Noised(*(torch.cat([getattr(part, name) for part in parts]) for name in ("noisy", "noise", "timesteps")))
 
 
 class Report:
@@ -124,15 +143,17 @@ def main() -> None:
     made = {
         name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
     }
-    for part in ("vae", "text"):
-        made[part].load_state_dict(load_file(given.folder / f"{part}.safetensors"))
+    known = read_checkpoint(given.start) if given.start else _stages(given.folder)
+    for part, weights in known.items():
+        made[part].load_state_dict(weights)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     learning = Learning(made["unet"], made["text"], tokens(""), given.device)
     plan = Plan(
         given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
-        schedule=Schedule("constant_with_warmup", warmup=200),
+        schedule=Schedule("cosine", warmup=100),
     )  # fmt: skip
-    groups = [ParameterGroup(part, list(made[part].parameters()), OPTIMISER.learning_rate) for part in ("unet", "text")]
+    rates = {"unet": OPTIMISER.learning_rate, "text": TEXT_RATE}
+    groups = [ParameterGroup(part, list(made[part].parameters()), rate) for part, rate in rates.items()]
     batches = PoolBatches(pools, tokens, given.batch, given.passes)
     loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "denoiser.jsonl"), device=given.device)
     _train(loop, given.folder / "denoiser-state", 60 * given.minutes)
@@ -142,6 +163,11 @@ def main() -> None:
         }
     used = tokens.used(("", *scenes.all_words()))
     save_checkpoint(given.out, weights, used, {"title": "graphexec-tiny", "steps": str(loop.step)})
+
+
+def _stages(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights of the first two stages."""
+    return {part: load_file(folder / f"{part}.safetensors") for part in ("vae", "text")}
 
 
 def _train(loop: Loop[Drawn], state: Path, seconds: float) -> None:
@@ -163,11 +189,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--start", type=Path, help="a checkpoint made before, to go on from: to teach it more concepts")
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pool", type=int, default=12_288)
-    parser.add_argument("--passes", type=int, default=8, help="epochs over each pool")
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--pool", type=int, default=8192)
+    parser.add_argument("--passes", type=int, default=12, help="epochs over each pool")
     parser.add_argument("--plain", type=float, default=0.6, help="part of the pictures that is one drawing on white")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

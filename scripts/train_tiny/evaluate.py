@@ -66,7 +66,7 @@ class Painter:
 def plain_scenes(scenes: Scenes, count: int) -> list[Scene]:
     """Concepts that were trained, on white."""
     random = np.random.default_rng(4)
-    return [Scene(int(i), 0) for i in random.permutation(len(scenes.drawings.names))[:count]]
+    return [Scene(int(i), 0) for i in random.permutation(scenes.learned)[:count]]
 
 
 def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:

@@ -73,7 +73,7 @@ class Judge:
     def _alike(self, concept: int, one: str | None, other: str | None) -> bool:
         """Whether a concept's own colour is the one that is named: a red apple is an apple."""
         named = one or other
-        return (one is None or other is None) and named is not None and same_hue(self.scenes.hues[concept], named)
+        return (one is None or other is None) and named is not None and same_hue(self.scenes.hues[concept][0], named)
 
     def _nearest(self, pictures: Tensor, ground: str | None) -> list[tuple[Scene, ...]]:
         """The scenes that look like pictures [N, 3, 32, 32] on one ground, the nearest first, each concept once."""

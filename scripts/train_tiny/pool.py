@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from scenes import Scene, Scenes
+from scenes import Scenes
 
 __all__ = ["Pool", "make_pool"]
 
 CHUNK = 64
+REPEATS = 4
+"""How often each scene is drawn, each time placed anew: what is alike steadies the targets (stable.py)."""
 ALIAS = 0.3
 """How often a concept is called by its other name, if it has one."""
 
@@ -28,6 +32,22 @@ class Pool:
 
     latents: Tensor
     captions: tuple[str, ...]
+    _by_caption: Mapping[str, list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = defaultdict[str, list[int]](list)
+        for i, caption in enumerate(self.captions):
+            found[caption].append(i)
+        object.__setattr__(self, "_by_caption", found)
+
+    def alike(self, index: int, most: int) -> NDArray[np.int64]:
+        """The indices of pictures of one caption, from `index` on round about; -1 where there are no more."""
+        same = self._by_caption[self.captions[index]]
+        at = same.index(index)
+        found = np.full(most, -1)
+        chosen = (same[at:] + same[:at])[:most]
+        found[: len(chosen)] = chosen
+        return found
 
 
 def make_pool(
@@ -47,19 +67,18 @@ def _made(
 ) -> tuple[Tensor, list[str]]:
     latents, captions = list[Tensor](), list[str]()
     for first in tqdm(range(0, size, CHUNK), desc=f"pool {index}"):
-        drawn = [
-            _one(scenes, np.random.default_rng((2, index, i)), plain) for i in range(first, min(size, first + CHUNK))
-        ]
+        drawn = [_one(scenes, index, i, plain) for i in range(first, min(size, first + CHUNK))]
         pixels = torch.from_numpy(np.stack([picture for picture, _caption in drawn]))
         latents.append(encode(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1))
         captions += [caption for _picture, caption in drawn]
     return torch.cat(latents).half().contiguous(), captions
 
 
-def _one(scenes: Scenes, random: np.random.Generator, plain: float) -> tuple[np.ndarray, str]:
-    scene: Scene = scenes.draw(random, plain)
-    picture = scenes.picture(scene, random)
-    return picture, scenes.caption(scene, alias=random.random() < ALIAS)
+def _one(scenes: Scenes, index: int, i: int, plain: float) -> tuple[np.ndarray, str]:
+    random = np.random.default_rng((2, index, i // REPEATS))
+    scene = scenes.draw(random, plain)
+    caption = scenes.caption(scene, alias=random.random() < ALIAS)
+    return scenes.picture(scene, np.random.default_rng((3, index, i))), caption
 
 
 def _read(file: Path) -> Pool:

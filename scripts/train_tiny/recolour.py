@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ __all__ = ["COLOURS", "colour_words", "main_hue", "recolour", "same_hue"]
 COLOURS: Mapping[str, float] = {"red": 0.0, "orange": 0.08, "yellow": 0.145, "green": 0.36, "blue": 0.6, "purple": 0.77}
 """Hues, in turns."""
 SATURATED, NEAR = 0.35, 0.07
-OF_ONE_COLOUR, LARGE = 0.8, 0.4
+OF_ONE_COLOUR, LARGE = 0.55, 0.4
 WORDS = {*COLOURS, "pink", "brown", "black", "white", "gray", "grey", "golden", "silver", "light"}
 
 
@@ -33,9 +33,9 @@ def main_hue(drawing: NDArray[np.uint8]) -> float | None:
     return middle if (_distance(hue[coloured], middle) < NEAR).mean() > OF_ONE_COLOUR else None
 
 
-def same_hue(hues: Sequence[float], colour: str) -> bool:
-    """Whether hues, those of one concept in several styles, are what `colour` names."""
-    return bool(hues) and bool((_distance(np.array(hues, np.float32), COLOURS[colour]) < NEAR).all())
+def same_hue(hue: float | None, colour: str) -> bool:
+    """Whether a drawing's hue, if it has one, is what `colour` names."""
+    return hue is not None and bool(_distance(np.float32(hue), COLOURS[colour]) < NEAR)
 
 
 def recolour(drawing: NDArray[np.uint8], hue: float, colour: str) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from concepts import LEARNED
 from emoji import SIZE, STYLES, Drawings, resized
 from recolour import COLOURS, colour_words, main_hue, recolour
 
@@ -44,6 +46,8 @@ ALIASES: Mapping[str, str] = {
     "soccer ball": "football",
 }
 """Words that people use beside Unicode's; nothing else may be called so."""
+PLURAL = re.compile(r"[^suio]s$|^skis$")
+"""Names of things that are always more than one: scissors, but no octopus, dress or tennis."""
 LEAST = 0.8
 """How small a single drawing may be, in parts of the picture."""
 HELD_OUT = 0.1
@@ -64,17 +68,17 @@ class Scene:
 class Scenes:
     """Random scenes of the drawings, and what they are called."""
 
-    def __init__(self, drawings: Drawings) -> None:
+    def __init__(self, drawings: Drawings, learned: Collection[str] = LEARNED) -> None:
         self.drawings = drawings
+        self.learned = [i for i, name in enumerate(drawings.names) if name in learned]
         self.hues = [self._hues(i) for i in range(len(drawings.names))]
-        self.colourable = [i for i, hues in enumerate(self.hues) if hues]
+        self.colourable = [i for i in self.learned if self.hues[i][0] is not None]
 
-    def _hues(self, concept: int) -> tuple[float, ...]:
-        """The main hue in each style, where the concept has one of its own in all of them and its name says none."""
+    def _hues(self, concept: int) -> tuple[float | None, ...]:
+        """The main hue in each style; None where there is none, or where the concept's name says a colour."""
         if colour_words(self.drawings.names[concept]):
-            return ()
-        found = [main_hue(self.drawings.pixels[concept, style]) for style in range(len(STYLES))]
-        return () if None in found else tuple(hue for hue in found if hue is not None)
+            return (None,) * len(STYLES)
+        return tuple(main_hue(self.drawings.pixels[concept, style]) for style in range(len(STYLES)))
 
     def held_out(self, scene: Scene) -> bool:
         """Whether a combination is kept for evaluation; a plain picture never is."""
@@ -95,7 +99,7 @@ class Scenes:
         style, combined = int(random.integers(styles)), random.random() >= plain
         kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
         coloured = kind in ("colour", "both")
-        concept = int(random.choice(self.colourable)) if coloured else int(random.integers(len(self.drawings.names)))
+        concept = int(random.choice(self.colourable if coloured else self.learned))
         return Scene(
             concept,
             style,
@@ -109,7 +113,7 @@ class Scenes:
         name = self.drawings.names[scene.concept]
         name = ALIASES.get(name, name) if alias else name
         name = name if scene.colour is None else f"{scene.colour} {name}"
-        thing = _article(name) if scene.count == 1 else f"{COUNTS[scene.count]} {_plural(name)}"
+        thing = _one(name) if scene.count == 1 else f"{COUNTS[scene.count]} {_plural(name)}"
         place = "" if scene.background is None else f" on {_article(scene.background)} background"
         return thing + place
 
@@ -129,9 +133,8 @@ class Scenes:
     def coloured(self, scene: Scene) -> NDArray[np.uint8]:
         """The scene's drawing [128, 128, 4], colours multiplied by alpha."""
         drawing = self.drawings.pixels[scene.concept, scene.style]
-        if scene.colour is None:
-            return drawing
-        return recolour(drawing, self.hues[scene.concept][scene.style], scene.colour)
+        hue = self.hues[scene.concept][scene.style]
+        return drawing if scene.colour is None or hue is None else recolour(drawing, hue, scene.colour)
 
 
 def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:
@@ -168,6 +171,11 @@ def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: f
     alpha = small[..., 3:].astype(np.float32) / 255
     place *= 1 - alpha
     place += small[..., : picture.shape[-1]]
+
+
+def _one(name: str) -> str:
+    """One of it: "a cat", "an owl", but "grapes", which go by a plural alone."""
+    return name if PLURAL.search(name) else _article(name)
 
 
 def _article(name: str) -> str:

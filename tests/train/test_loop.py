@@ -25,6 +25,7 @@ RESUMABLE = [
     "Lion",
     "Adafactor",
     "Prodigy",
+    "Muon",
     "AdamWScheduleFree",
     "RAdamScheduleFree",
 ]

@@ -22,12 +22,20 @@ def disc(colour: tuple[int, int, int]) -> NDArray[np.uint8]:
 @pytest.fixture
 def scenes() -> Scenes:
     drawn = [[disc(RED)] * 3, [np.roll(disc(BLUE), 5, axis=0)] * 3]
-    return Scenes(Drawings(("apple", "blue ball"), (4, 6), np.array(drawn)))
+    return Scenes(Drawings(("apple", "blue ball"), (4, 6), np.array(drawn)), learned=("apple", "blue ball"))
 
 
 def test_captions_say_count_colour_and_background(scenes: Scenes) -> None:
     assert scenes.caption(Scene(0, 0), alias=True) == "an apple"
     assert scenes.caption(Scene(0, 1, 3, "red", "blue")) == "three red apples on a blue background"
+
+
+def test_what_goes_by_a_plural_has_no_article_and_only_what_is_asked_for_is_learned() -> None:
+    names = ("grapes", "octopus", "hot dog", "soccer ball")
+    made = Scenes(Drawings(names, (4, 3, 4, 6), np.array([[disc(RED)] * 3] * 4)), learned=("octopus", "soccer ball"))
+    assert [made.caption(Scene(i, 0)) for i in (0, 1)] == ["grapes", "an octopus"]
+    assert made.caption(Scene(3, 0), alias=True) == "a football"
+    assert [names[i] for i in made.learned] == ["octopus", "soccer ball"]
 
 
 def test_only_what_has_a_colour_of_its_own_and_no_name_for_it_is_recoloured(scenes: Scenes) -> None:
