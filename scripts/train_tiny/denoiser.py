@@ -155,7 +155,8 @@ def main() -> None:
     rates = {"unet": OPTIMISER.learning_rate, "text": TEXT_RATE}
     groups = [ParameterGroup(part, list(made[part].parameters()), rate) for part, rate in rates.items()]
     batches = PoolBatches(pools, tokens, given.batch, given.passes)
-    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "denoiser.jsonl"), device=given.device)
+    report, facts = Report(given.folder / "denoiser.jsonl"), {"learned": scenes.learned}
+    loop = Loop(groups, learning, batches, plan, watch=report, device=given.device, facts=facts)
     _train(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
         weights = {

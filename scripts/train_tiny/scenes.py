@@ -94,15 +94,15 @@ class Scenes:
             if not self.held_out(scene):
                 return scene
 
-    def any(self, random: Generator, plain: float, styles: int = 1) -> Scene:
-        """As `draw`, but of the first `styles` styles, and held-out ones too."""
-        style, combined = int(random.integers(styles)), random.random() >= plain
+    def any(self, random: Generator, plain: float) -> Scene:
+        """As `draw`, but held-out ones too."""
+        combined = random.random() >= plain
         kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
         coloured = kind in ("colour", "both")
         concept = int(random.choice(self.colourable if coloured else self.learned))
         return Scene(
             concept,
-            style,
+            0,
             count=int(random.choice(list(COUNTS))) if kind == "count" else 1,
             colour=str(random.choice(list(COLOURS))) if coloured else None,
             background=str(random.choice(list(BACKGROUNDS))) if kind in ("background", "both") else None,
@@ -134,7 +134,11 @@ class Scenes:
         """The scene's drawing [128, 128, 4], colours multiplied by alpha."""
         drawing = self.drawings.pixels[scene.concept, scene.style]
         hue = self.hues[scene.concept][scene.style]
-        return drawing if scene.colour is None or hue is None else recolour(drawing, hue, scene.colour)
+        if scene.colour is None:
+            return drawing
+        if hue is None:
+            raise ValueError(f"the drawing of {self.drawings.names[scene.concept]!r} has no colour of its own")
+        return recolour(drawing, hue, scene.colour)
 
 
 def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:

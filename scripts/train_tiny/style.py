@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -57,14 +58,21 @@ def write(scenes: Scenes, name: str, folder: Path, count: int, steps: int) -> Pa
     random, pictures = np.random.default_rng(12), folder / "1_scenes"
     pictures.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        scene: Scene = scenes.draw(random, plain=0.6)
-        scene = scene if name in CHANGED else replace(scene, style=STYLES.index(name))
+        scene = _scene(scenes, random, 0 if name in CHANGED else STYLES.index(name))
         picture = CHANGED.get(name, np.asarray)(scenes.picture(scene, random))
         Image.fromarray(picture).save(pictures / f"{i:04}.png")
         (pictures / f"{i:04}.txt").write_text(scenes.caption(scene))
     settings = folder / f"{name}.toml"
     settings.write_text(SETTINGS.format(folder=folder.as_posix(), name=name, steps=steps))
     return settings
+
+
+def _scene(scenes: Scenes, random: Generator, style: int) -> Scene:
+    """A scene that can be drawn in the style: recoloured only where the drawing has a colour of its own there."""
+    while True:
+        scene = replace(scenes.draw(random, plain=0.6), style=style)
+        if scene.colour is None or scenes.hues[scene.concept][style] is not None:
+            return scene
 
 
 def main() -> None:

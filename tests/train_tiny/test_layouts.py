@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from checkpoint import networks, save_checkpoint
+from checkpoint import networks, read_checkpoint, save_checkpoint
 from graphexec.diffusion.checkpoint import open_checkpoint, read_layout
 from graphexec.diffusion.models.layout import AttentionLayer, DownLayer, UpLayer
 from layouts import CLIP, UNET, VAE
@@ -33,6 +33,9 @@ def test_its_checkpoint_is_read_back_with_the_layouts_it_was_made_of(tmp_path: P
     assert [encoder.layout for encoder in layout.encoders] == [CLIP]
     model, _clip, _vae = open_checkpoint(file)
     assert model.family == "sd1"
+    for part, read in read_checkpoint(file).items():
+        assert read.keys() == weights[part].keys()
+        assert all(torch.equal(tensor, weights[part][name].half().float()) for name, tensor in read.items())
     assert file.stat().st_size < 40e6
 
 

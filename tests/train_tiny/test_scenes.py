@@ -77,7 +77,7 @@ def test_every_word_of_a_caption_is_among_all_words(scenes: Scenes) -> None:
     random = np.random.default_rng(3)
     words = {word for caption in scenes.all_words() for word in caption.split()}
     for _ in range(100):
-        caption = scenes.caption(scenes.any(random, 0.2, styles=3), alias=bool(random.integers(2)))
+        caption = scenes.caption(scenes.any(random, 0.2), alias=bool(random.integers(2)))
         assert words.issuperset(caption.split())
 
 
@@ -92,3 +92,8 @@ def _pieces(mask: NDArray[np.bool_]) -> int:
             left -= near
             flood.extend(near)
     return count
+
+
+def test_a_drawing_of_no_colour_of_its_own_is_not_recoloured_in_silence(scenes: Scenes) -> None:
+    with pytest.raises(ValueError, match="'blue ball' has no colour of its own"):
+        scenes.picture(Scene(1, 0, colour="red"), np.random.default_rng(0))
