@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, Noised, draw_noised
+from parallel import InParts, whole
 from pool import Pool, make_pool
 from scenes import Scenes
 from stable import stable_noise
@@ -95,8 +96,10 @@ class Pools:
 class Learning:
     """The objective: the noise in latents, seen through, given the caption."""
 
-    def __init__(self, unet: nn.Module, text: nn.Module, nothing: Tensor, device: str) -> None:
-        self.unet, self.text, self.device = unet, text, device
+    def __init__(
+        self, unet: nn.Module, text: nn.Module, nothing: Tensor, device: str, run: Callable[..., Tensor]
+    ) -> None:
+        self.unet, self.text, self.device, self.run = unet, text, device, run
         self.nothing, self.levels = nothing.to(device), Levels.of(device=device)
 
     def __call__(self, batch: Drawn, generator: torch.Generator) -> Tensor:
@@ -104,10 +107,13 @@ class Learning:
         empty = torch.rand(len(tokens), 1, generator=generator, device=generator.device) < EMPTY
         tokens = torch.where(empty, self.nothing, tokens)
         noised = _noised(alike[:, 0], self.levels, generator)
-        context = contexts(self.text, tokens)
-        found = self.unet(noised.noisy.contiguous(memory_format=torch.channels_last), noised.timesteps, context)
         target = stable_noise(noised, alike, missing, self.levels)
-        return picture_losses(found, target, noised.timesteps, OBJECTIVE, self.levels, kind="eps")
+        return self.run(self._losses, noised.noisy, noised.timesteps, tokens, target)
+
+    def _losses(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, target: Tensor) -> Tensor:
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        found = self.unet(noisy, timesteps, contexts(self.text, tokens))
+        return picture_losses(found, target, timesteps, OBJECTIVE, self.levels, kind="eps")
 
 
 def _noised(latents: Tensor, levels: Levels, generator: torch.Generator) -> Noised:
@@ -147,13 +153,16 @@ def main() -> None:
     for part, weights in known.items():
         made[part].load_state_dict(weights)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
-    learning = Learning(made["unet"], made["text"], tokens(""), given.device)
     plan = Plan(
         given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
         schedule=Schedule("cosine", warmup=100),
     )  # fmt: skip
     rates = {"unet": OPTIMISER.learning_rate, "text": TEXT_RATE}
     groups = [ParameterGroup(part, list(made[part].parameters()), rate) for part, rate in rates.items()]
+    trained = [parameter for group in groups for parameter in group.parameters]
+    in_parts = given.device == "cpu" and given.precision == "fp32"  # autocast is of one thread
+    run = InParts(trained, given.threads) if in_parts else whole
+    learning = Learning(made["unet"], made["text"], tokens(""), given.device, run)
     batches = PoolBatches(pools, tokens, given.batch, given.passes)
     report, facts = Report(given.folder / "denoiser.jsonl"), {"learned": scenes.learned}
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device, facts=facts)
