@@ -27,6 +27,7 @@ OPTIMISERS = (
     "RAdamScheduleFree",
     "SGDScheduleFree",
     "SGD",
+    "Muon",
     "SGDNesterov",
 )
 DEFAULT_RATE = 2e-6
