@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class InParts:
 
 def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
     there = [gradient for gradient in gradients if gradient is not None]
-    return torch.stack(there).sum(dim=0) if there else None
+    return reduce(torch.add, there) if there else None
 
 
 class _Found(torch.autograd.Function):
