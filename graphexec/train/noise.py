@@ -14,7 +14,7 @@ from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.types import Sampling
 from graphexec.train.config import Noise
 
-__all__ = ["Levels", "Noised", "Target", "add_noise", "draw_noised", "target_of"]
+__all__ = ["Levels", "Noised", "Target", "add_noise", "at_each", "draw_noised", "target_of"]
 
 Target = Literal["eps", "v"]
 
@@ -76,14 +76,14 @@ def draw_noised(latents: Tensor, config: Noise, levels: Levels, generator: torch
 
 def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, levels: Levels) -> Tensor:
     """Latents at their timesteps: the forward process (Ho et al. 2020, equation 4)."""
-    return _each(levels.signal, timesteps) * latents + _each(levels.noise, timesteps) * noise
+    return at_each(levels.signal, timesteps) * latents + at_each(levels.noise, timesteps) * noise
 
 
 def target_of(kind: Target, latents: Tensor, noised: Noised, levels: Levels) -> Tensor:
     """What the model should predict: the noise, or the velocity (Salimans and Ho 2022)."""
     if kind == "eps":
         return noised.noise
-    signal, noise = (_each(table, noised.timesteps) for table in (levels.signal, levels.noise))
+    signal, noise = (at_each(table, noised.timesteps) for table in (levels.signal, levels.noise))
     return signal * noised.noise - noise * latents
 
 
@@ -91,7 +91,7 @@ def _normal(shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> 
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
-def _each(table: Tensor, timesteps: Tensor) -> Tensor:
+def at_each(table: Tensor, timesteps: Tensor) -> Tensor:
     """The entries of the timesteps, [B, 1, 1, 1]."""
     return table[timesteps][:, None, None, None]
 
