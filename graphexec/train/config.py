@@ -73,6 +73,8 @@ class Network:
     alpha: float = 1.0
     conv_rank: int | None = None
     conv_alpha: float | None = None
+    ends: bool = False
+    """Also what stands before and after the UNet's blocks: conv_in, the time embedding, conv_out."""
     decompose: bool = False
     lokr_factor: int = -1
     block_ranks: tuple[int, ...] | None = None

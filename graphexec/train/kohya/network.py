@@ -12,6 +12,7 @@ from graphexec.train.config import Network, NetworkKind
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.blocks import block_rates
 from graphexec.train.kohya.keys import Key
+from graphexec.train.kohya.presets import PRESETS, Preset
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
 from graphexec.train.kohya.values import pairs
 
@@ -30,17 +31,6 @@ REFUSED_MODULES: Mapping[str, str] = {
 }
 ALGORITHMS: Mapping[str, NetworkKind] = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
 """LyCORIS' algorithms."""
-
-PRESETS: Mapping[str, tuple[tuple[str, int], ...]] = {
-    "full": (),
-    "attn-mlp": (),
-    "attn-only": (("_ff_|_mlp_|_proj_in$|_proj_out$", 0),),
-    "unet-only": (),
-    "unet-transformer-only": (),
-}
-"""LyCORIS' presets, by what they leave out."""
-WITHOUT_CONVOLUTIONS = ("attn-mlp", "attn-only", "unet-transformer-only")
-WITHOUT_TEXT = ("unet-only", "unet-transformer-only")
 
 DEFAULT_RANK = 4
 _PLAIN = "convolutions are decomposed as kohya does: leave it out"
@@ -107,20 +97,21 @@ def read_network(settings: Settings, base: Base) -> Adapters:
     arguments = _arguments(settings)
     module = settings.get("network_module", "networks.lora")
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
-    preset = arguments.get("preset", "full")
+    preset = _preset(settings, module, arguments)
     fields = (
         fill(settings.values, "network")
         | _shared(arguments)
-        | _convolutions(module, rank, alpha, arguments)
+        | _convolutions(settings, preset, rank, alpha, arguments)
         | _by_block(rank, alpha, arguments)
     )
     network = Network(
         **fields,
         kind=_kind(settings, module, arguments),
         alpha=_alpha(alpha, rank, arguments),
-        ranks_by_name=(*PRESETS[preset], *_ranks_by_name(settings, arguments)),
+        ranks_by_name=(*(preset.left_out if preset else ()), *_ranks_by_name(settings, arguments)),
+        ends=preset is not None and preset.ends and base.family != "sdxl",
         train_unet=not settings.get("network_train_text_encoder_only", False),
-        train_text=_trains_text(settings, preset),
+        train_text=_trains_text(settings) and (preset is None or preset.text),
     )
     return Adapters(network, _rates(settings, arguments, _inputs(base)))
 
@@ -135,10 +126,24 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     return checked(raw, sources, ARGUMENTS, settings.faults, "network_args.")
 
 
-def _trains_text(settings: Settings, preset: str) -> bool:
+def _preset(settings: Settings, module: str, arguments: Mapping[str, Any]) -> Preset | None:
+    """What LyCORIS trains; None for kohya's own modules, which have no presets."""
+    if module == "lycoris.kohya":
+        return PRESETS[arguments.get("preset", "full")]
+    if "preset" in arguments:
+        _only_lycoris(settings, module, "preset")
+    return None
+
+
+def _only_lycoris(settings: Settings, module: str, name: str) -> None:
+    message = f"is a setting of lycoris.kohya, and network_module is {module}"
+    settings.error("contradiction", f"network_args.{name}", message, "set network_module to lycoris.kohya")
+
+
+def _trains_text(settings: Settings) -> bool:
     rates = settings.get("text_encoder_lr", ())
     still = bool(rates) and not any(rates)
-    return not settings.get("network_train_unet_only", False) and preset not in WITHOUT_TEXT and not still
+    return not settings.get("network_train_unet_only", False) and not still
 
 
 def _kind(settings: Settings, module: str, arguments: Mapping[str, Any]) -> NetworkKind:
@@ -150,12 +155,7 @@ def _kind(settings: Settings, module: str, arguments: Mapping[str, Any]) -> Netw
     if module == "lycoris.kohya":
         return ALGORITHMS[arguments.get("algo", "lora")]
     if "algo" in arguments:
-        settings.error(
-            "contradiction",
-            "network_args.algo",
-            f"is a setting of lycoris.kohya, and network_module is {module}",
-            "set network_module to lycoris.kohya",
-        )
+        _only_lycoris(settings, module, "algo")
     return MODULES[module]
 
 
@@ -177,14 +177,26 @@ def _alpha(alpha: float, rank: int, arguments: Mapping[str, Any]) -> float:
     return alpha * math.sqrt(rank) if arguments.get("rs_lora") else alpha
 
 
-def _convolutions(module: str, rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Rank and alpha of 3x3 convolutions: LyCORIS trains them unless told otherwise, kohya only when asked."""
-    every = module == "lycoris.kohya" and arguments.get("preset", "full") not in WITHOUT_CONVOLUTIONS
-    conv_rank = arguments.get("conv_dim", rank if every else 0)
-    if not conv_rank:
+def _convolutions(
+    settings: Settings, preset: Preset | None, rank: int, alpha: float, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Rank and alpha of larger convolutions: LyCORIS trains them unless told otherwise, kohya only when asked.
+
+    A rank of 0 leaves them out, and not what else is in residual blocks; without a rank these are left out altogether.
+    """
+    asked = arguments.get("conv_dim", 0)
+    if preset is None:
+        return _of_convolutions(asked, 1.0, arguments) if asked else {}
+    if asked and not preset.convolutions:
+        message = f"the preset {arguments['preset']} leaves convolutions out"
+        settings.error("contradiction", "network_args.conv_dim", message, "leave out one of the two")
+    if not preset.residual:
         return {}
-    default = alpha if module == "lycoris.kohya" else 1.0
-    return {"conv_rank": conv_rank, "conv_alpha": _alpha(arguments.get("conv_alpha", default), conv_rank, arguments)}
+    return _of_convolutions(arguments.get("conv_dim", rank) if preset.convolutions else 0, alpha, arguments)
+
+
+def _of_convolutions(rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"conv_rank": rank, "conv_alpha": _alpha(arguments.get("conv_alpha", alpha), rank, arguments)}
 
 
 def _by_block(rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:

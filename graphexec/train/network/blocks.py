@@ -2,7 +2,8 @@
 
 Values by block are for input blocks, the middle and output blocks as the checkpoint numbers them: 25 for SD 1.x and
 2.x, 19 for SDXL. sd-scripts lists 23 for SDXL: one for what stands before the blocks, three for the middle, one for
-what comes after. A UNet of fewer blocks has fewer values.
+what comes after; where there are no such two, the first and the last block's count there. A UNet of fewer blocks has
+fewer values.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ __all__ = ["block_places", "physical_block"]
 
 def physical_block(place: str, inputs: int) -> int:
     """The number of the block that a layer of a UNet with so many input blocks is in."""
-    return _numbered(place, {"input_blocks": 0, "middle_block": inputs, "output_blocks": inputs + 1}, middles=1)
+    first = {"time_embed": 0, "input_blocks": 0, "middle_block": inputs, "output_blocks": inputs + 1, "out": 2 * inputs}
+    return _numbered(place, first, ("input_blocks", "output_blocks"))
 
 
 def block_places(unet: UNet, family: Family, values: Sequence[float], name: str) -> Callable[[str], int]:
@@ -37,9 +39,13 @@ def block_places(unet: UNet, family: Family, values: Sequence[float], name: str)
 
 
 def _as_sdxl(place: str, inputs: int) -> int:
-    return _numbered(place, {"input_blocks": 1, "middle_block": 1 + inputs, "output_blocks": 4 + inputs}, middles=3)
+    first = {
+        "time_embed": 0, "input_blocks": 1, "middle_block": 1 + inputs, "output_blocks": 4 + inputs,
+        "out": 4 + 2 * inputs,
+    }  # fmt: skip
+    return _numbered(place, first, ("input_blocks", "middle_block", "output_blocks"))
 
 
-def _numbered(place: str, first: Mapping[str, int], middles: int) -> int:
+def _numbered(place: str, first: Mapping[str, int], counted: Sequence[str]) -> int:
     part, number, *_ = place.split(".")
-    return first[part] + (int(number) if part != "middle_block" or middles > 1 else 0)
+    return first[part] + (int(number) if part in counted else 0)

@@ -136,8 +136,9 @@ def _ranked(
     if config.train_text:
         yield from ranks.of(text_targets(encoders, family))
     if config.train_unet:
-        convolutions = config.dim_from_weights or has_convolutions(config)
-        yield from ranks.of(unet_targets(unet, family, convolutions=convolutions))
+        every = config.dim_from_weights
+        convolutions, ends = every or has_convolutions(config), every or config.ends
+        yield from ranks.of(unet_targets(unet, family, convolutions=convolutions, ends=ends))
 
 
 def _hook(placed: Placed) -> RemovableHandle:

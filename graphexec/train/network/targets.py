@@ -1,7 +1,8 @@
 """Which layers of a model get an adapter, and what sd-scripts calls them.
 
 As in sd-scripts: everything linear (or a 1x1 convolution) in the UNet's transformers and in the text encoders'
-attention and MLPs; with a rank for convolutions also what is in its residual blocks, downsamplers and upsamplers.
+attention and MLPs; with a rank for convolutions also what is in its residual blocks, downsamplers and upsamplers; and,
+as in LyCORIS alone, what stands before and after the blocks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from graphexec.train.network.base import Layer
 
 __all__ = ["Target", "text_targets", "unet_targets"]
 
+ENDS = ("input_blocks.0.0", "time_embed.0", "time_embed.2", "out.2")
+"""conv_in, the two layers of the time embedding, conv_out."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
@@ -37,12 +41,12 @@ class Target:
         return isinstance(self.layer, nn.Linear) or self.layer.kernel_size == (1, 1)
 
 
-def unet_targets(unet: UNet, family: Family, *, convolutions: bool) -> Iterator[Target]:
+def unet_targets(unet: UNet, family: Family, *, convolutions: bool, ends: bool = False) -> Iterator[Target]:
     """The layers of a UNet; sd-scripts names them as diffusers does, those of SDXL as the checkpoint does."""
     owners = (SpatialTransformer, ResBlock, Downsample, Upsample) if convolutions else (SpatialTransformer,)
-    found = dict(_layers(unet, owners))
     # Blocks are numbered by all layers that there are, not by those that get an adapter.
-    every = [place for place, _ in _weighted(unet)]
+    every = dict(_weighted(unet))
+    found = dict(_layers(unet, owners)) | ({place: every[place] for place in ENDS} if ends else {})
     names = {place: place for place in every} if family.startswith("sdxl") else diffusers_names(every)
     for place, layer in found.items():
         yield Target(_flat("lora_unet", names[place]), place, layer)

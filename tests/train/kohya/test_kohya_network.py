@@ -40,13 +40,37 @@ def test_lycoris(desk: Desk, algorithm: str, kind: str) -> None:
     assert (found.conv_rank, found.conv_alpha) == (6, 4.0)  # unless told otherwise LyCORIS trains convolutions too
 
 
-def test_lycoris_presets(desk: Desk) -> None:
-    lycoris = 'network_module = "lycoris.kohya"'
-    attention = network(desk, "preset=attn-only", more=lycoris)
-    assert attention.conv_rank is None
-    assert attention.ranks_by_name
-    assert not network(desk, "preset=unet-only", more=lycoris).train_text
-    assert codes(desk, f'{lycoris}\nnetwork_args = ["preset=mine.toml"]') == {("wrong_value", "network_args.preset")}
+LYCORIS = 'network_module = "lycoris.kohya"\nnetwork_dim = 6'
+
+
+@pytest.mark.parametrize(
+    ("preset", "conv_rank", "ends", "text"),
+    [
+        ("full", 6, True, True),
+        ("full-lin", 0, True, True),
+        ("attn-mlp", None, False, True),
+        ("attn-only", None, False, True),
+        ("unet-only", 6, True, False),
+        ("unet-transformer-only", None, False, False),
+        ("unet-convblock-only", 6, True, False),
+    ],
+)
+def test_lycoris_presets(desk: Desk, preset: str, conv_rank: int | None, ends: bool, text: bool) -> None:
+    found = network(desk, f"preset={preset}", more=LYCORIS)
+    assert (found.conv_rank, found.ends, found.train_text) == (conv_rank, ends, text)
+    assert bool(found.ranks_by_name) == (preset in ("attn-only", "unet-convblock-only"))
+
+
+def test_lycoris_leaves_larger_convolutions_out_if_asked(desk: Desk) -> None:
+    assert network(desk, "conv_dim=0", more=LYCORIS).conv_rank == 0
+    assert network(desk).conv_rank is None
+
+
+def test_presets_that_cannot_be(desk: Desk) -> None:
+    assert codes(desk, f'{LYCORIS}\nnetwork_args = ["preset=mine.toml"]') == {("wrong_value", "network_args.preset")}
+    assert codes(desk, 'network_args = ["preset=full"]') == {("contradiction", "network_args.preset")}
+    both = f'{LYCORIS}\nnetwork_args = ["preset=attn-mlp", "conv_dim=4"]'
+    assert codes(desk, both) == {("contradiction", "network_args.conv_dim")}
 
 
 def test_dora_is_over_rows(desk: Desk) -> None:

@@ -19,8 +19,8 @@ from graphexec.train.network.targets import text_targets, unet_targets
 
 KINDS = {
     "lora": Network(rank=2),
-    "locon": Network(rank=2, alpha=1, conv_rank=1, conv_alpha=0.5),
-    "loha": Network("loha", rank=2, conv_rank=1),
+    "locon": Network(rank=2, alpha=1, conv_rank=1, conv_alpha=0.5, ends=True),
+    "loha": Network("loha", rank=2, conv_rank=1, ends=True),
     "lokr": Network("lokr", rank=1, conv_rank=1, lokr_factor=8),
     "dora": Network(rank=2, conv_rank=1, decompose=True),
 }
@@ -64,8 +64,8 @@ def test_names_are_those_of_sd_scripts(bases: MakeBase) -> None:
     assert "lora_te2_text_model_encoder_layers_1_self_attn_out_proj" in names["sdxl"]
 
 
-def names_of(bases: MakeBase, family: Family) -> set[str]:
-    network = bases(family).attach(Network(conv_rank=1))
+def names_of(bases: MakeBase, family: Family, *, ends: bool = False) -> set[str]:
+    network = bases(family).attach(Network(conv_rank=1, ends=ends))
     network.detach()
     return {name.partition(".")[0] for name in network.tensors()}
 
@@ -89,6 +89,12 @@ def test_a_whole_sd15_has_as_many_modules_as_in_sd_scripts() -> None:
     assert len(list(text_targets([whole_encoder("clip_l", 768, 12)], "sd1"))) == 72
     assert len(list(text_targets([whole_encoder("clip_h", 1024, 24)], "sd2"))) == 138
     assert len(list(text_targets([whole_encoder("clip_h", 1024, 23)], "sd2"))) == 138
+
+
+def test_the_ends_have_the_names_that_lycoris_gives_them(bases: MakeBase) -> None:
+    added = names_of(bases, "sd1", ends=True) - names_of(bases, "sd1")
+    ends = {"conv_in", "conv_out", "time_embedding_linear_1", "time_embedding_linear_2"}
+    assert added == {f"lora_unet_{name}" for name in ends}
 
 
 def test_text_or_unet_alone(bases: MakeBase) -> None:

@@ -53,6 +53,14 @@ def test_ranks_by_block(bases: MakeBase) -> None:
     assert of_block(found, "up_blocks_1_attentions_1") == {(9, 8)}
 
 
+def test_what_stands_before_and_after_the_blocks_goes_with_the_first_and_the_last(bases: MakeBase) -> None:
+    by_block = tuple(range(1, 10))
+    found = ranks(attached(bases("sd1"), replace(UNET, ends=True, block_ranks=by_block, conv_block_ranks=by_block)))
+    assert of_block(found, "time_embedding") == {(1, 1)}
+    assert found["lora_unet_conv_in"] == (1, 1)
+    assert found["lora_unet_conv_out"] == (9, 1)
+
+
 def test_sdxl_takes_sd_scripts_blocks_too(bases: MakeBase) -> None:
     config = replace(
         UNET, conv_rank=1, block_ranks=tuple(range(1, 14))
