@@ -13,6 +13,7 @@ from typing import Protocol
 from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.merge import check_families, unmerged
 from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
+from graphexec.lora.coverage import ForAnotherNetwork
 
 __all__ = ["Segment", "clip_segments", "hook_warnings", "hooked_model"]
 
@@ -77,7 +78,10 @@ def hook_warnings(hooks: Sequence[Hook], model: Model | None, clip: Clip | None)
 def _unused(patch: LoraPatch | MergePatch | None, model: Model | None, clip: Clip | None) -> list[str]:
     recipe = model or clip
     if isinstance(patch, LoraPatch):
-        coverage = load_lora(model, clip, patch.file.path, 1.0, 1.0).coverage
+        try:
+            coverage = load_lora(model, clip, patch.file.path, 1.0, 1.0).coverage
+        except ForAnotherNetwork:  # a hook is for both; its other half is looked at with the other network
+            return []
         return [f"{patch.file.path.name}: {warning}" for warning in coverage.warnings()]
     if patch is None or recipe is None:
         return []

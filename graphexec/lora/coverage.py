@@ -13,7 +13,12 @@ from graphexec.lora.formats import LoraFile, LoraModule, known_modules
 from graphexec.lora.header import Header, Shapes
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
-__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "match_modules"]
+__all__ = ["Coverage", "ForAnotherNetwork", "Match", "check_fit", "lora_coverage", "match_modules"]
+
+
+class ForAnotherNetwork(ModelFileError):
+    """All that a LoRA changes is in networks that are left out."""
+
 
 SHOWN = 5
 """How many tensors a warning names."""
@@ -130,7 +135,7 @@ def _check_change(matched: set[str], aside: set[str], families: tuple[FamilyHint
     if matched:
         return
     if aside:
-        raise ModelFileError(
+        raise ForAnotherNetwork(
             "this LoRA changes nothing here: all of it is for a network that this node leaves alone;"
             " LoraLoader changes both the diffusion model and the text encoder"
         )

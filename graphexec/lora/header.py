@@ -102,7 +102,8 @@ def in_file(path: Path) -> Generator[None]:
     try:
         yield
     except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+        error.args = (f"{path}: {error}",)
+        raise
 
 
 def strip_prefix(shapes: Shapes, prefix: str) -> dict[str, Shape]:

@@ -200,7 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     parser.add_argument("--start", type=Path, help="a checkpoint made before, to go on from: to teach it more concepts")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--pool", type=int, default=8192)

@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("style", choices=[*STYLES[1:], *CHANGED])
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--count", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     given = parser.parse_args()
     folder = given.folder / "styles" / given.style
     print(write(Scenes(drawings(given.folder)), given.style, folder, given.count, given.steps))

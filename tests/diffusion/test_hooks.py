@@ -10,6 +10,7 @@ from diffusion.sampling.guiding import guided
 from diffusion.tiny import UNetSize, write_checkpoint, write_lora
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
@@ -144,6 +145,13 @@ class TestModel:
         with pytest.raises(ModelFileError):
             hook_warnings([Hook.of_lora(path, 1.0, 1.0)], recipes[0], None)
         assert hook_warnings([Hook.of_lora(path, 0.0, 1.0)], recipes[0], None) == []
+
+    def test_a_lora_of_the_unet_alone_says_nothing_at_the_prompt(self, recipes: Recipes, tmp_path: Path) -> None:
+        whole = load_file(write_lora(tmp_path / "whole.safetensors", 1))
+        path = tmp_path / "unet.safetensors"
+        save_file({name: tensor for name, tensor in whole.items() if name.startswith("lora_unet_")}, path)
+        assert hook_warnings([Hook.of_lora(path, 1.0, 1.0)], None, recipes[1]) == []
+        assert hook_warnings([Hook.of_lora(path, 1.0, 1.0)], recipes[0], None) == []
 
 
 class TestProperties:

@@ -11,7 +11,7 @@ from graphexec.diffusion.checkpoint import open_checkpoint, read_layout
 from graphexec.diffusion.models.layout import AttentionLayer, DownLayer, UpLayer
 from layouts import CLIP, UNET, VAE
 
-BEGUN = Path(__file__).parents[2] / "scripts/train_tiny/begun.safetensors"
+SHIPPED = Path(__file__).parents[2] / "graphexec/models/checkpoints/graphexec-tiny.safetensors"
 SD1_ATTENDING_INPUTS = [1, 2, 4, 5, 7, 8]
 SD1_ATTENDING_OUTPUTS = [3, 4, 5, 6, 7, 8, 9, 10, 11]
 
@@ -40,11 +40,11 @@ def test_its_checkpoint_is_read_back_with_the_layouts_it_was_made_of(tmp_path: P
     assert file.stat().st_size < 40e6
 
 
-def test_the_weights_to_go_on_from_are_of_these_layouts() -> None:
-    begun, made = read_checkpoint(BEGUN), networks(0)
+def test_the_checkpoint_in_the_package_is_of_these_layouts_and_can_be_gone_on_from() -> None:
+    shipped, made = read_checkpoint(SHIPPED), networks(0)
     for part, network in made.items():
-        network.load_state_dict(begun[part])
-    assert (read_layout(BEGUN).unet, read_layout(BEGUN).vae) == (UNET, VAE)
+        network.load_state_dict(shipped[part])
+    assert (read_layout(SHIPPED).unet, read_layout(SHIPPED).vae) == (UNET, VAE)
 
 
 def _with(blocks: tuple[tuple[object, ...], ...], kind: type) -> list[int]:

@@ -67,7 +67,7 @@ def test_it_trains_saves_plots_and_samples(home: Path) -> None:
         assert file.metadata()["ss_steps"] == "3"
     assert any(tensor.abs().sum() for name, tensor in load_file(lora).items() if "lora_up" in name)
     with Image.open(plot) as drawn, Image.open(picture) as sampled:
-        assert drawn.size == (840, 520) and sampled.size == (64, 64)
+        assert drawn.size == (840, 520) and sampled.size == (128, 128)
     steps = [
         (event.done, event.total) for event in seen if isinstance(event, events.Progressed) and event.node == "train"
     ]

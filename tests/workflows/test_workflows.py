@@ -77,15 +77,22 @@ def short(path: Path, **changes: Any) -> dict[str, Any]:
     return document
 
 
+def size_of(document: Mapping[str, Any]) -> tuple[int, int]:
+    """The width and height that a workflow asks for."""
+    (inputs,) = (node["inputs"] for node in document.values() if node["class_type"] == "EmptyLatentImage")
+    return inputs["width"], inputs["height"]
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_it_makes_a_picture(home: Home, path: Path) -> None:
-    result = home.run(short(path))
+    document = short(path)
+    result = home.run(document)
     assert result.ok
     (files,) = result.files.values()
     with Image.open(files[0]) as picture:
-        assert picture.size == (64, 64)
-        assert json.loads(picture.info["prompt"]) == short(path)
-        assert len(picture.convert("RGB").getcolors(64 * 64) or ()) > 100, "the picture is empty"
+        assert picture.size == size_of(document)
+        assert json.loads(picture.info["prompt"]) == document
+        assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or ()) > 100, "the picture is empty"
 
 
 def test_a_saved_picture_is_its_workflow(home: Home) -> None:
