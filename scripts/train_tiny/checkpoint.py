@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -14,7 +17,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
 from tokens import BEGIN, END
 
-__all__ = ["CHECKPOINT", "networks", "read_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "concepts_of", "networks", "read_checkpoint", "save_checkpoint"]
 
 CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
 PREFIXES = {
@@ -56,7 +59,7 @@ def _begin_text(text: nn.Module) -> None:
     places.requires_grad_()
 
 
-def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, metadata: dict[str, str]) -> None:
+def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, concepts: Sequence[str]) -> None:
     """Write the weights in fp16; tokens that no caption used are zero, so that the file packs well."""
     tensors = {PREFIXES[part] + name: tensor for part, named in weights.items() for name, tensor in named.items()}
     tokens = PREFIXES["text"] + "embeddings.token_embedding.weight"
@@ -66,7 +69,8 @@ def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Ten
     if broken:
         raise SystemExit(f"not finite in half precision: {', '.join(broken)}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(halves, file.with_suffix(".tmp"), {"format": "pt", **metadata})
+    about = {"format": "pt", "title": "graphexec-tiny", "concepts": json.dumps(concepts)}
+    save_file(halves, file.with_suffix(".tmp"), about)
     file.with_suffix(".tmp").replace(file)
 
 
@@ -77,3 +81,9 @@ def read_checkpoint(file: Path) -> dict[str, dict[str, Tensor]]:
         part: {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
         for part, prefix in PREFIXES.items()
     }
+
+
+def concepts_of(file: Path) -> list[str]:
+    """The names of what a checkpoint has learned to draw."""
+    with safe_open(file, "pt") as opened:
+        return json.loads(opened.metadata()["concepts"])

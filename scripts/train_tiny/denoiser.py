@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +12,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import CHECKPOINT, networks, read_checkpoint, save_checkpoint
+from checkpoint import concepts_of, networks, read_checkpoint, save_checkpoint
 from emoji import drawings
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
-from graphexec.train.events import Started, Stepped
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, Noised, draw_noised
 from parallel import InParts, whole
 from pool import Pool, make_pool
+from progress import Report, go_on
 from scenes import Scenes
 from stable import stable_noise
 from tokens import Tokens, contexts
@@ -42,7 +40,6 @@ OPTIMISER, TEXT_RATE = Optimiser("Muon", 0.02), 0.002
 """The text encoder, which knows its words already, goes on more slowly."""
 EMA = 0.998
 SEED = 0
-REPORT = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,33 +121,17 @@ def _noised(latents: Tensor, levels: Levels, generator: torch.Generator) -> Nois
     return Noised(*(torch.cat([getattr(part, name) for part in parts]) for name in ("noisy", "noise", "timesteps")))
 
 
-class Report:
-    """Prints the mean loss of every so many steps, and keeps them as JSON lines."""
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.losses = file, list[float]()
-
-    def __call__(self, event: Started | Stepped) -> None:
-        if isinstance(event, Stepped):
-            self.losses.append(event.loss)
-        if len(self.losses) == REPORT and isinstance(event, Stepped):
-            line = json.dumps({"step": event.step, "loss": sum(self.losses) / REPORT, "steps a second": event.rate})
-            self.losses.clear()
-            print(line, flush=True)
-            with self.file.open("a") as log:
-                log.write(line + "\n")
-
-
 def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
     torch.set_float32_matmul_precision("high")
-    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
+    known = concepts_of(given.start) if given.start else None
+    scenes, tokens = Scenes(drawings(given.folder), known=known), Tokens()
     made = {
         name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
     }
-    known = read_checkpoint(given.start) if given.start else _stages(given.folder)
-    for part, weights in known.items():
+    begun = read_checkpoint(given.start) if given.start else _stages(given.folder)
+    for part, weights in begun.items():
         made[part].load_state_dict(weights)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     plan = Plan(
@@ -164,15 +145,15 @@ def main() -> None:
     run = InParts(trained, given.threads) if in_parts else whole
     learning = Learning(made["unet"], made["text"], tokens(""), given.device, run)
     batches = PoolBatches(pools, tokens, given.batch, given.passes)
-    report, facts = Report(given.folder / "denoiser.jsonl"), {"learned": scenes.learned}
+    report, facts = Report(given.folder / "denoiser.jsonl"), {"learned": scenes.drawn}
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device, facts=facts)
-    _train(loop, given.folder / "denoiser-state", 60 * given.minutes)
+    go_on(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
         weights = {
             part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
         }
     used = tokens.used(("", *scenes.all_words()))
-    save_checkpoint(given.out, weights, used, {"title": "graphexec-tiny", "steps": str(loop.step)})
+    save_checkpoint(given.out, weights, used, [scenes.drawings.names[i] for i in scenes.learned])
 
 
 def _stages(folder: Path) -> dict[str, dict[str, Tensor]]:
@@ -180,25 +161,10 @@ def _stages(folder: Path) -> dict[str, dict[str, Tensor]]:
     return {part: load_file(folder / f"{part}.safetensors") for part in ("vae", "text")}
 
 
-def _train(loop: Loop[Drawn], state: Path, seconds: float) -> None:
-    """Go on from the state until the end or until the time is up; it is kept every few minutes."""
-    if state.exists():
-        loop.resume(state)
-    end, kept = time.monotonic() + seconds, time.monotonic()
-    for _moment in loop.run(lambda: False):
-        now = time.monotonic()
-        if now - kept > 240 or now > end:
-            loop.save(state)
-            kept = now
-        if now > end:
-            return
-    loop.save(state)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--out", type=Path, default=Path("build/tiny/denoiser.safetensors"))
     parser.add_argument("--start", type=Path, help="a checkpoint made before, to go on from: to teach it more concepts")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=1e9)

@@ -55,7 +55,7 @@ def make_pool(
     scenes: Scenes, encode: Callable[[Tensor], Tensor], folder: Path, index: int, size: int, plain: float
 ) -> Pool:
     """Pool `index` of a training: always the same scenes of what is learned; kept in `folder` for going on."""
-    learned = sha256(" ".join(map(str, (plain, *scenes.learned))).encode()).hexdigest()[:8]
+    learned = sha256(" ".join(map(str, (plain, *scenes.drawn))).encode()).hexdigest()[:8]
     kept = folder / f"pool-{learned}-{index}-{size}.safetensors"
     if not kept.exists():
         latents, captions = _made(scenes, encode, index, size, plain)

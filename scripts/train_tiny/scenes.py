@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+import inflect
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -38,18 +39,40 @@ PLACES = {
 
 
 ALIASES: Mapping[str, str] = {
+    "airplane": "plane",
     "automobile": "car",
+    "cheese wedge": "cheese",
+    "closed book": "book",
+    "crescent moon": "moon",
+    "deciduous tree": "tree",
+    "evergreen tree": "pine tree",
+    "gem stone": "diamond",
     "grinning cat": "smiling cat",
+    "hippopotamus": "hippo",
+    "honeybee": "bee",
+    "hot beverage": "cup of coffee",
+    "hourglass done": "hourglass",
+    "jack-o-lantern": "pumpkin",
+    "lady beetle": "ladybug",
+    "locked": "padlock",
+    "motorcycle": "motorbike",
+    "red apple": "apple",
+    "rhinoceros": "rhino",
+    "ringed planet": "planet",
+    "sailboat": "boat",
+    "sauropod": "dinosaur",
+    "soccer ball": "football",
     "t-shirt": "shirt",
     "wrapped gift": "gift",
-    "hot beverage": "cup of coffee",
-    "soccer ball": "football",
 }
 """Words that people use beside Unicode's; nothing else may be called so."""
+ENGLISH = inflect.engine()
 PLURAL = re.compile(r"[^suio]s$|^skis$")
 """Names of things that are always more than one: scissors, but no octopus, dress or tennis."""
 LEAST = 0.8
 """How small a single drawing may be, in parts of the picture."""
+OFTEN = 3
+"""How many times as often as others those concepts are drawn that a checkpoint has not learned before."""
 HELD_OUT = 0.1
 """The part of all combinations of a concept with a colour, a count or a background that is never trained on."""
 
@@ -68,11 +91,15 @@ class Scene:
 class Scenes:
     """Random scenes of the drawings, and what they are called."""
 
-    def __init__(self, drawings: Drawings, learned: Collection[str] = LEARNED) -> None:
-        self.drawings = drawings
-        self.learned = [i for i, name in enumerate(drawings.names) if name in learned]
-        self.hues = [self._hues(i) for i in range(len(drawings.names))]
-        self.colourable = [i for i in self.learned if self.hues[i][0] is not None]
+    def __init__(
+        self, drawings: Drawings, learned: Collection[str] = LEARNED, known: Collection[str] | None = None
+    ) -> None:
+        self.drawings, names = drawings, drawings.names
+        self.learned = [i for i, name in enumerate(names) if name in learned]
+        new = [i for i in self.learned if known is not None and names[i] not in known]
+        self.drawn = self.learned + (OFTEN - 1) * new
+        self.hues = [self._hues(i) for i in range(len(names))]
+        self.colourable = [i for i in self.drawn if self.hues[i][0] is not None]
 
     def _hues(self, concept: int) -> tuple[float | None, ...]:
         """The main hue in each style; None where there is none, or where the concept's name says a colour."""
@@ -99,7 +126,7 @@ class Scenes:
         combined = random.random() >= plain
         kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
         coloured = kind in ("colour", "both")
-        concept = int(random.choice(self.colourable if coloured else self.learned))
+        concept = int(random.choice(self.colourable if coloured else self.drawn))
         return Scene(
             concept,
             0,
@@ -112,9 +139,10 @@ class Scenes:
         """What the scene is called: "two red apples on a blue background"; `alias`: by another name, if it has one."""
         name = self.drawings.names[scene.concept]
         name = ALIASES.get(name, name) if alias else name
+        name = name if scene.count == 1 else _plural(name)
         name = name if scene.colour is None else f"{scene.colour} {name}"
-        thing = _one(name) if scene.count == 1 else f"{COUNTS[scene.count]} {_plural(name)}"
-        place = "" if scene.background is None else f" on {_article(scene.background)} background"
+        thing = _one(name) if scene.count == 1 else f"{COUNTS[scene.count]} {name}"
+        place = "" if scene.background is None else f" on {ENGLISH.a(scene.background)} background"
         return thing + place
 
     def all_words(self) -> Iterator[str]:
@@ -179,12 +207,8 @@ def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: f
 
 def _one(name: str) -> str:
     """One of it: "a cat", "an owl", but "grapes", which go by a plural alone."""
-    return name if PLURAL.search(name) else _article(name)
-
-
-def _article(name: str) -> str:
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+    return name if PLURAL.search(name) else ENGLISH.a(name)
 
 
 def _plural(name: str) -> str:
-    return name if name.endswith("s") else f"{name}es" if name.endswith(("x", "ch", "sh")) else f"{name}s"
+    return name if PLURAL.search(name) else ENGLISH.plural(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from checkpoint import networks, read_checkpoint, save_checkpoint
+from checkpoint import concepts_of, networks, read_checkpoint, save_checkpoint
 from graphexec.diffusion.checkpoint import open_checkpoint, read_layout
 from graphexec.diffusion.models.layout import AttentionLayer, DownLayer, UpLayer
 from layouts import CLIP, UNET, VAE
@@ -28,7 +28,8 @@ def test_its_checkpoint_is_read_back_with_the_layouts_it_was_made_of(tmp_path: P
     made = networks(0)
     weights = {part: dict(network.state_dict()) for part, network in made.items()}
     file = tmp_path / "tiny.safetensors"
-    save_checkpoint(file, weights, torch.ones(CLIP.vocabulary, dtype=torch.bool), {"title": "test"})
+    save_checkpoint(file, weights, torch.ones(CLIP.vocabulary, dtype=torch.bool), ["apple", "bee"])
+    assert concepts_of(file) == ["apple", "bee"]
     layout = read_layout(file)
     assert (layout.unet, layout.vae) == (UNET, VAE)
     assert [encoder.layout for encoder in layout.encoders] == [CLIP]
