@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from graphexec.diffusion.loras import load_lora
+from graphexec.diffusion.loras import coverage_in
 from graphexec.diffusion.merge import check_families, unmerged
 from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
-from graphexec.lora.coverage import ForAnotherNetwork
 
 __all__ = ["Segment", "clip_segments", "hook_warnings", "hooked_model"]
 
@@ -78,10 +77,7 @@ def hook_warnings(hooks: Sequence[Hook], model: Model | None, clip: Clip | None)
 def _unused(patch: LoraPatch | MergePatch | None, model: Model | None, clip: Clip | None) -> list[str]:
     recipe = model or clip
     if isinstance(patch, LoraPatch):
-        try:
-            coverage = load_lora(model, clip, patch.file.path, 1.0, 1.0).coverage
-        except ForAnotherNetwork:  # a hook is for both; its other half is looked at with the other network
-            return []
+        coverage = coverage_in(model, clip, patch.file)
         return [f"{patch.file.path.name}: {warning}" for warning in coverage.warnings()]
     if patch is None or recipe is None:
         return []

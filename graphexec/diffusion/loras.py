@@ -11,11 +11,12 @@ from graphexec.diffusion.loraheader import lora_header
 from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.sources import LoraModel, LoraSource, WeightsFile
 from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch, TextEncoder
+from graphexec.errors import ModelFileError
 from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file
 
-__all__ = ["Loaded", "as_comfyui", "load_lora", "load_lora_by_block"]
+__all__ = ["Loaded", "as_comfyui", "coverage_in", "load_lora", "load_lora_by_block"]
 
 RecipeT = TypeVar("RecipeT", bound=Model | Clip)
 
@@ -43,11 +44,23 @@ def load_lora(
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or changes nothing.
     """
-    texts = clip.encoders if clip else None
     source = lora if isinstance(lora, LoraModel) else WeightsFile.of(lora)
-    coverage = _coverage(model and replace(model, patches=(), options=()), texts, source)
+    coverage = coverage_in(model, clip, source)
+    if not coverage.changes:
+        raise ModelFileError(
+            f"{source.path}: this LoRA changes nothing here: all of it is for a network that this node leaves alone;"
+            " LoraLoader changes both the diffusion model and the text encoder"
+        )
     patched = model and model.patched(lora, strength_model, blocks)
     return Loaded(patched, clip and clip.patched(lora, strength_clip), coverage)
+
+
+def coverage_in(model: Model | None, clip: Clip | None, lora: LoraSource) -> Coverage:
+    """What a LoRA changes in a model and a text encoder (None leaves one out), whatever else is on them.
+
+    Raises `ModelFileError` if the file is no LoRA, is for another family, or has nothing for any network.
+    """
+    return _coverage(model and replace(model, patches=(), options=()), clip.encoders if clip else None, lora)
 
 
 def load_lora_by_block(

@@ -13,11 +13,7 @@ from graphexec.lora.formats import LoraFile, LoraModule, known_modules
 from graphexec.lora.header import Header, Shapes
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
-__all__ = ["Coverage", "ForAnotherNetwork", "Match", "check_fit", "lora_coverage", "match_modules"]
-
-
-class ForAnotherNetwork(ModelFileError):
-    """All that a LoRA changes is in networks that are left out."""
+__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "match_modules"]
 
 
 SHOWN = 5
@@ -54,6 +50,11 @@ class Coverage:
     counts: Mapping[str, tuple[int, int]]
 
     @property
+    def changes(self) -> bool:
+        """Whether anything changes; if not, all of the file is for networks that are left out."""
+        return any(match.found for match in self.matches.values())
+
+    @property
     def unet(self) -> Mapping[str, tuple[LoraModule, ...]]:
         """Modules by the weight of the UNet that they change."""
         return self.matches["unet"].found if "unet" in self.matches else {}
@@ -75,7 +76,7 @@ def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora:
     """Match a LoRA file with the weights of a UNet and of text encoders by kind (their names without prefixes).
 
     None leaves the UNet or the text encoders out, and what the file has for them counts as used. Raises
-    `ModelFileError` if nothing changes, or if the file is for another family of models.
+    `ModelFileError` if the file has nothing for any of them, or is for another family of models.
     """
     file = known_modules(lora)
     matches = {} if unet is None else {"unet": match_modules(file.modules, unet, unet_aliases(unet))}
@@ -85,7 +86,8 @@ def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora:
     families = family_of_file(file.modules), family_of_model(unet, texts or {})
     _check_family(matches, matched, families)
     aside = {tensor for module in file.modules if _left_out(module, unet, texts) for tensor in module.tensors}
-    _check_change(matched, aside, families)
+    if not matched and not aside:
+        raise ModelFileError(f"this LoRA changes nothing in this model: {_families(families)}")
     tensors = tuple(lora.tensors)
     used = matched | aside
     return Coverage(
@@ -129,17 +131,6 @@ def _check_family(matches: Mapping[str, Match], matched: set[str], families: tup
     unfit = [unfit for match in matches.values() for unfit in match.unfit if matched.isdisjoint(unfit[0].tensors)]
     if unfit and (not matched or families[0].contradicts(families[1])):
         raise ModelFileError(f"{_misfit(*unfit[0])}: {_families(families)}")
-
-
-def _check_change(matched: set[str], aside: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:
-    if matched:
-        return
-    if aside:
-        raise ForAnotherNetwork(
-            "this LoRA changes nothing here: all of it is for a network that this node leaves alone;"
-            " LoraLoader changes both the diffusion model and the text encoder"
-        )
-    raise ModelFileError(f"this LoRA changes nothing in this model: {_families(families)}")
 
 
 def _families(families: tuple[FamilyHint, FamilyHint]) -> str:

@@ -222,6 +222,15 @@ def test_load_lora_names_the_file(recipes: Recipes, weights: Path) -> None:
         load_lora(recipes[0], None, weights / "tiny.safetensors", 1.0, 1.0)
 
 
+def test_a_lora_for_the_text_encoder_alone_is_refused_where_there_is_none(tmp_path: Path, recipes: Recipes) -> None:
+    name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    save_file(
+        {f"{name}.lora_up.weight": torch.ones(8, 2), f"{name}.lora_down.weight": torch.ones(2, 8)}, tmp_path / "l"
+    )
+    with pytest.raises(ModelFileError, match=r"l: this LoRA changes nothing here.*leaves alone; LoraLoader"):
+        load_lora(recipes[0], None, tmp_path / "l", 1.0, 1.0)
+
+
 def test_threads_take_turns(recipes: Recipes, weights: Path) -> None:
     runtime, results = Runtime("cpu"), dict[str, Tensor]()
 

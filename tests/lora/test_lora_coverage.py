@@ -56,9 +56,9 @@ def test_what_is_for_a_network_left_out_is_no_fault() -> None:
     assert not coverage.warnings()
 
 
-def test_a_lora_for_nothing_but_what_is_left_out_is_refused() -> None:
-    with pytest.raises(ModelFileError, match="changes nothing here"):
-        lora_coverage(UNET, None, header(lora_weights(only="lora_te_")))
+def test_a_lora_for_nothing_but_what_is_left_out_changes_nothing() -> None:
+    assert not lora_coverage(UNET, None, header(lora_weights(only="lora_te_"))).changes
+    assert lora_coverage(UNET, None, header(lora_weights())).changes
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,7 @@ def test_whatever_text_encoders_are_called_they_are_left_out(start: str) -> None
     name = f"{start}encoder.layers.0.mlp.fc1"
     name = name if "." in start else name.replace(".", "_")
     text = {f"{name}.lora_up.weight": torch.zeros(8, 2), f"{name}.lora_down.weight": torch.zeros(2, 8)}
-    with pytest.raises(ModelFileError, match=r"node leaves alone; LoraLoader"):
-        lora_coverage(UNET, None, header(text))
+    assert not lora_coverage(UNET, None, header(text)).changes
     coverage = lora_coverage(UNET, None, header(lora_weights(only="attn1") | text))
     assert not coverage.warnings() and set(coverage.counts) == {"UNet"}
 

@@ -12,7 +12,7 @@ from graphexec.train.config import Network, NetworkKind
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.blocks import block_rates
 from graphexec.train.kohya.keys import Key
-from graphexec.train.kohya.presets import PRESETS, Preset
+from graphexec.train.kohya.presets import OWN, PRESETS, Preset
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
 from graphexec.train.kohya.values import pairs
 
@@ -108,10 +108,10 @@ def read_network(settings: Settings, base: Base) -> Adapters:
         **fields,
         kind=_kind(settings, module, arguments),
         alpha=_alpha(alpha, rank, arguments),
-        ranks_by_name=(*(preset.left_out if preset else ()), *_ranks_by_name(settings, arguments)),
-        ends=preset is not None and preset.ends and base.family != "sdxl",
+        ranks_by_name=(*preset.left_out, *_ranks_by_name(settings, arguments)),
+        ends=preset.ends and base.family != "sdxl",
         train_unet=not settings.get("network_train_text_encoder_only", False),
-        train_text=_trains_text(settings) and (preset is None or preset.text),
+        train_text=_trains_text(settings) and preset.text,
     )
     return Adapters(network, _rates(settings, arguments, _inputs(base)))
 
@@ -126,13 +126,12 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     return checked(raw, sources, ARGUMENTS, settings.faults, "network_args.")
 
 
-def _preset(settings: Settings, module: str, arguments: Mapping[str, Any]) -> Preset | None:
-    """What LyCORIS trains; None for kohya's own modules, which have no presets."""
+def _preset(settings: Settings, module: str, arguments: Mapping[str, Any]) -> Preset:
     if module == "lycoris.kohya":
         return PRESETS[arguments.get("preset", "full")]
     if "preset" in arguments:
         _only_lycoris(settings, module, "preset")
-    return None
+    return OWN
 
 
 def _only_lycoris(settings: Settings, module: str, name: str) -> None:
@@ -178,14 +177,14 @@ def _alpha(alpha: float, rank: int, arguments: Mapping[str, Any]) -> float:
 
 
 def _convolutions(
-    settings: Settings, preset: Preset | None, rank: int, alpha: float, arguments: Mapping[str, Any]
+    settings: Settings, preset: Preset, rank: int, alpha: float, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Rank and alpha of larger convolutions: LyCORIS trains them unless told otherwise, kohya only when asked.
 
     A rank of 0 leaves them out, and not what else is in residual blocks; without a rank these are left out altogether.
     """
     asked = arguments.get("conv_dim", 0)
-    if preset is None:
+    if preset is OWN:
         return _of_convolutions(asked, 1.0, arguments) if asked else {}
     if asked and not preset.convolutions:
         message = f"the preset {arguments['preset']} leaves convolutions out"

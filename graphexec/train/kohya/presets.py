@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["OWN", "PRESETS", "Preset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Preset:
     """Expressions for the names of layers that get the rank 0."""
 
 
+OWN = Preset(residual=False, ends=False)
+"""What sd-scripts' own modules train, which know no presets; convolutions come with a rank of their own."""
 PRESETS: Mapping[str, Preset] = {
     "full": Preset(),
     "full-lin": Preset(convolutions=False),
