@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,21 @@ def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:
     return found
 
 
-def judged(judge: Judge, pictures: Tensor, asked: Sequence[Scene]) -> dict[str, float]:
-    """The part of pictures [N, 128, 128, 3] that show what was asked for, in each regard and in all."""
-    answers = [judge.right(verdict, scene) for verdict, scene in zip(judge(pictures), asked, strict=True)]
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """Pictures [N, 128, 128, 3], and what was asked for."""
+
+    pictures: Tensor
+    asked: Sequence[Scene]
+
+
+def judged(judge: Judge, exams: Mapping[str, Exam]) -> dict[str, dict[str, float]]:
+    """The part of each exam's pictures that show what was asked for, in each regard and in all."""
+    verdicts = iter(judge(torch.cat([exam.pictures for exam in exams.values()])))
+    return {name: _shares([judge.right(next(verdicts), scene) for scene in exam.asked]) for name, exam in exams.items()}
+
+
+def _shares(answers: Sequence[Mapping[str, bool]]) -> dict[str, float]:
     shares = {regard: float(np.mean([answer[regard] for answer in answers])) for regard in answers[0]}
     return {**shares, "all": float(np.mean([all(answer.values()) for answer in answers]))}
 
@@ -128,12 +141,13 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
-    judge, figures = Judge(scenes), dict[str, Any]()
+    exams = dict[str, Exam]()
     for name, asked in (
         ("concepts", plain_scenes(scenes, PROMPTS)), ("combinations", combined_scenes(scenes, COMBINED)),
     ):  # fmt: skip
-        figures[name] = judged(judge, painted(paint, scenes, asked), asked)
-        figures[f"renderings of {name}"] = judged(judge, rendered(scenes, asked, np.random.default_rng(9)), asked)
+        exams[name] = Exam(painted(paint, scenes, asked), asked)
+        exams[f"renderings of {name}"] = Exam(rendered(scenes, asked, np.random.default_rng(9)), asked)
+    figures: dict[str, Any] = {**judged(Judge(scenes), exams)}
     some = [scene.concept for scene in plain_scenes(scenes, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))
