@@ -61,7 +61,7 @@ class Context:
 
     cache: Cache = field(default_factory=NullCache)
     digests: FileDigests = field(default_factory=lambda: FileDigests(None))
-    output: Path = Path("output")
+    output: str | Path = "output"
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings of resources, e.g. `{"device": "cpu"}`."""
     on_event: Sink = ignore

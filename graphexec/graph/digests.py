@@ -29,8 +29,8 @@ class FileDigests:
         root: a folder that processes share, in which results are remembered under `files/`; None: in memory only.
     """
 
-    def __init__(self, root: Path | None) -> None:
-        self._folder = None if root is None else root.absolute() / "files"
+    def __init__(self, root: str | Path | None) -> None:
+        self._folder = None if root is None else Path(root).absolute() / "files"
         self._known: dict[str, tuple[_Identity, bytes]] = {}
         self._lock = threading.Lock()
 

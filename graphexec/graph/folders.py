@@ -87,19 +87,19 @@ class Folders:
     _names: dict[str, list[str]] = field(default_factory=dict[str, list[str]], compare=False, repr=False)
 
     @classmethod
-    def from_roots(cls, *model_roots: Path) -> Folders:
+    def from_roots(cls, *model_roots: str | Path) -> Folders:
         """Folders laid out as ComfyUI's `models`; subfolders need not be there."""
-        tops = [root.absolute() for root in model_roots]
+        tops = [Path(root).absolute() for root in model_roots]
         return cls({name: tuple(top / sub for top in tops for sub in kind.subfolders) for name, kind in _KINDS.items()})
 
     @classmethod
-    def from_extra_model_paths(cls, yaml_path: Path) -> Folders:
+    def from_extra_model_paths(cls, yaml_path: str | Path) -> Folders:
         """Folders named in ComfyUI's extra_model_paths.yaml; those of a default section come first.
 
         Raises FolderError if the file cannot be read or is not of that form.
         """
         roots: dict[str, tuple[Path, ...]] = {}
-        for section in _read_sections(yaml_path):
+        for section in _read_sections(Path(yaml_path)):
             for kind, paths in section.folders:
                 known = roots.get(kind, ())
                 roots[kind] = paths + known if section.is_default else known + paths
@@ -108,12 +108,12 @@ class Folders:
     @classmethod
     def standard(
         cls,
-        models: Sequence[Path] = (),
-        extra: Sequence[Path] = (),
+        models: Sequence[str | Path] = (),
+        extra: Sequence[str | Path] = (),
         environ: Mapping[str, str] = os.environ,
         *,
-        input_dir: Path = Path("input"),
-        output_dir: Path = Path("output"),
+        input_dir: str | Path = "input",
+        output_dir: str | Path = "output",
     ) -> Folders:
         """The usual places, first found first taken.
 
@@ -126,7 +126,7 @@ class Folders:
 
         Raises FolderError if a folder or file that was named is not there.
         """
-        pictures = {"input": input_dir, "output": output_dir, "temp": output_dir / "temp"}
+        pictures = {"input": Path(input_dir), "output": Path(output_dir), "temp": Path(output_dir) / "temp"}
         named = [Path(text) for text in environ.get(ENVIRONMENT, "").split(os.pathsep) if text]
         shipped = importlib.resources.files("graphexec") / "models"
         found = [path for path in (Path("models"), shipped) if isinstance(path, Path) and path.is_dir()]
@@ -189,8 +189,8 @@ def _joined(parts: Iterable[Folders]) -> Folders:
     return Folders(roots)
 
 
-def _existing(what: str, paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
+def _existing(what: str, paths: Sequence[str | Path]) -> Iterator[Path]:
+    for path in map(Path, paths):
         if not path.expanduser().is_dir():
             raise FolderError(f"{what} is not there: {path.absolute()}; make it, or correct the path")
         yield path.expanduser()

@@ -34,7 +34,7 @@ class Publisher:
 
     def _place(self, artifacts: Artifacts, key: bytes | None) -> tuple[tuple[Path, ...], bool]:
         """Where the files are, and whether they were there already."""
-        folder = OutputFolder(self.context.output)
+        folder = OutputFolder(Path(self.context.output))
         place = None if key is None else self._record_key(key)
         earlier = None if place is None else self._recall(place)
         if earlier is not None and _same(earlier, artifacts) and (paths := earlier.still_there()) is not None:
@@ -51,7 +51,7 @@ class Publisher:
 
     def _record_key(self, key: bytes) -> bytes:
         """Where the cache notes which files in this output folder belong to a result."""
-        return hashlib.sha256(b"files" + key + str(self.context.output.absolute()).encode()).digest()
+        return hashlib.sha256(b"files" + key + str(Path(self.context.output).absolute()).encode()).digest()
 
 
 def _same(record: PublishedRecord, artifacts: Artifacts) -> bool:

@@ -94,14 +94,14 @@ class DiskStore:
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         codecs: Iterable[Codec] = (),
         max_bytes: int = DEFAULT_BYTES,
         *,
         on_drop: Report = _ignore,
         on_problem: Report = _ignore,
     ) -> None:
-        self.root = root.absolute()
+        self.root = Path(root).absolute()
         self.max_bytes = max_bytes
         self._codecs = codec_table(codecs)
         self._on_drop = on_drop

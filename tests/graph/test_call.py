@@ -41,7 +41,7 @@ def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
         "blend": {"class_type": "Blend", "inputs": inputs},
     }
     plan = compile(document, registry=registry, folders=NOWHERE, targets=["blend"])
-    assert run(plan, Context(output=tmp_path)).outputs["blend"] == ([3], [4], [4])
+    assert run(plan, Context(output=str(tmp_path))).outputs["blend"] == ([3], [4], [4])
 
 
 class TestLists:

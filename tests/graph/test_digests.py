@@ -42,7 +42,7 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path, data: bytes) -> None:
 
 def test_a_result_is_remembered_across_processes(tmp_path: Path) -> None:
     path = aged(tmp_path / "a", b"weights")
-    FileDigests(tmp_path / "cache").digest(path)
+    FileDigests(f"{tmp_path}/cache").digest(path)
     forge(tmp_path / "cache", sha256=FORGED)
     (tmp_path / "link").symlink_to("a")
     for name in ("a", "link", "../" + tmp_path.name + "/a"):

@@ -197,6 +197,18 @@ def test_the_standard_places_in_their_order(tmp_path: Path, monkeypatch: pytest.
     assert folders.roots["loras"][0] == tmp_path / "models/loras"
 
 
+def test_places_may_be_named_by_strings(tmp_path: Path) -> None:
+    place(tmp_path, "given/loras/a.pt", "extra/loras/b.pt", "in/x.png", "out/y.png")
+    extra = written(tmp_path / "extra.yaml", "x:\n  base_path: extra\n  loras: loras")
+    folders = Folders.standard(
+        [f"{tmp_path}/given"], [str(extra)], {}, input_dir=f"{tmp_path}/in", output_dir=f"{tmp_path}/out"
+    )
+    assert folders.names("loras")[:2] == ["a.pt", "b.pt"]
+    assert folders.resolve("input", "x.png") == tmp_path / "in/x.png"
+    assert folders.resolve("input", "y.png [output]") == tmp_path / "out/y.png"
+    assert Folders.from_roots(f"{tmp_path}/given").names("loras") == ["a.pt"]
+
+
 def test_places_that_are_named_have_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"models folder that was asked for .*gone"):
         Folders.standard([tmp_path / "gone"], environ={})

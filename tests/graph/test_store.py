@@ -85,6 +85,11 @@ def test_what_is_put_is_got(store: DiskStore, tmp_path: Path) -> None:
     assert store.get(key(1)) == "other"
 
 
+def test_the_root_may_be_a_string(tmp_path: Path) -> None:
+    DiskStore(f"{tmp_path}/cache").put(key(1), VALUE)
+    assert DiskStore(tmp_path / "cache").get(key(1)) == VALUE
+
+
 def test_nothing_is_made_before_something_is_put(store: DiskStore) -> None:
     store.get(key(1))
     assert (store.info().entries, store.gc(), store.clear(), store.verify().ok) == (0, Removed(), Removed(), 0)
