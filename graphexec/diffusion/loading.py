@@ -68,7 +68,7 @@ class Kind(Generic[NetworkT]):
     build: Callable[[Shapes], NetworkT]
     aliases: Callable[[Shapes], Mapping[str, str]]
     rounds: bool = False
-    """Whether changed weights are rounded to the precision of their file, as ComfyUI does for text encoders."""
+    """Whether changed weights of files of 16 bits or fewer are rounded to float16, as ComfyUI's text encoders are."""
 
 
 class Weights:

@@ -54,7 +54,7 @@ class Resident(Kept[NetworkT]):
     base: Pristine
     reader: LoraReader = field(default_factory=LoraReader)
     rounds: bool = False
-    """Whether changed weights are rounded to the precision of their file."""
+    """Whether changed weights of files of 16 bits or fewer are rounded to float16."""
     patches: tuple[Patch, ...] = ()
     """The recipe's; `applied` is what they come to."""
     applied: dict[str, Steps] = field(default_factory=dict[str, Steps])
@@ -86,9 +86,11 @@ class Resident(Kept[NetworkT]):
             for name in changed:
                 self.undone.add(name)
                 base = self._pristine(name, own[name], spare)
-                weight = _changed(own[name].data, base, wanted.get(name, ()), self.reader, scratch)
-                own[name].data = _rounded(weight, base.dtype) if self.rounds else weight
-                self._note(name, wanted.get(name, ()))
+                steps = wanted.get(name, ())
+                weight = _changed(own[name].data, base, steps, self.reader, scratch)
+                rounds = self.rounds and steps and base.dtype.itemsize <= 2
+                own[name].data = weight.copy_(weight.half()) if rounds else weight
+                self._note(name, steps)
         return tuple(changed)
 
     def drop_copies(self) -> None:
@@ -133,8 +135,3 @@ def _changed(now: Tensor, base: Tensor, steps: Steps, read: LoraReader, scratch:
     weight.copy_(base)
     after = apply_steps(weight, steps, read)
     return target if after is target else target.copy_(after)
-
-
-def _rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight with no more precision than `dtype` has, in place."""
-    return weight if weight.dtype == dtype else weight.copy_(weight.to(dtype))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion.tiny import checkpoint_weights
+from diffusion.tiny import TEXT, checkpoint_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -96,9 +96,7 @@ def test_a_float32_file_is_not_written_to(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_text_encoders_round_changed_weights_to_the_precision_of_their_file(
-    weights: Path, recipes: tuple[Model, Clip, Vae]
-) -> None:
+def test_text_encoders_round_changed_weights_to_float16(weights: Path, recipes: tuple[Model, Clip, Vae]) -> None:
     """As ComfyUI, which keeps them in float16: the pictures that people have depend on it."""
     runtime, lora = Runtime("cpu"), weights / "a.safetensors"
     with runtime.text_encoder(recipes[1].encoders[0], recipes[1].patched(lora, 1.0).patches) as text:
@@ -106,3 +104,27 @@ def test_text_encoders_round_changed_weights_to_the_precision_of_their_file(
         assert all(torch.equal(parameter, parameter.half().float()) for parameter in changed)
     with runtime.unet(recipes[0].patched(lora, 1.0)) as unet:
         assert not all(torch.equal(parameter, parameter.half().float()) for parameter in unet.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_lora_changes_a_text_encoder_as_much_whatever_its_file_is_stored_as(
+    tmp_path: Path, weights: Path, dtype: torch.dtype
+) -> None:
+    """The changes are as small as what eight bits, or bfloat16, can just tell apart."""
+    stored = {name: tensor.to(dtype) for name, tensor in checkpoint_weights().items() if name.startswith(TEXT)}
+    rest = {name: tensor for name, tensor in checkpoint_weights().items() if name not in stored}
+
+    def changes(path: Path, text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        save_file({**rest, **text}, path)
+        clip, runtime = open_checkpoint(path)[1], Runtime("cpu")
+        with runtime.text_encoder(clip.encoders[0]) as network:
+            before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+        with runtime.text_encoder(clip.encoders[0], clip.patched(weights / "a.safetensors", 0.05).patches) as network:
+            found = {name: parameter - before[name] for name, parameter in network.named_parameters()}
+        with runtime.text_encoder(clip.encoders[0]) as network:
+            assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
+        return found
+
+    exact = changes(tmp_path / "float32", {name: tensor.float() for name, tensor in stored.items()})
+    for name, change in changes(tmp_path / "fewer bits", stored).items():
+        assert (change - exact[name]).norm() <= 0.05 * exact[name].norm(), name
