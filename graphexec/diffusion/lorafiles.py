@@ -97,7 +97,8 @@ def _read(file: LoraSource, name: str, known: _File) -> Tensor:
         held = isinstance(file, LoraModel)
         known.opened = _Held(load(file.content)) if held else safe_open(file.path, framework="pt")
     tensor = known.opened.get_tensor(name)
-    if name not in known.sound and not tensor.isfinite().all():
+    # Of numbers in eight bits torch cannot tell.
+    if name not in known.sound and not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
         raise ModelFileError(f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged")
     known.sound.add(name)
     return tensor

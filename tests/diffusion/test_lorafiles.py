@@ -58,9 +58,24 @@ def test_a_file_that_was_changed_is_another(tmp_path: Path) -> None:
     assert read(file_of(tmp_path / "a", x=torch.zeros(5)), "x").sum() == 0
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
-def test_a_damaged_tensor_is_refused_every_time(tmp_path: Path, value: float) -> None:
-    read, file = LoraReader(), file_of(tmp_path / "a", x=torch.tensor([1.0, value]))
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16, torch.int8])
+def test_numbers_of_few_bits_are_read_in_the_dtype_of_the_file(tmp_path: Path, dtype: torch.dtype) -> None:
+    read, file = LoraReader(), file_of(tmp_path / "a", x=torch.tensor([1.0, -2.0]).to(dtype))
+    assert read(file, "x").dtype == dtype
+    assert read(file, "x").tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (float("nan"), torch.float32),
+        (float("-inf"), torch.float32),
+        (float("nan"), torch.float8_e4m3fn),  # which has no infinity
+        (float("-inf"), torch.float8_e5m2),
+    ],
+)
+def test_a_damaged_tensor_is_refused_every_time(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    read, file = LoraReader(), file_of(tmp_path / "a", x=torch.tensor([1.0, value]).to(dtype))
     for _ in range(2):
         with pytest.raises(ModelFileError, match=r"'x'.*NaN or infinity"):
             read(file, "x")
