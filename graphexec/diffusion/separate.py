@@ -90,8 +90,8 @@ def open_diffusers(index: Path) -> tuple[Model, Clip, Vae]:
 
 
 def folder_state(index: Path) -> list[tuple[str, int, int]]:
-    """What tells whether the weights of a folder of diffusers are still the same: names, sizes and times."""
-    files = sorted(index.parent.glob("*/*.safetensors"))
+    """What tells whether a folder of diffusers still holds the same: names, sizes and times of what is opened in it."""
+    files = sorted(file for kind in ("*/*.safetensors", "*/*.json") for file in index.parent.glob(kind))
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 

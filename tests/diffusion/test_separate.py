@@ -171,8 +171,10 @@ def test_a_folders_scheduler_says_what_is_predicted(tmp_path: Path) -> None:
     index = folder(tmp_path, "sd1")
     (tmp_path / "scheduler").mkdir()
     config = tmp_path / "scheduler" / "scheduler_config.json"
+    before = folder_state(index)
     config.write_text(json.dumps({"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}))
     assert open_diffusers(index)[0].sampling == Sampling("v", zero_snr=True)
+    assert folder_state(index) != before
     config.write_text("{")
     with pytest.raises(ModelFileError, match=r"scheduler_config\.json"):
         open_diffusers(index)
