@@ -6,7 +6,7 @@ No weight is read here but one small bias of SD 2.x models, and torch is not imp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +51,10 @@ ENCODERS: Mapping[Family, tuple[tuple[tuple[str, str], ...], ...]] = {
         (("conditioner.embedders.1.model.", OPENCLIP_MARK),),
     ),
     "sdxl_refiner": ((("conditioner.embedders.0.model.", OPENCLIP_MARK),),),
-    "sd2": ((("cond_stage_model.model.", OPENCLIP_MARK),),),
+    "sd2": ((("cond_stage_model.model.", OPENCLIP_MARK), ("conditioner.embedders.0.model.", OPENCLIP_MARK)),),
     "sd1": ((("cond_stage_model.transformer.text_model.", HF_MARK), ("cond_stage_model.transformer.", HF_MARK)),),
 }
-"""Prefixes of each family's text encoders, with names that tell them; the first family whose last is there counts."""
+"""Prefixes that each family's text encoders may have, with names that tell them; two families share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,16 @@ def read_layout(path: Path, *, allow_pickle: bool = False) -> CheckpointLayout:
         return _layout(listing)
 
 
-def read_unet(listing: Listing, prefix: str, family: Family | None = None) -> tuple[Family, UNetLayout, Sampling]:
-    """The UNet below a prefix: its family (told by its shape unless it is known), its layout, what it predicts."""
+def read_unet(listing: Listing, prefix: str, families: Sequence[Family] = ()) -> tuple[Family, UNetLayout, Sampling]:
+    """The UNet below a prefix: its family, its layout, what it predicts.
+
+    Its shape tells the family where its text encoders, which are of one of `families`, do not.
+    """
     stored = strip_prefix(listing.shapes, prefix)
     parts = unet_parts(stored)
     unet = unet_layout(named_shapes(stored, parts))
-    family = family or family_of(unet)
+    alike = family_of(unet)
+    family = alike if alike in families or not families else families[0]
     return family, unet, sampling_of(listing, family, unet, parts, prefix)
 
 
@@ -153,8 +157,7 @@ def family_of(unet: UNetLayout) -> Family:
 def _layout(listing: Listing) -> CheckpointLayout:
     shapes = listing.shapes
     prefix = find_prefix(shapes, UNET, "a Stable Diffusion checkpoint")
-    family = _family(shapes)
-    family, unet, sampling = read_unet(listing, prefix, family)
+    family, unet, sampling = read_unet(listing, prefix, _families(shapes))
     title = f"a checkpoint of {FAMILIES[family].title}"
     vae = find_prefix(shapes, VAE, title)
     encoders = tuple(
@@ -175,12 +178,11 @@ def _layout(listing: Listing) -> CheckpointLayout:
     return layout
 
 
-def _family(shapes: Shapes) -> Family | None:
-    """The family that the text encoders are of, if there is one whose last encoder is in the file."""
-    for family, encoders in ENCODERS.items():
-        if any(prefix + mark in shapes for prefix, mark in encoders[-1]):
-            return family
-    return None
+def _families(shapes: Shapes) -> list[Family]:
+    """The families that the text encoders may be of: those whose last encoder is in the file."""
+    return [
+        family for family, encoders in ENCODERS.items() if any(prefix + mark in shapes for prefix, mark in encoders[-1])
+    ]
 
 
 def _encoder(shapes: Shapes, kind: EncoderKind, prefix: str) -> EncoderPlace:

@@ -26,7 +26,7 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     ("adaln_single.", "a PixArt model"),
     ("cap_embedder.", "a Lumina model"),
     ("conditioner.embedders.1.", "an SDXL checkpoint"),
-    ("conditioner.embedders.0.model.", "a checkpoint of the SDXL refiner"),
+    ("conditioner.embedders.0.model.", "a checkpoint of the SDXL refiner or of SD 2.x"),
     ("cond_stage_model.model.", "an SD 2.x checkpoint"),
     ("cond_stage_model.transformer.", "an SD 1.x checkpoint"),
     ("conditioner.", "a checkpoint in the layout of SDXL"),

@@ -151,6 +151,16 @@ def test_families_are_told_by_their_names(tmp_path: Path, family: str) -> None:
     assert family_of(layout.unet) == family
 
 
+def test_sd2_and_the_refiner_may_name_their_text_encoder_alike(tmp_path: Path) -> None:
+    """SD-Turbo does; the two are told apart by their UNets."""
+    alike = renamed("cond_stage_model.model.", "conditioner.embedders.0.model.")(checkpoint_weights(family="sd2"))
+    model, clip, _vae = open_checkpoint(saved(tmp_path / "x", alike))
+    assert (model.family, clip.family) == ("sd2", "sd2")
+    assert [(encoder.kind, encoder.prefix) for encoder in clip.encoders] == [
+        ("clip_h", "conditioner.embedders.0.model.")
+    ]
+
+
 @pytest.mark.parametrize("family", ENCODERS)
 def test_every_network_of_a_family_is_loaded(runtime: Runtime, tmp_path: Path, family: str) -> None:
     weights = checkpoint_weights(family=family)
