@@ -26,7 +26,8 @@ def command(source: Path, target: Path, dtype: str | None) -> None:
     """Write a checkpoint as safetensors.
 
     IN is a safetensors file or one that PyTorch pickled (.ckpt, .pt, .pth, .bin). Nothing that is in a pickle is run:
-    one that holds more than tensors is refused. OUT is there whole or not at all, and is never replaced.
+    what training leaves beside the tensors is passed over, a file that holds anything else is refused. OUT is there
+    whole or not at all, and is never replaced.
     """
     from graphexec.diffusion.convert import convert_checkpoint
     from graphexec.graph.atomic import temporary

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,36 @@ FAULTS = (
 )
 """What torch raises on files that are damaged, or hold more than tensors."""
 
+REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
+"""How torch says which class or function of a file it does not make or call."""
+
+_loading = threading.Lock()
+"""What torch makes is a setting of the process."""
+
+
+class Inert:
+    """Takes the place of what training leaves in a checkpoint beside the tensors: it holds nothing and does nothing."""
+
+    def __new__(cls, *args: object) -> Inert:
+        """Whatever it is made with is dropped."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Whatever was kept of it is dropped."""
+
+
+INERT = [
+    type(name, (Inert,), {"__module__": module})
+    for module, name in (
+        # What PyTorch Lightning knew of the best checkpoint; its numbers are numpy's.
+        ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.multiarray", "scalar"),
+    )
+]
+"""What is known to lie in checkpoints, under the names that pickles have for it."""
+
 
 def is_pickled(path: Path) -> bool:
     """Whether a file begins as PyTorch's do; `ModelFileError` if it cannot be read."""
@@ -36,13 +68,13 @@ def is_pickled(path: Path) -> bool:
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """The tensors of a pickled checkpoint by name, mapped where the file allows it.
 
-    Only tensors and plain containers are made (`torch.load(weights_only=True)`); `ModelFileError` for anything else.
+    Only tensors and plain containers are made (`torch.load(weights_only=True)`), and `INERT` in the place of what
+    training leaves beside them; `ModelFileError` for anything else.
     """
     try:
         whole: Any = _load(path)
     except FAULTS as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelFileError(f"{path}: this is no checkpoint of tensors alone, or it is damaged ({first})") from error
+        raise ModelFileError(f"{path}: {_fault(error)}") from error
     tree = whole.get("state_dict", whole) if isinstance(whole, Mapping) else None
     if not isinstance(tree, Mapping):
         raise ModelFileError(f"{path}: the file holds no tensors by name")
@@ -79,6 +111,19 @@ def _load(path: Path) -> Any:
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     # Files of before PyTorch 1.6 are no archives and cannot be mapped.
-    with warnings.catch_warnings():
+    with _loading, torch.serialization.safe_globals(INERT), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a file, without torch's advice to load it all the same."""
+    refused = REFUSED.search(str(error))
+    if refused:
+        return (
+            f"this is no checkpoint of tensors alone: it holds {refused[1]!r}, which can run code when it is made;"
+            " look for a safetensors file of this model"
+        )
+    told = isinstance(error, pickle.UnpicklingError) or not str(error).strip()
+    first = type(error).__name__ if told else str(error).strip().splitlines()[0]
+    return f"this is no checkpoint of tensors alone, or it is damaged ({first})"

@@ -1,11 +1,16 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import os
+import re
+import sys
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusion.tiny import UNET, checkpoint_weights
@@ -23,6 +28,13 @@ from graphexec.lora.header import read_header
 
 class Harm:
     """What a pickle must not bring to life."""
+
+
+class Runs:
+    """What runs a command when it is read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("false",)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -77,6 +89,47 @@ def test_what_is_more_or_less_than_tensors_is_refused(tmp_path: Path, content: A
     with pytest.raises(ModelFileError, match=r"x\.pt: "):
         convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
     assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"), [(Harm(), f"{Harm.__module__}.Harm"), (Runs(), f"{os.system.__module__}.system")]
+)
+def test_a_refusal_names_what_is_refused_and_does_not_advise_to_load_it(
+    tmp_path: Path, content: object, named: str
+) -> None:
+    torch.save({"x": content}, tmp_path / "x.pt")
+    with pytest.raises(ModelFileError, match=rf"it holds '{re.escape(named)}', which can run code") as caught:
+        convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+    assert "\033" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+def saved_by_lightning(monkeypatch: pytest.MonkeyPatch, *, zipped: bool) -> bytes:
+    """A checkpoint with what PyTorch Lightning leaves in it, which is there only while the file is written."""
+    where = "pytorch_lightning.callbacks.model_checkpoint"
+    best = type("ModelCheckpoint", (), {"__module__": where})
+    stream, module = BytesIO(), ModuleType(where)
+    setattr(module, best.__name__, best)
+    with monkeypatch.context() as patch:
+        for name in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+            patch.setitem(sys.modules, name, ModuleType(name))
+        patch.setitem(sys.modules, where, module)
+        content = {"state_dict": {"x": torch.ones(2)}, "callbacks": {best: best(), "score": np.float64(3.0)}}
+        torch.save(content, stream, _use_new_zipfile_serialization=zipped)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_training_leaves_beside_the_tensors_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    whole = saved_by_lightning(monkeypatch, zipped=zipped)
+    if not zipped:
+        # What numpy 1 called it; the length of an archive's files must stay.
+        whole = whole.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    (tmp_path / "x.ckpt").write_bytes(whole)
+    assert convert_checkpoint(tmp_path / "x.ckpt", tmp_path / "y") == 1
+    assert load_file(tmp_path / "y")["x"].tolist() == [1.0, 1.0]
 
 
 def test_numbers_too_large_for_a_precision_are_refused(tmp_path: Path) -> None:
