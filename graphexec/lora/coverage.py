@@ -112,7 +112,7 @@ def match_modules(modules: Iterable[LoraModule], network: Shapes, aliases: Mappi
         weight = f"{aliases.get(module.name)}.{module.target}"
         if weight not in network:
             continue
-        if not module.adapter.fits(network[weight]):
+        if not (module.adapter.fits(network[weight]) and module.adapter.has_scale):
             if not module.optional:
                 unfit.append((module, f"{weight} ({as_text(network[weight])})"))
         elif all(other.kind != module.kind for other in found.get(weight, ())):
@@ -138,9 +138,13 @@ def _families(families: tuple[FamilyHint, FamilyHint]) -> str:
 
 
 def _misfit(module: LoraModule, weight: str) -> str:
-    shape = module.adapter.shape
-    mine = f"is for {as_text(shape)}" if shape else "has tensors that do not fit each other or the weight"
-    return f"LoRA module {module.name!r} ({module.kind}) {mine}, the model has {weight}"
+    adapter, named = module.adapter, f"LoRA module {module.name!r} ({module.kind})"
+    if adapter.shape and not adapter.has_scale:
+        return f"{named} for {weight} has no rank, or an alpha that is no single number"
+    mine = (
+        f"is for {as_text(adapter.shape)}" if adapter.shape else "has tensors that do not fit each other or the weight"
+    )
+    return f"{named} {mine}, the model has {weight}"
 
 
 def _left_out(module: LoraModule, unet: Shapes | None, texts: Mapping[str, Shapes] | None) -> bool:

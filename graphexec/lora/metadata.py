@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ __all__ = ["PeftSettings", "read_lora_header"]
 
 KEY = "lora_adapter_metadata"
 PATTERNS = {"alpha_pattern": ("lora_alpha", "alpha"), "rank_pattern": ("r",)}
-
+NUMBERS = ("lora_alpha", "alpha", "r", "num_cayley_neumann_terms")
+"""Settings that are computed with."""
 
 WRAPPED = "base_model.model."
 """What PEFT puts before the names of a network's modules; its patterns know nothing of it."""
@@ -58,7 +60,13 @@ class PeftSettings:
         else:
             network, _, inner = module.partition(".")
         settings = self._network(network) or self._network("")
-        return settings | dict(_by_pattern(settings, inner))
+        found = settings | dict(_by_pattern(settings, inner))
+        strange = next((name for name in NUMBERS if not _is_number(found.get(name))), None)
+        if strange is not None:
+            raise ModelFileError(
+                f"the metadata entry {KEY!r} says {found[strange]!r} for {strange!r} of {module!r}, which is no number"
+            )
+        return found
 
     def _network(self, name: str) -> dict[str, Any]:
         if name not in self._networks:
@@ -76,6 +84,10 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise ModelFileError(f"the metadata entry {KEY!r} is not a JSON object; it holds alpha")
     return cast("dict[str, Any]", entries)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and abs(cast("float", value)) <= sys.float_info.max)
 
 
 def _by_pattern(settings: Mapping[str, Any], module: str) -> list[tuple[str, Any]]:

@@ -50,6 +50,16 @@ def test_a_part_that_is_not_used_is_a_warning() -> None:
     assert "1 of" in warning and "bundle_emb" in warning
 
 
+@pytest.mark.parametrize(
+    "changes", [{"alpha": (2,)}, {"alpha": (0,)}, {"lora_up.weight": (32, 0), "lora_down.weight": (0, 32)}]
+)
+def test_a_module_without_a_scale_does_not_fit(changes: dict[str, tuple[int, ...]]) -> None:
+    tensors = lora_weights(only="attn1")
+    coverage = cover(tensors | {f"{Q}.{part}": torch.zeros(shape) for part, shape in changes.items()})
+    assert set(coverage.unused) == {name for name in tensors if name.startswith(Q)}
+    assert "no rank, or an alpha that is no single number" in coverage.warnings()[1]
+
+
 def test_what_is_for_a_network_left_out_is_no_fault() -> None:
     coverage = lora_coverage(UNET, None, header(lora_weights()))
     assert set(coverage.matches) == {"unet"}

@@ -100,6 +100,13 @@ class TestMetadata:
     def test_metadata_without_networks_is_for_all(self) -> None:
         assert self.settings({"lora_alpha": 8}) == [8, 8]
 
+    @pytest.mark.parametrize(
+        "entry", ['"lora_alpha": "abc"', '"r": []', '"lora_alpha": NaN', '"alpha_pattern": {"to_q": {}}']
+    )
+    def test_an_alpha_or_a_rank_that_is_no_number_is_refused(self, entry: str) -> None:
+        with pytest.raises(ModelFileError, match=r"lora_adapter_metadata.*of 'unet\.a\.to_q', which is no number"):
+            list_modules(header_of(self.SHAPES, {"lora_adapter_metadata": f"{{{entry}}}"}))
+
     @pytest.mark.parametrize("text", ["{", "[]", "3"])
     def test_metadata_that_cannot_be_read_is_refused(self, text: str) -> None:
         with pytest.raises(ModelFileError, match="lora_adapter_metadata"):

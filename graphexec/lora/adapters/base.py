@@ -91,6 +91,11 @@ class Adapter(ABC):
         """The (out, in, ...) that it is for, as far as its tensors tell."""
         return None
 
+    @property
+    def has_scale(self) -> bool:
+        """Whether alpha, where there is one, is one number, and no rank is 0."""
+        return math.prod(self.size("alpha")) == 1 and self.rank != 0
+
     @abstractmethod
     def fits(self, shape: Shape) -> bool:
         """Whether its tensors fit each other and a weight of this shape."""

@@ -90,8 +90,7 @@ class PeftOft(Adapter):
     def fits(self, shape: Shape) -> bool:
         """The blocks cover the columns; a single block may be shared."""
         size, columns = self._size(), math.prod(shape[1:])
-        count = self.size("oft_R")[0]
-        return size > 1 and columns % size == 0 and count in (1, columns // size)
+        return size > 1 and columns % size == 0 and self.size("oft_R")[0] in (1, columns // size)
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rotated weight."""
