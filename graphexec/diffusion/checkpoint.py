@@ -44,6 +44,9 @@ UNET = ((UNET_PREFIX, "input_blocks.0.0.weight"),)
 VAE = (("first_stage_model.", "decoder.conv_in.weight"),)
 VAE_ALONE = (*VAE, ("", "decoder.conv_in.weight"))
 
+GUIDED = ("time_embed.cond_proj.weight", "time_embedding.cond_proj.weight")
+"""By what a UNet is told the guidance (Luo et al. 2023, https://arxiv.org/abs/2310.04378)."""
+
 HF_MARK, OPENCLIP_MARK = "embeddings.token_embedding.weight", "token_embedding.weight"
 ENCODERS: Mapping[Family, tuple[tuple[tuple[str, str], ...], ...]] = {
     "sdxl": (
@@ -135,9 +138,16 @@ def read_layout(path: Path, *, allow_pickle: bool = False) -> CheckpointLayout:
 def read_unet(listing: Listing, prefix: str, families: Sequence[Family] = ()) -> tuple[Family, UNetLayout, Sampling]:
     """The UNet below a prefix: its family, its layout, what it predicts.
 
-    Its shape tells the family where its text encoders, which are of one of `families`, do not.
+    Its shape tells the family where its text encoders, which are of one of `families`, do not. Raises `ModelFileError`
+    for a UNet that computes otherwise.
     """
     stored = strip_prefix(listing.shapes, prefix)
+    guided = next((name for name in GUIDED if name in stored), None)
+    if guided is not None:
+        raise ModelFileError(
+            f"this UNet is told the guidance as a number ({prefix + guided!r} is in it), as models distilled by latent"
+            " consistency are, which is not supported; put the LCM LoRA of its base model on that instead"
+        )
     parts = unet_parts(stored)
     unet = unet_layout(named_shapes(stored, parts))
     alike = family_of(unet)

@@ -76,7 +76,7 @@ def encode_feature(runtime: Runtime, clip: Clip, prompt: str, *, warn: Warn = la
     """What a text is as a whole [1, C]: the last encoder's pooled output of its first chunk, before any projection."""
     encoder = clip.encoders[-1]
     side = read_prompt(prompt, encoder.kind, runtime.tokenizer, {}, warn)
-    with runtime.text_encoder(encoder, clip.patches) as network, torch.no_grad():
+    with runtime.text_encoder(encoder, clip.patches, warn=warn) as network, torch.no_grad():
         chunks = side.fitting(network.layout.width, warn)[:1]
         ends = _ends(network, chunks)
         return network(_vectors(network, chunks), ends).hidden[torch.arange(1), ends.cpu()].cpu()
@@ -139,7 +139,7 @@ def _encode_side(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Token
     """The weighted embedding [B, T, C] of all chunks, and the pooled output [1, C] of the first."""
     layer = FAMILIES[clip.family].last_layer if clip.last_layer is None else clip.last_layer
     normed = clip.family in NORMED
-    with runtime.text_encoder(encoder, clip.patches) as network, torch.no_grad():
+    with runtime.text_encoder(encoder, clip.patches, warn=warn) as network, torch.no_grad():
         if -layer > network.layout.layers:
             warn(f"{encoder.kind} has {network.layout.layers} layers; its last one is taken, not number {layer}")
 

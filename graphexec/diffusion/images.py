@@ -51,7 +51,7 @@ def vae_decode(
 
     Raises `LatentError` if the latents have another number of channels, `NonFiniteError` if a pixel is not finite.
     """
-    with runtime.vae(vae) as network, torch.no_grad():
+    with runtime.vae(vae, warn=warn) as network, torch.no_grad():
         scale = network.layout.downscale
         samples = _need_latents(latent.samples, network)
         work = TileWork(lambda part: network.decode(part.to(runtime.device, torch.float32)), scale=scale)
@@ -69,7 +69,7 @@ def vae_encode(
     Sides that are no multiple of the VAE's scale are cropped at both ends; channels beyond the third are dropped.
     Tiles as for `vae_decode`.
     """
-    with runtime.vae(vae) as network, torch.no_grad():
+    with runtime.vae(vae, warn=warn) as network, torch.no_grad():
         grain = network.layout.downscale
         pixels = crop_to_cells(_need_pictures(image, grain)[..., :COLORS].movedim(-1, 1), grain)
         work = TileWork(lambda part: network.encode(part.to(runtime.device, torch.float32) * 2 - 1), grain=grain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, get_args
@@ -38,9 +38,10 @@ __all__ = ["GLIGEN", "TEXT", "UNET", "VAE", "Kind", "Source", "Weights", "load_n
 
 IGNORED = (
     *("embeddings.position_ids", "logit_scale", "text_projection", "vision_model.", "visual_projection."),
+    *("visual.", "attn_mask"),
     *("loss.", "model_ema.", "v_pred", "ztsnr", "edm_vpred."),
 )
-"""Tensors beside a network's that are no part of it."""
+"""Tensors that are known to lie beside a network's and are no part of it."""
 
 FP8: Mapping[Stored, torch.dtype] = {
     "fp8_e4m3fn": torch.float8_e4m3fn,
@@ -125,12 +126,22 @@ class Weights:
         return loaded
 
 
-def load_network(kind: Kind[NetworkT], weights: Weights, device: torch.device, dtype: torch.dtype) -> NetworkT:
-    """Build a network without weights, then give it those of the file, in `dtype` on `device`."""
+def load_network(
+    kind: Kind[NetworkT],
+    weights: Weights,
+    device: torch.device,
+    dtype: torch.dtype,
+    warn: Callable[[str], object] = lambda message: None,
+) -> NetworkT:
+    """Build a network without weights, then give it those of the file, in `dtype` on `device`.
+
+    `warn` is told of what else the file holds below the network's prefix. Raises `ModelFileError` if a weight is
+    missing or of another size.
+    """
     with torch.device("meta"):
         network = kind.build(weights.shapes)
     expected = network.state_dict()
-    _check_names(weights, expected)
+    _check_names(weights, expected, warn)
     state = dict(_loaded(weights, expected, device, dtype))
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
@@ -146,16 +157,21 @@ def _loaded(
         yield name, weights.loaded(name, expected[name], device, dtype)
 
 
-def _check_names(weights: Weights, expected: Mapping[str, Tensor]) -> None:
-    shapes = weights.shapes
+def _check_names(weights: Weights, expected: Mapping[str, Tensor], warn: Callable[[str], object]) -> None:
+    shapes, path = weights.shapes, weights.source.file.path
     missing = [name for name in expected if name not in shapes]
     strange = [name for name in shapes if name not in expected and not name.startswith(IGNORED)]
     unfit = [name for name, empty in expected.items() if name in shapes and math.prod(shapes[name]) != empty.numel()]
-    for names, fault in ((missing, "lacks"), (strange, "has unexpected"), (unfit, "has the wrong shape of")):
+    for names, fault in ((missing, "lacks"), (unfit, "has the wrong shape of")):
         if names:
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            path = weights.source.file.path
-            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {listed}")
+            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {_listed(names)}")
+    if strange:
+        others = _listed(strange)
+        warn(f"{path}: {len(strange)} tensors are no part of a network that is known, and are left out: {others}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _build_unet(shapes: Shapes) -> UNet:

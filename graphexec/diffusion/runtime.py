@@ -31,9 +31,14 @@ __all__ = ["Runtime", "network_bytes"]
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 T = TypeVar("T")
+Warn = Callable[[str], object]
 
 HOST = torch.device("cpu")
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def _unheard(message: str) -> None:
+    """Nobody is told."""
 
 
 class Runtime:
@@ -79,9 +84,10 @@ class Runtime:
         return DTYPES[model.dtype or self.precision]
 
     @contextmanager
-    def unet(self, model: Model) -> Generator[UNet]:
-        """The UNet of a recipe, for the length of the block."""
-        with self._use(UNET, _of_model(model), self.dtype_of(model), model.patches, self._merged_unet) as network:
+    def unet(self, model: Model, *, warn: Warn = _unheard) -> Generator[UNet]:
+        """The UNet of a recipe, for the length of the block; if it is read, `warn` is told what else is in its file."""
+        dtype = self.dtype_of(model)
+        with self._use(UNET, _of_model(model), dtype, model.patches, self._merged_unet, warn) as network:
             yield network
 
     def forward(self, unet: UNet, *inputs: Any) -> Tensor:
@@ -93,16 +99,18 @@ class Runtime:
         return stored.compiled(*inputs)
 
     @contextmanager
-    def text_encoder(self, encoder: TextEncoder, patches: Sequence[Patch] = ()) -> Generator[ClipText]:
-        """One text encoder of a recipe, for the length of the block."""
+    def text_encoder(
+        self, encoder: TextEncoder, patches: Sequence[Patch] = (), *, warn: Warn = _unheard
+    ) -> Generator[ClipText]:
+        """One text encoder of a recipe, for the length of the block; `warn` as for `unet`."""
         find = partial(self._merged_text, encoder.kind)
-        with self._use(TEXT[encoder.kind], _of_encoder(encoder), torch.float32, patches, find) as network:
+        with self._use(TEXT[encoder.kind], _of_encoder(encoder), torch.float32, patches, find, warn) as network:
             yield network
 
     @contextmanager
-    def vae(self, vae: Vae) -> Generator[Autoencoder]:
-        """The autoencoder of a recipe, for the length of the block."""
-        with self._use(VAE, Source(vae.file, vae.prefix), torch.float32) as network:
+    def vae(self, vae: Vae, *, warn: Warn = _unheard) -> Generator[Autoencoder]:
+        """The autoencoder of a recipe, for the length of the block; `warn` as for `unet`."""
+        with self._use(VAE, Source(vae.file, vae.prefix), torch.float32, warn=warn) as network:
             yield network
 
     @contextmanager
@@ -169,9 +177,10 @@ class Runtime:
         dtype: torch.dtype,
         patches: Sequence[Patch] = (),
         find: Find = lambda other: None,
+        warn: Warn = _unheard,
     ) -> Generator[NetworkT]:
         with self._lock:
-            resident = self._load(kind, source, dtype)
+            resident = self._load(kind, source, dtype, warn)
             if not resident.has(patches):
                 wanted = self._patching.steps(patches, resident.base, find)
                 resident.switch(wanted, self.budget - self.resident_bytes())
@@ -192,7 +201,7 @@ class Runtime:
             if not stored.users:
                 stored.uses.close()
 
-    def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype) -> Resident[NetworkT]:
+    def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype, warn: Warn) -> Resident[NetworkT]:
         """The network, last used now, on the device if it fits there."""
         check_current(source.file)
         key = (kind, source, dtype)
@@ -201,7 +210,7 @@ class Runtime:
             return stored
         base = self._open(kind, source)
         fits = self._fits(dtype.itemsize * base.weights.parameters)
-        network = load_network(kind, base.weights, self.device if fits else HOST, dtype)
+        network = load_network(kind, base.weights, self.device if fits else HOST, dtype, warn)
         self._stored[key] = resident = Resident(network, base, self._lora_reader, kind.rounds, on_device=fits)
         return resident
 

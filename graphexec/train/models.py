@@ -69,16 +69,16 @@ class BaseModel:
         if source.vae is not None:
             vae = open_vae(source.vae)
         dtype, vae_dtype = DTYPES[precision], DTYPES[source.vae_precision or "fp32"]
-        unet = _load(UNET, Source(model.file, model.prefix), device, dtype)
+        unet = _load(UNET, Source(model.file, model.prefix), device, dtype, warn)
         if unet.layout.in_channels != LATENT_CHANNELS:
             raise TrainingError(
                 f"{source.path}: the UNet takes {unet.layout.in_channels} channels, as models for inpainting do; LoRAs"
                 f" are trained on models of {LATENT_CHANNELS}"
             )
         encoders = tuple(
-            _load(TEXT[each.kind], Source(each.file, each.prefix), device, dtype) for each in clip.encoders
+            _load(TEXT[each.kind], Source(each.file, each.prefix), device, dtype, warn) for each in clip.encoders
         )
-        autoencoder = _load(VAE, Source(vae.file, vae.prefix), device, vae_dtype)
+        autoencoder = _load(VAE, Source(vae.file, vae.prefix), device, vae_dtype, warn)
         kinds: tuple[EncoderKind, ...] = tuple(encoder.kind for encoder in clip.encoders)
         layer = _layer(source.clip_skip, model.family, encoders)
         return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device, dtype)
@@ -104,8 +104,14 @@ class BaseModel:
         return f"{file_hash(self.source.path)} {self.layer} {self.source.max_token_length} {self.dtype}"
 
 
-def _load(kind: Kind[NetworkT], source: Source, device: torch.device, dtype: torch.dtype) -> NetworkT:
-    return load_network(kind, Pristine.open(kind, source).weights, device, dtype)
+def _load(
+    kind: Kind[NetworkT],
+    source: Source,
+    device: torch.device,
+    dtype: torch.dtype,
+    warn: Callable[[str], object],
+) -> NetworkT:
+    return load_network(kind, Pristine.open(kind, source).weights, device, dtype, warn)
 
 
 def _check_family(source: ModelSource, model: Model) -> None:

@@ -91,7 +91,7 @@ def train_on_recipe(
             losses.append(event.loss)
             on_step(event.step, event.total)
 
-    with runtime.unet(replace(model, dtype=settings.training_precision)) as unet:
+    with runtime.unet(replace(model, dtype=settings.training_precision), warn=warn) as unet:
         network = _attach(unet, model, settings, existing)
         for told in network.warnings:
             warn(told)

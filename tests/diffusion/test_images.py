@@ -1,7 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,8 @@ class Narrow(Runtime):
         self.batches: list[int] = []
 
     @contextmanager
-    def vae(self, vae: Vae) -> Generator[Autoencoder]:
-        with super().vae(vae) as network:
+    def vae(self, vae: Vae, *, warn: Callable[[str], object] = lambda message: None) -> Generator[Autoencoder]:
+        with super().vae(vae, warn=warn) as network:
             sides = [side.register_forward_pre_hook(self._measure) for side in (network.encoder, network.decoder)]
             yield network
             for handle in sides:

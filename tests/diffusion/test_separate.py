@@ -133,6 +133,19 @@ def test_a_text_encoder_is_told_by_its_depth(tmp_path: Path, layers: int, kind: 
         assert (clip.family, clip.encoders[0].kind, clip.encoders[0].prefix) == (family, kind, "")
 
 
+def test_openclips_picture_tower_is_no_part_of_its_text_encoder(tmp_path: Path, runtime: Runtime) -> None:
+    whole = random_weights(openclip_shapes(64, 2), 0)
+    whole |= {
+        "visual.conv1.weight": torch.zeros(4, 3, 2, 2),
+        "visual.proj": torch.zeros(4),
+        "attn_mask": torch.zeros(77),
+    }
+    told = list[str]()
+    with runtime.text_encoder(open_clip(saved(tmp_path / "x", whole)).encoders[0], warn=told.append) as text:
+        assert text.layout.layers == 2
+    assert told == []
+
+
 def test_the_encoders_of_sdxl_come_in_either_order(tmp_path: Path) -> None:
     small = saved(tmp_path / "l", text_of(32, 2))
     large = saved(tmp_path / "g", random_weights(openclip_shapes(64, 2), 0))
@@ -213,6 +226,13 @@ def test_a_configuration_says_what_is_predicted_and_which_layer_is_used(tmp_path
         config.write_text(text, encoding="utf-8")
         with pytest.raises(ModelFileError, match=r"v\.yaml"):
             open_configured(config, path)
+
+
+@pytest.mark.parametrize("name", ["time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"])
+def test_a_unet_that_is_told_the_guidance_is_refused(tmp_path: Path, name: str) -> None:
+    weights = unet_of("sd1", diffusers=name.startswith("time_embedding"))
+    with pytest.raises(ModelFileError, match=rf"'{name}' is in it.*LCM LoRA"):
+        open_unet(saved(tmp_path / "x", weights | {name: torch.zeros(32, 256)}))
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def sample_sigmas(
     seed = (noise.seed or 0) if seed is None else seed
     for warning in hook_warnings(_hooks(guider), model, None):
         warn(warning)
-    with runtime.unet(model) as unet, torch.no_grad():
+    with runtime.unet(model, warn=warn) as unet, torch.no_grad():
         latent = _fitting(latent, unet.layout.out_channels)
         effects = effects_of(model, Setting(levels, sigmas, unet.layout.width, seed))
         samples = to_model(model, latent.samples.to(runtime.device, torch.float32))
