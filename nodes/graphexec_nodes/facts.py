@@ -92,10 +92,17 @@ def of_model_and_clip(model: Facts, clip: Facts) -> Inferred:
     return Inferred((model, clip))
 
 
-def of_lora(model: Facts, clip: Facts, lora_name: Path) -> Inferred:
-    """The model and text encoder with a LoRA on top; a LoRA of another family is an error, unused parts a warning."""
+def of_lora(
+    model: Facts, clip: Facts, lora_name: Path, strength_model: float | Facts, strength_clip: float | Facts
+) -> Inferred:
+    """The model and text encoder with a LoRA on top; a LoRA of another family is an error, unused parts a warning.
+
+    At strengths of 0 nothing is read.
+    """
     from graphexec.diffusion.loras import load_lora
 
+    if strength_model == strength_clip == 0:
+        return Inferred((model, clip))
     if "recipe" not in model or "recipe" not in clip:
         return Inferred()
     loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
@@ -103,17 +110,26 @@ def of_lora(model: Facts, clip: Facts, lora_name: Path) -> Inferred:
     return Inferred((model, clip), notes)
 
 
-def of_lora_by_block(model: Facts, clip: Facts, lora_name: Path, block_vector: str | Facts) -> Inferred:
+def of_lora_by_block(
+    model: Facts,
+    clip: Facts,
+    lora_name: Path,
+    strength_model: float | Facts,
+    strength_clip: float | Facts,
+    block_vector: str | Facts,
+) -> Inferred:
     """As `of_lora`; a vector of block weights that cannot be read is an error, one that does not suit a warning."""
     from graphexec.diffusion.loras import load_lora
     from graphexec.lora.blocks import check_blocks, parse_blocks
 
     if not isinstance(block_vector, str):
-        return of_lora(model, clip, lora_name)
+        return of_lora(model, clip, lora_name, strength_model, strength_clip)
     try:
         values = parse_blocks(block_vector).values
     except ModelFileError as error:
         return Inferred((model, clip), (Note(str(error), "block_vector", code="invalid_block_vector"),))
+    if strength_model == strength_clip == 0:
+        return Inferred((model, clip))
     if "recipe" not in model or "recipe" not in clip:
         return Inferred()
     loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
@@ -124,16 +140,26 @@ def of_lora_by_block(model: Facts, clip: Facts, lora_name: Path, block_vector: s
 
 
 def of_lora_by_block_or_none(
-    model: Facts, clip: Facts, lora_name: Path, block_vector: str | Facts, bypass: bool | Facts
+    model: Facts,
+    clip: Facts,
+    lora_name: Path,
+    strength_model: float | Facts,
+    strength_clip: float | Facts,
+    block_vector: str | Facts,
+    bypass: bool | Facts,
 ) -> Inferred:
-    """As `of_lora_by_block`, unless it is bypassed."""
-    return Inferred((model, clip)) if bypass is True else of_lora_by_block(model, clip, lora_name, block_vector)
+    """As `of_lora_by_block`, unless it is bypassed or at strengths of 0."""
+    if bypass is True or strength_model == strength_clip == 0:
+        return Inferred((model, clip))
+    return of_lora_by_block(model, clip, lora_name, strength_model, strength_clip, block_vector)
 
 
-def of_lora_on_model(model: Facts, lora_name: Path) -> Inferred:
+def of_lora_on_model(model: Facts, lora_name: Path, strength_model: float | Facts) -> Inferred:
     """As `of_lora`, for the diffusion model alone."""
     from graphexec.diffusion.loras import load_lora
 
+    if strength_model == 0:
+        return Inferred((model,))
     if "recipe" not in model:
         return Inferred()
     loaded = load_lora(model["recipe"], None, lora_name, 1.0, 0.0)

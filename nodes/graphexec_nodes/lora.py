@@ -38,6 +38,8 @@ def apply_lora(
     """
     from graphexec.diffusion.loras import load_lora
 
+    if strength_model == strength_clip == 0:
+        return model, clip
     loaded = load_lora(model, clip, lora_name, strength_model, strength_clip)
     for warning in loaded.coverage.warnings():
         warn(warning)
@@ -55,6 +57,8 @@ def apply_lora_to_model(model: Model, lora_name: LoraFile, strength_model: Stren
     """
     from graphexec.diffusion.loras import load_lora
 
+    if strength_model == 0:
+        return model
     loaded = load_lora(model, None, lora_name, strength_model, 0.0)
     for warning in loaded.coverage.warnings():
         warn(warning)
@@ -181,7 +185,10 @@ def _by_block(
 ) -> tuple[Model, Clip, str]:
     from graphexec.diffusion.loras import load_lora_by_block
 
+    used = ",".join(f"{value:g}" for value in weights.values)
+    if strength_model == strength_clip == 0:
+        return model, clip, used
     model, clip, warnings = load_lora_by_block(model, clip, path, strength_model, strength_clip, weights)
     for warning in warnings:
         warn(warning)
-    return model, clip, ",".join(f"{value:g}" for value in weights.values)
+    return model, clip, used

@@ -226,6 +226,15 @@ def test_what_is_bypassed_is_not_checked(models: Path) -> None:
     assert result.value("lora", 0).patches == () and result.value("lora", 2) == ""
 
 
+@pytest.mark.parametrize("kind", ["LoraLoader", "LoraLoaderModelOnly", "LoraLoaderBlockWeight", INSPIRE])
+def test_a_lora_at_strengths_of_0_is_not_read(kind: str, models: Path) -> None:
+    none = {"lora_name": "other.safetensors", "strength_model": 0, "strength_clip": 0.0}
+    workflow = by_block("NONE", kind, **none, **(OF_INSPIRE if kind == INSPIRE else {}))
+    assert "invalid_model_file" not in {each.code for each in found(workflow, models)}
+    result = graphexec.run(plan_of(workflow, models, "lora"), graphexec.Context(settings={"device": "cpu"}))
+    assert result.value("lora", 0).patches == ()
+
+
 def test_loras_up_to_a_node_are_computed_as_comfyui_does(models: Path) -> None:
     workflow = chain()
     workflow["compatible"] = {
