@@ -24,7 +24,17 @@ from graphexec.diffusion.models.names import Parts, named_shapes, text_parts, un
 from graphexec.diffusion.prediction import sampling_of
 from graphexec.diffusion.recognise import find_prefix
 from graphexec.diffusion.sources import WeightsFile
-from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae
+from graphexec.diffusion.types import (
+    DOWNSCALE,
+    LATENT_CHANNELS,
+    Clip,
+    EncoderKind,
+    Family,
+    Model,
+    Sampling,
+    TextEncoder,
+    Vae,
+)
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shape, Shapes, in_file, strip_prefix
 
@@ -71,13 +81,16 @@ class EncoderPlace:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLayout:
-    """The networks of a checkpoint: their layouts, and the prefixes of their weights' names."""
+    """The networks of a checkpoint: their layouts, and the prefixes of their weights' names.
+
+    It may have no text encoders or no VAE, which lie in files of their own then.
+    """
 
     family: Family
     sampling: Sampling
     unet: UNetLayout
     encoders: tuple[EncoderPlace, ...]
-    vae: VaeLayout
+    vae: VaeLayout | None
     unet_prefix: str
     vae_prefix: str
     parameters: int
@@ -87,19 +100,28 @@ class CheckpointLayout:
         """Channels of the text embedding that the encoders give together."""
         return sum(encoder.layout.width for encoder in self.encoders)
 
+    @property
+    def downscale(self) -> int:
+        """Pixels along a side of a latent's cell."""
+        return self.vae.downscale if self.vae else DOWNSCALE
+
 
 def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> tuple[Model, Clip, Vae]:
     """The model, text encoders and autoencoder of a single-file checkpoint.
+
+    Of a part that the file does not have the recipe names the place where it would be, and fails when it is used.
 
     Raises `ModelFileError` if the file is damaged, not a checkpoint, or of a layout that is not known; or if it is
     pickled, unless that is allowed.
     """
     file = WeightsFile.of(path)
     layout = read_layout(path, allow_pickle=allow_pickle)
-    encoders = tuple(TextEncoder(encoder.kind, file, encoder.prefix) for encoder in layout.encoders)
+    kinds, places = FAMILIES[layout.family].encoders, ENCODERS[layout.family]
+    prefixes = [encoder.prefix for encoder in layout.encoders] or [candidates[0][0] for candidates in places]
+    encoders = (TextEncoder(kind, file, prefix) for kind, prefix in zip(kinds, prefixes, strict=True))
     return (
         Model(file, layout.family, layout.unet_prefix, sampling=layout.sampling),
-        Clip(encoders, layout.family),
+        Clip(tuple(encoders), layout.family),
         Vae(file, layout.vae_prefix),
     )
 
@@ -115,16 +137,19 @@ def open_vae(path: Path, *, allow_pickle: bool = False) -> Vae:
 
 
 def checkpoint_facts(path: Path) -> dict[str, int | str | None]:
-    """What is known of a checkpoint without loading it; `bytes` is the size of its weights in float32."""
+    """What is known of a checkpoint without loading it; `bytes` is the size of its weights in float32.
+
+    `text_width` and `latent_channels` are None where it has no text encoders or no VAE.
+    """
     layout = read_layout(path)
     return {
         "family": layout.family,
         "prediction": layout.sampling.prediction,
         "bytes": 4 * layout.parameters,
         "context_width": layout.unet.context_width,
-        "text_width": layout.text_width,
-        "latent_channels": layout.vae.latent_channels,
-        "downscale": layout.vae.downscale,
+        "text_width": layout.text_width or None,
+        "latent_channels": layout.vae.latent_channels if layout.vae else None,
+        "downscale": layout.downscale,
     }
 
 
@@ -167,19 +192,18 @@ def family_of(unet: UNetLayout) -> Family:
 def _layout(listing: Listing) -> CheckpointLayout:
     shapes = listing.shapes
     prefix = find_prefix(shapes, UNET, "a Stable Diffusion checkpoint")
-    family, unet, sampling = read_unet(listing, prefix, _families(shapes))
+    families = _families(shapes)
+    family, unet, sampling = read_unet(listing, prefix, families)
     title = f"a checkpoint of {FAMILIES[family].title}"
-    vae = find_prefix(shapes, VAE, title)
-    encoders = tuple(
-        _encoder(shapes, kind, find_prefix(shapes, places, title))
-        for kind, places in zip(FAMILIES[family].encoders, ENCODERS[family], strict=True)
-    )
+    places = zip(FAMILIES[family].encoders, ENCODERS[family], strict=True) if families else ()
+    encoders = tuple(_encoder(shapes, kind, find_prefix(shapes, candidates, title)) for kind, candidates in places)
+    ((vae, vae_mark),) = VAE
     layout = CheckpointLayout(
         family=family,
         sampling=sampling,
         unet=unet,
         encoders=encoders,
-        vae=vae_layout(_named(shapes, vae, vae_parts)),
+        vae=vae_layout(_named(shapes, vae, vae_parts)) if vae + vae_mark in shapes else None,
         unet_prefix=prefix,
         vae_prefix=vae,
         parameters=_parameters(shapes, (prefix, vae, *(encoder.prefix for encoder in encoders))),
@@ -210,12 +234,14 @@ def _parameters(shapes: Shapes, prefixes: tuple[str, ...]) -> int:
 
 def _check_fit(layout: CheckpointLayout) -> None:
     """What the networks hand each other must fit."""
-    unet, latent = layout.unet, layout.vae.latent_channels
+    unet, latent = layout.unet, layout.vae.latent_channels if layout.vae else LATENT_CHANNELS
     if unet.out_channels != latent or unet.in_channels not in (latent, 2 * latent, 2 * latent + 1):
         raise ModelFileError(
             f"the model takes {unet.in_channels} channels and gives {unet.out_channels}, its latents have {latent}:"
             f" it is neither a plain, an inpainting ({2 * latent + 1} channels) nor an editing model ({2 * latent})"
         )
+    if not layout.encoders:
+        return
     if unet.context_width not in (None, layout.text_width):
         raise ModelFileError(
             f"the model expects text embeddings {unet.context_width} wide, the text encoders give {layout.text_width}"

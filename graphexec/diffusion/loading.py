@@ -27,6 +27,7 @@ from graphexec.diffusion.models.names import (
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pickles import PickledFile, is_pickled
+from graphexec.diffusion.recognise import NO_TEXT, NO_VAE
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.stored import map_weights
 from graphexec.diffusion.types import EncoderKind, Stored
@@ -68,6 +69,8 @@ class Kind(Generic[NetworkT]):
     parts: Callable[[Shapes], Parts]
     build: Callable[[Shapes], NetworkT]
     aliases: Callable[[Shapes], Mapping[str, str]]
+    absent: str = "there is no such network in this file"
+    """What to say of a file that has none."""
     rounds: bool = False
     """Whether changed weights of files of 16 bits or fewer are rounded to float16, as ComfyUI's text encoders are."""
 
@@ -180,7 +183,7 @@ def _build_unet(shapes: Shapes) -> UNet:
 
 def _text(kind: EncoderKind) -> Kind[ClipText]:
     aliases = partial(text_aliases, kind=kind)
-    return Kind(text_parts, lambda shapes: ClipText(clip_layout(shapes, kind)), aliases, rounds=True)
+    return Kind(text_parts, lambda shapes: ClipText(clip_layout(shapes, kind)), aliases, NO_TEXT, rounds=True)
 
 
 def _build_vae(shapes: Shapes) -> Autoencoder:
@@ -193,5 +196,5 @@ def _no_aliases(shapes: Shapes) -> Mapping[str, str]:
 
 UNET = Kind(unet_parts, _build_unet, unet_aliases)
 TEXT: Mapping[EncoderKind, Kind[ClipText]] = {kind: _text(kind) for kind in get_args(EncoderKind)}
-VAE = Kind(vae_parts, _build_vae, _no_aliases)
+VAE = Kind(vae_parts, _build_vae, _no_aliases, NO_VAE)
 GLIGEN = Kind(gligen_parts, GligenNetwork, _no_aliases)

@@ -27,9 +27,11 @@ class Pristine:
 
     @classmethod
     def open(cls, kind: Kind[Any], source: Source) -> Pristine:
-        """Map the file; `ModelFileError` if it is not what it was when the recipe was made."""
+        """Map the file; `ModelFileError` if it is not what it was when the recipe was made, or has no such network."""
         check_current(source.file)
         weights = Weights(source, kind.parts)
+        if not weights.shapes:
+            raise ModelFileError(f"{source.file.path}: {kind.absent}")
         return cls(source, weights, kind.aliases(weights.shapes))
 
     @property

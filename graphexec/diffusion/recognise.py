@@ -5,7 +5,14 @@ from __future__ import annotations
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes
 
-__all__ = ["find_prefix", "looks_like"]
+__all__ = ["NO_TEXT", "NO_VAE", "find_prefix", "looks_like"]
+
+NO_TEXT = (
+    "there is no text encoder of a known kind in this file; open one of its own with CLIPLoader (DualCLIPLoader for"
+    " SDXL)"
+)
+NO_VAE = "there is no VAE in this file; open one of its own with VAELoader"
+"""Of a checkpoint that lacks a part, once that is to be used."""
 
 _OTHERS: tuple[tuple[str, str], ...] = (
     ("lora_unet_", "a LoRA"),

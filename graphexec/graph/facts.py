@@ -14,14 +14,23 @@ from graphexec.node.fields import Facts, Inferred
 
 NOTHING: Facts = {}
 
+ABSENT = "absent"
+"""The fact of an output that will hold nothing to work with, in words that say what to do instead."""
+
 
 def infer_facts(
     draft: Draft, planned: Mapping[str, PlannedNode], findings: Findings, *, files: bool
 ) -> tuple[Facts, ...]:
     """Ask the node's `infer` for facts of its outputs; what it notes joins the findings.
 
-    Without `files` a node that reads one is not asked.
+    Without `files` a node that reads one is not asked. An input that is absent is an error, and nothing is asked then.
     """
+    absent = {wire.input: _known(draft, wire.input, planned).get(ABSENT) for wire in draft.wires}
+    for name, message in absent.items():
+        if message is not None:
+            findings.add("absent_input", message, draft.node, input=name)
+    if any(absent.values()):
+        return ()
     hook = draft.spec.infer
     if hook is None or (not files and draft.spec.reads_files):
         return ()

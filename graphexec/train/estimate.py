@@ -109,7 +109,7 @@ def _pass(unet: UNet, network: TrainedNetwork, layout: CheckpointLayout, size: S
         return tensor
 
     dtype = next(unet.parameters()).dtype
-    width, height = size[0] // layout.vae.downscale, size[1] // layout.vae.downscale
+    width, height = size[0] // layout.downscale, size[1] // layout.downscale
     fused = FusedAttention()
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         x = torch.empty(batch, layout.unet.in_channels, height, width, dtype=dtype)

@@ -16,10 +16,12 @@ from graphexec.node.fields import Facts, Inferred, Note
 def of_checkpoint(ckpt_name: Path) -> Inferred:
     """Family and size of a checkpoint, and the recipes that a LoRA is matched with.
 
-    One that is pickled warns too: whether it may be opened is settled by the run.
+    A part that it does not have is said to be absent. One that is pickled warns too: whether it may be opened is
+    settled by the run.
     """
     from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
     from graphexec.diffusion.listing import PICKLE_SUFFIXES
+    from graphexec.diffusion.recognise import NO_TEXT, NO_VAE
 
     pickled = ckpt_name.suffix.lower() in PICKLE_SUFFIXES
     hint = "it runs with --allow-pickle alone, and is not checked before" if pickled else FAILING
@@ -28,7 +30,9 @@ def of_checkpoint(ckpt_name: Path) -> Inferred:
         found = checkpoint_facts(ckpt_name)
         model, clip, vae = open_checkpoint(ckpt_name)
         whole = {"family": found["family"], "bytes": found["bytes"]}
-        return {**whole, "recipe": model}, {"recipe": clip}, {"recipe": vae}
+        text = _recipe(clip) if found["text_width"] else {"absent": f"{ckpt_name}: {NO_TEXT}"}
+        decoder = _recipe(vae) if found["latent_channels"] else {"absent": f"{ckpt_name}: {NO_VAE}"}
+        return {**whole, "recipe": model}, text, decoder
 
     return _opened(known, "ckpt_name", hint)
 

@@ -150,6 +150,20 @@ class TestFacts:
         result = graphexec.run(plan_of(workflow, models), graphexec.Context(settings={"device": "cpu"}))
         assert set(result.failures) == {"ckpt"}
 
+    def test_a_part_that_a_checkpoint_lacks_is_an_error_where_it_is_used(self, models: Path, tmp_path: Path) -> None:
+        whole = load_file(models / "checkpoints" / "tiny.safetensors")
+        bare = {name: tensor for name, tensor in whole.items() if not name.startswith("first_stage_model.")}
+        save_file(bare, models / "checkpoints" / "novae.safetensors")
+        workflow = chain(ckpt={"ckpt_name": "novae.safetensors"})
+        (fault,) = found(workflow, models)
+        assert (fault.code, fault.severity, fault.node, fault.input) == ("absent_input", "error", "decode", "vae")
+        assert "novae.safetensors" in fault.message and "VAELoader" in fault.message
+        workflow["vae"] = {"class_type": "VAELoader", "inputs": {"vae_name": "own.safetensors"}}
+        workflow["decode"]["inputs"]["vae"] = ["vae", 0]
+        assert found(workflow, models) == []
+        context = graphexec.Context(output=tmp_path, settings={"device": "cpu"})
+        assert not graphexec.run(plan_of(workflow, models), context).failures
+
     def test_a_pickled_checkpoint_is_not_said_to_fail(self, models: Path) -> None:
         (models / "checkpoints" / "old.ckpt").write_bytes(b"PK\x03\x04 and more")
         (fault,) = found(chain(ckpt={"ckpt_name": "old.ckpt"}), models)
