@@ -184,7 +184,9 @@ class Caching:
     compile: bool = False
     cuda_graphs: bool = False
 
-    def context(self, registry: Registry, on_event: Sink | None = None, **more: Any) -> Context:
+    def context(
+        self, registry: Registry, on_event: Sink | None = None, *, strict_lora: bool = False, **more: Any
+    ) -> Context:
         """A context with these caches, which tell of bad entries, and whatever else it is to have."""
         from graphexec.graph import events
         from graphexec.graph.context import Context
@@ -197,6 +199,7 @@ class Caching:
             digests=FileDigests(root),
             settings={"device": self.device}
             | ({"allow_pickle": "yes"} if self.allow_pickle else {})
+            | ({"strict_lora": "yes"} if strict_lora else {})
             | ({"precision": self.precision} if self.precision else {})
             | ({"compile": "graphs" if self.cuda_graphs else "kernels"} if self.compile or self.cuda_graphs else {}),
             on_event=on_event,

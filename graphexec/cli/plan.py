@@ -56,7 +56,7 @@ def command(
 
     registry = app.registry()
     plan = load_plan(workflow, registry, changes, places, checks)
-    states = states_of(plan, caching.context(registry))
+    states = states_of(plan, caching.context(registry, strict_lora=checks.strict_lora))
     click.echo(_as_json(plan, states) if as_json else "\n".join(_lines(plan, states)))
 
 

@@ -76,6 +76,7 @@ class Job:
     caching: Caching
     output: Path
     shape: Shape
+    strict_lora: bool
 
     def compile(
         self, outcome: Outcome, changes: Changes, places: Places, checks: Checks, exports: Sequence[str]
@@ -112,7 +113,9 @@ class Job:
 
         cancel = CancelToken()
         guarded = Guarded((outcome.record, *self._sinks(outcome.name)), cancel)
-        context = self.caching.context(self.registry, guarded, output=self.output, cancel=cancel)
+        context = self.caching.context(
+            self.registry, guarded, strict_lora=self.strict_lora, output=self.output, cancel=cancel
+        )
         with stopping(cancel) as stopped:
             result = _result(plan, context)
             if result is not None:
@@ -206,7 +209,7 @@ def command(
     app: App = ctx.obj
     outcome = Outcome(workflow)
     try:
-        job = Job(app.registry(), caching, output, shape)
+        job = Job(app.registry(), caching, output, shape, checks.strict_lora)
         plan, wanted = job.compile(outcome, changes, places, checks, exports)
         if plan.diagnostics and not quiet:
             click.echo(render(plan.diagnostics, workflow), err=True)

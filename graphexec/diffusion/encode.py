@@ -61,7 +61,8 @@ def encode_prompt(
     ]
     length = max(len(side.chunks) for side in sides)
     filled = [side.filled(length) for side in sides]
-    for warning in hook_warnings(clip.hooks.hooks if clip.hooks else (), None, replace(clip, hooks=None)):
+    hooks = clip.hooks.hooks if clip.hooks else ()
+    for warning in hook_warnings(hooks, None, replace(clip, hooks=None), strict_lora=runtime.strict_lora):
         warn(warning)
     hooks = clip.hooks if clip.led_by_hooks else None
     return Conditioning(

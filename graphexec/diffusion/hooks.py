@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from graphexec.diffusion.loras import coverage_in
+from graphexec.diffusion.loras import coverage_in, unused
 from graphexec.diffusion.merge import check_families, unmerged
 from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
 
@@ -59,26 +59,31 @@ def clip_segments(clip: Clip) -> list[Segment]:
     return segments
 
 
-def hook_warnings(hooks: Sequence[Hook], model: Model | None, clip: Clip | None) -> list[str]:
+def hook_warnings(
+    hooks: Sequence[Hook], model: Model | None, clip: Clip | None, *, strict_lora: bool = False
+) -> list[str]:
     """What of hooks changes nothing in a model or its text encoders.
 
-    Raises `ModelFileError` for a LoRA or model of another family.
+    Raises `ModelFileError` for a LoRA or model of another family, with `strict_lora` for one that is used in part.
     """
     found: dict[str, None] = {}
     if model:
         for patch in dict.fromkeys(hook.model for hook in hooks):
-            found |= dict.fromkeys(_unused(patch, model, None))
+            found |= dict.fromkeys(_unused(patch, model, None, strict_lora))
     if clip:
         for patch in dict.fromkeys(hook.clip for hook in hooks):
-            found |= dict.fromkeys(_unused(patch, None, clip))
+            found |= dict.fromkeys(_unused(patch, None, clip, strict_lora))
     return list(found)
 
 
-def _unused(patch: LoraPatch | MergePatch | None, model: Model | None, clip: Clip | None) -> list[str]:
+def _unused(
+    patch: LoraPatch | MergePatch | None, model: Model | None, clip: Clip | None, strict_lora: bool
+) -> list[str]:
     recipe = model or clip
     if isinstance(patch, LoraPatch):
         coverage = coverage_in(model, clip, patch.file)
-        return [f"{patch.file.path.name}: {warning}" for warning in coverage.warnings()]
+        told = unused(coverage, patch.file.path, strict=strict_lora)
+        return [f"{patch.file.path.name}: {warning}" for warning in told]
     if patch is None or recipe is None:
         return []
     check_families(recipe, patch.other)

@@ -16,7 +16,7 @@ from graphexec.lora.blocks import Blocks, BlockWeights, check_blocks
 from graphexec.lora.coverage import Coverage, lora_coverage
 from graphexec.lora.header import in_file
 
-__all__ = ["Loaded", "as_comfyui", "coverage_in", "load_lora", "load_lora_by_block"]
+__all__ = ["Loaded", "as_comfyui", "coverage_in", "load_lora", "load_lora_by_block", "unused"]
 
 RecipeT = TypeVar("RecipeT", bound=Model | Clip)
 
@@ -65,11 +65,18 @@ def coverage_in(model: Model | None, clip: Clip | None, lora: LoraSource) -> Cov
 
 def load_lora_by_block(
     model: Model, clip: Clip, path: Path, strength_model: float, strength_clip: float, weights: BlockWeights
-) -> tuple[Model, Clip, tuple[str, ...]]:
-    """As `load_lora`, with strengths by block: the recipes, and what to tell the user."""
+) -> tuple[Loaded, tuple[str, ...]]:
+    """As `load_lora`, with strengths by block; and what is odd about those, to tell the user."""
     loaded = load_lora(model, clip, path, strength_model, strength_clip * weights.base, weights.blocks)
-    told = check_blocks(weights.values, model.family, loaded.coverage.unet)
-    return loaded.model or model, loaded.clip or clip, (*told, *loaded.coverage.warnings())
+    return loaded, check_blocks(weights.values, model.family, loaded.coverage.unet)
+
+
+def unused(coverage: Coverage, lora: Path, *, strict: bool) -> tuple[str, ...]:
+    """What to tell the user of a LoRA that is not used as a whole; `strict` raises `ModelFileError` instead."""
+    told = coverage.warnings()
+    if strict and told:
+        raise ModelFileError(f"{lora}: {'; '.join(told)}; this is an error with --strict-lora")
+    return told
 
 
 def as_comfyui(recipe: RecipeT) -> RecipeT:

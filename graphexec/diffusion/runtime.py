@@ -50,7 +50,7 @@ class Runtime:
     computer's memory where the device is a GPU, else nothing), and a network too large for the device computes from
     there, layer by layer. `precision` is what UNets compute in unless a model says otherwise (None: fp16 on CUDA, else
     fp32). Text encoders and VAEs always compute in float32. `compiling` UNets makes each step shorter and the first
-    one, at each new size, minutes longer.
+    one, at each new size, minutes longer. `strict_lora` makes it an error that a hook's LoRA is used only in part.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class Runtime:
         host_budget: int | None = None,
         precision: Precision | None = None,
         compiling: Compiling | None = None,
+        strict_lora: bool = False,
     ) -> None:
         self.device = torch.device(_pick(device))
         self.budget = device_budget(self.device) if budget is None else budget
         self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
         self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
         self.compiling: Compiling | None = compiling
+        self.strict_lora = strict_lora
         self._lock = threading.RLock()
         self._stored: dict[Hashable, Kept[Any]] = {}
         """Those used last come last."""

@@ -9,7 +9,7 @@ from graphexec.diffusion.types import Clip, Model
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Range, Seed, Strength, Text, Warn, Widget
 from graphexec_nodes import facts
-from graphexec_nodes.sockets import LoraFile
+from graphexec_nodes.sockets import LoraFile, StrictLora
 
 if TYPE_CHECKING:
     from graphexec.lora.blocks import BlockWeights
@@ -26,6 +26,7 @@ def apply_lora(
     strength_clip: Strength = 1.0,
     *,
     warn: Warn,
+    strict_lora: StrictLora,
 ) -> tuple[Model, Clip]:
     """Apply a LoRA to a diffusion model and its text encoder.
 
@@ -36,18 +37,20 @@ def apply_lora(
         strength_model: how strongly the diffusion model changes; negative turns the effect round.
         strength_clip: how strongly the text encoder changes.
     """
-    from graphexec.diffusion.loras import load_lora
+    from graphexec.diffusion.loras import load_lora, unused
 
     if strength_model == strength_clip == 0:
         return model, clip
     loaded = load_lora(model, clip, lora_name, strength_model, strength_clip)
-    for warning in loaded.coverage.warnings():
+    for warning in unused(loaded.coverage, lora_name, strict=strict_lora):
         warn(warning)
     return loaded.model or model, loaded.clip or clip
 
 
 @node("LoraLoaderModelOnly", category="loaders", infer=facts.of_lora_on_model)
-def apply_lora_to_model(model: Model, lora_name: LoraFile, strength_model: Strength = 1.0, *, warn: Warn) -> Model:
+def apply_lora_to_model(
+    model: Model, lora_name: LoraFile, strength_model: Strength = 1.0, *, warn: Warn, strict_lora: StrictLora
+) -> Model:
     """Apply a LoRA to a diffusion model and leave the text encoder alone.
 
     Args:
@@ -55,12 +58,12 @@ def apply_lora_to_model(model: Model, lora_name: LoraFile, strength_model: Stren
         lora_name: a file of the loras folder.
         strength_model: how strongly the diffusion model changes.
     """
-    from graphexec.diffusion.loras import load_lora
+    from graphexec.diffusion.loras import load_lora, unused
 
     if strength_model == 0:
         return model
     loaded = load_lora(model, None, lora_name, strength_model, 0.0)
-    for warning in loaded.coverage.warnings():
+    for warning in unused(loaded.coverage, lora_name, strict=strict_lora):
         warn(warning)
     return loaded.model or model
 
@@ -100,6 +103,7 @@ def apply_lora_by_block(
     block_vector: Text = "ALL",
     *,
     warn: Warn,
+    strict_lora: StrictLora,
 ) -> tuple[Model, Clip, Annotated[str, Name("populated_vector")]]:
     """Apply a LoRA with a strength for each block of the diffusion model, and give the numbers that were used.
 
@@ -120,7 +124,7 @@ def apply_lora_by_block(
     from graphexec.lora.blocks import parse_blocks
 
     weights = parse_blocks(block_vector, A, B, seed, inverse=inverse)
-    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn)
+    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn, strict_lora)
 
 
 @node(
@@ -145,6 +149,7 @@ def apply_lora_by_block_of_inspire(
     block_vector: Text = "1,0,0,0,0,0,0,0,1,1,1,1,1,1,1,1,1",
     bypass: bool = False,
     warn: Warn,
+    strict_lora: StrictLora,
 ) -> tuple[Annotated[Model, Name("model")], Annotated[Clip, Name("clip")], Annotated[str, Name("populated_vector")]]:
     """LoraLoaderBlockWeight with the inputs that the Inspire pack's node has.
 
@@ -171,7 +176,7 @@ def apply_lora_by_block_of_inspire(
     if bypass or strength_model == strength_clip == 0:
         return model, clip, ""
     weights = parse_blocks(block_vector, A, B, seed, inverse=inverse)
-    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn)
+    return _by_block(model, clip, lora_name, strength_model, strength_clip, weights, warn, strict_lora)
 
 
 def _by_block(
@@ -182,13 +187,14 @@ def _by_block(
     strength_clip: float,
     weights: BlockWeights,
     warn: Warn,
+    strict_lora: bool,
 ) -> tuple[Model, Clip, str]:
-    from graphexec.diffusion.loras import load_lora_by_block
+    from graphexec.diffusion.loras import load_lora_by_block, unused
 
     used = ",".join(f"{value:g}" for value in weights.values)
     if strength_model == strength_clip == 0:
         return model, clip, used
-    model, clip, warnings = load_lora_by_block(model, clip, path, strength_model, strength_clip, weights)
-    for warning in warnings:
+    loaded, odd = load_lora_by_block(model, clip, path, strength_model, strength_clip, weights)
+    for warning in (*odd, *unused(loaded.coverage, path, strict=strict_lora)):
         warn(warning)
-    return model, clip, used
+    return loaded.model or model, loaded.clip or clip, used

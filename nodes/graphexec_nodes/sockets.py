@@ -16,6 +16,7 @@ else:
 Runtime = Annotated[_Runtime, Resource("runtime")]
 
 AllowPickle = Annotated[bool, Resource("allow_pickle")]
+StrictLora = Annotated[bool, Resource("strict_lora")]
 
 
 def opened_together(path: Path) -> Sequence[Path]:
@@ -51,12 +52,17 @@ def make_runtime(settings: Mapping[str, str]) -> Any:
     """The runtime of one context.
 
     `device` among the settings is auto, cpu, cuda or cuda:N; `precision` is fp32, fp16 or bf16; `compile` is kernels or
-    graphs.
+    graphs; `strict_lora` is yes or missing.
     """
     from graphexec.diffusion.runtime import Runtime
 
     precision, compiling = (cast("Any", settings.get(name)) for name in ("precision", "compile"))
-    return Runtime(device=settings.get("device", "auto"), precision=precision, compiling=compiling)
+    return Runtime(
+        device=settings.get("device", "auto"),
+        precision=precision,
+        compiling=compiling,
+        strict_lora=is_strict_on_loras(settings),
+    )
 
 
 def may_unpickle(settings: Mapping[str, str]) -> bool:
@@ -64,4 +70,13 @@ def may_unpickle(settings: Mapping[str, str]) -> bool:
     return settings.get("allow_pickle") == "yes"
 
 
-RESOURCES: Mapping[str, Callable[[Mapping[str, str]], Any]] = {"runtime": make_runtime, "allow_pickle": may_unpickle}
+def is_strict_on_loras(settings: Mapping[str, str]) -> bool:
+    """Whether a LoRA that is used only in part is an error."""
+    return settings.get("strict_lora") == "yes"
+
+
+RESOURCES: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
+    "runtime": make_runtime,
+    "allow_pickle": may_unpickle,
+    "strict_lora": is_strict_on_loras,
+}

@@ -12,7 +12,7 @@ from graphexec.diffusion.types import Clip, Conditioning, Image, Latent, LossMap
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Folder, Name, Progress, Strength, Warn, Widget, WorkflowInfo
 from graphexec_nodes import facts
-from graphexec_nodes.sockets import Embeddings, Runtime
+from graphexec_nodes.sockets import Embeddings, Runtime, StrictLora
 
 NONE = "[None]"
 PicturesFolder = Annotated[Path, Folder("input_folders")]
@@ -164,7 +164,9 @@ def train_lora(
 
 
 @node("LoraModelLoader", category="loaders", display_name="Load LoRA Model", infer=facts.of_model)
-def apply_trained_lora(model: Model, lora: LoraModel, strength_model: Strength = 1.0, *, warn: Warn) -> Model:
+def apply_trained_lora(
+    model: Model, lora: LoraModel, strength_model: Strength = 1.0, *, warn: Warn, strict_lora: StrictLora
+) -> Model:
     """Apply a LoRA that was trained in this graph to a diffusion model.
 
     Args:
@@ -172,10 +174,10 @@ def apply_trained_lora(model: Model, lora: LoraModel, strength_model: Strength =
         lora: the LoRA.
         strength_model: how strongly the diffusion model changes; negative turns the effect round.
     """
-    from graphexec.diffusion.loras import load_lora
+    from graphexec.diffusion.loras import load_lora, unused
 
     loaded = load_lora(model, None, lora, strength_model, 0.0)
-    for warning in loaded.coverage.warnings():
+    for warning in unused(loaded.coverage, lora.path, strict=strict_lora):
         warn(warning)
     return loaded.model or model
 

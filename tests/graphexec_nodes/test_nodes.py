@@ -188,6 +188,38 @@ class TestFacts:
         assert not [event for event in seen if isinstance(event, Warned)]
 
 
+def hooked(lora_name: str) -> dict[str, Any]:
+    """The chain with a LoRA that only the prompt's hooks apply."""
+    workflow = chain(sampler={"model": ["ckpt", 0]}, text={"clip": ["hooked", 0]})
+    del workflow["lora"]
+    workflow["hook"] = {
+        "class_type": "CreateHookLora",
+        "inputs": {"lora_name": lora_name, "strength_model": 1.0, "strength_clip": 1.0},
+    }
+    workflow["hooked"] = {
+        "class_type": "SetClipHooks",
+        "inputs": {"clip": ["ckpt", 1], "apply_to_conds": True, "schedule_clip": False, "hooks": ["hook", 0]},
+    }
+    return workflow
+
+
+@pytest.mark.parametrize("strictly", [False, True])
+@pytest.mark.parametrize("case", ["pickled", "hook"])
+def test_what_the_run_alone_can_tell_of_a_lora_is_an_error_there_if_that_is_wanted(
+    case: str, strictly: bool, models: Path, tmp_path: Path
+) -> None:
+    torch.save(load_file(models / "checkpoints" / "tiny.safetensors"), models / "checkpoints" / "tiny.ckpt")
+    lora = {"lora_name": "partly.safetensors"}
+    workflow = hooked(**lora) if case == "hook" else chain(ckpt={"ckpt_name": "tiny.ckpt"}, lora=lora)
+    seen: list[Event] = []
+    settings = {"device": "cpu", "allow_pickle": "yes", **({"strict_lora": "yes"} if strictly else {})}
+    context = graphexec.Context(output=tmp_path, settings=settings, on_event=seen.append)
+    failures = graphexec.run(plan_of(workflow, models), context).failures
+    told = [event.node for event in seen if isinstance(event, Warned)]
+    fails = "sampler" if case == "hook" else "lora"
+    assert (list(failures), told) == (([fails], []) if strictly else ([], [fails]))
+
+
 def test_importing_and_reading_every_node_leaves_torch_alone() -> None:
     script = (
         "import sys; sys.modules.update(torch=None, safetensors=None, tokenizers=None, numpy=None)\n"

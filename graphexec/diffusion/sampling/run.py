@@ -119,7 +119,7 @@ def sample_sigmas(
         return Sampled(latent, latent)
     model, levels = guider.model, model_sampling(guider.model.sampling)
     seed = (noise.seed or 0) if seed is None else seed
-    for warning in hook_warnings(_hooks(guider), model, None):
+    for warning in hook_warnings(_hooks(guider), model, None, strict_lora=runtime.strict_lora):
         warn(warning)
     with runtime.unet(model, warn=warn) as unet, torch.no_grad():
         latent = _fitting(latent, unet.layout.out_channels)
