@@ -8,6 +8,7 @@ from torch import nn
 
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
+from graphexec.diffusion.models.taps import Residuals
 from graphexec.diffusion.models.unet import Attention, UNet, timestep_embedding
 from graphexec.diffusion.models.vae import Autoencoder
 
@@ -65,6 +66,17 @@ def test_linear_and_convolutional_projections_of_equal_weights_agree() -> None:
     x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 77, 32)
     with torch.no_grad():
         torch.testing.assert_close(conv(x, t, context), linear(x, t, context), rtol=1e-4, atol=1e-5)
+
+
+def test_residuals_are_added_where_they_fit() -> None:
+    unet, given = loaded(UNetSize()), (torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 77, 32))
+    other = [torch.ones(1, 1, 4, 4)], torch.ones(1, 1, 8, 8)
+    with torch.no_grad():
+        plain = unet(*given)
+        assert torch.equal(unet(*given, residuals=Residuals(other[0], other[1], other[0])), plain)
+        everywhere = unet(*given, residuals=Residuals(middle=torch.ones(1, 1, 1, 1)))
+        assert torch.equal(everywhere, unet(*given, residuals=Residuals(middle=torch.ones(1, 1, 4, 4))))
+        assert not torch.equal(everywhere, plain)
 
 
 def test_the_timestep_embedding() -> None:

@@ -31,7 +31,7 @@ class Place:
 class Residuals:
     """What a ControlNet or T2I-Adapter adds: after each input block, the middle, and to each skip connection.
 
-    `skips` are by input block, as the skip connections are; None adds nothing there.
+    `skips` are by input block, as the skip connections are; None adds nothing there, nor does what is of another size.
     """
 
     inputs: Sequence[Tensor | None] = ()

@@ -213,8 +213,7 @@ class UNet(nn.Module):
         added = residuals or Residuals()
         skips, x = self._down(x, emb, context, added, taps)
         at = Place("middle", 0, 0, _size(x), _size(skips[0]))
-        x = run_block(self.middle_block, x, emb, context, _size(x), taps, at)
-        x = x if added.middle is None else x + added.middle.to(x.dtype)
+        x = _plus(run_block(self.middle_block, x, emb, context, _size(x), taps, at), added.middle)
         return self.out(self._up(x, skips, emb, context, taps))
 
     def _down(
@@ -225,10 +224,10 @@ class UNet(nn.Module):
         full = _size(x)
         for i, block in enumerate(self.input_blocks):
             at = Place("input", i, 0, _size(x), full)
-            x = _plus(run_block(block, x, emb, context, _size(x), taps, at), added.inputs, i)
+            x = _plus(run_block(block, x, emb, context, _size(x), taps, at), _at(added.inputs, i))
             for tap in taps:
                 x = tap.input_block(x, at)
-            skips.append(_plus(x, added.skips, i))
+            skips.append(_plus(x, _at(added.skips, i)))
             for tap in taps:
                 x = tap.after_skip(x, at)
         return skips, x
@@ -253,9 +252,15 @@ def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
 
 
-def _plus(x: Tensor, added: Sequence[Tensor | None], i: int) -> Tensor:
-    extra = added[i] if i < len(added) else None
-    return x if extra is None else x + extra.to(x.dtype)
+def _at(added: Sequence[Tensor | None], i: int) -> Tensor | None:
+    return added[i] if i < len(added) else None
+
+
+def _plus(x: Tensor, added: Tensor | None) -> Tensor:
+    """With a residual, unless that is for a feature map of another size: a tap may have made this one smaller."""
+    if added is None or any(side not in (1, own) for side, own in zip(_size(added), _size(x), strict=True)):
+        return x
+    return x + added.to(x.dtype)
 
 
 def _conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:

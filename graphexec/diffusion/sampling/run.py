@@ -13,6 +13,7 @@ from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.guiders import CfgGuider, Guider, Noise, Sampler
 from graphexec.diffusion.hooks import hook_warnings
 from graphexec.diffusion.latent_format import from_model, to_model
+from graphexec.diffusion.options import DeepShrink
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import ModelSampling, model_sampling
 from graphexec.diffusion.sampling.effects import effects_of
@@ -24,7 +25,7 @@ from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Conditioning, Hook, Latent, Model
+from graphexec.diffusion.types import Cond, Conditioning, Hook, Latent, Model
 
 __all__ = ["Sampled", "add_noise", "drive", "run_sampler", "sample", "sample_part", "sample_sigmas"]
 
@@ -119,7 +120,8 @@ def sample_sigmas(
         return Sampled(latent, latent)
     model, levels = guider.model, model_sampling(guider.model.sampling)
     seed = (noise.seed or 0) if seed is None else seed
-    for warning in hook_warnings(_hooks(guider), model, None, strict_lora=runtime.strict_lora):
+    unheeded = hook_warnings(_hooks(guider), model, None, strict_lora=runtime.strict_lora)
+    for warning in (*unheeded, *_shrink_warnings(guider)):
         warn(warning)
     with runtime.unet(model, warn=warn) as unet, torch.no_grad():
         latent = _fitting(latent, unet.layout.out_channels)
@@ -230,9 +232,23 @@ def _check_finite(finite: Sequence[Tensor]) -> None:
 
 def _hooks(guider: Guider) -> list[Hook]:
     """The hooks of all conds that lead a model."""
+    return [hook for cond in _conds(guider) if cond.hooks for hook in cond.hooks.hooks]
+
+
+def _shrink_warnings(guider: Guider) -> list[str]:
+    """What is left out of ControlNets because the model works on smaller feature maps than they do."""
+    shrinks = any(isinstance(option, DeepShrink) and option.factor != 1.0 for option in guider.model.options)
+    if not (shrinks and any(cond.controls for cond in _conds(guider))):
+        return []
+    return [
+        "while PatchModelAddDownscale makes the feature map smaller, what ControlNets add there is left out: they work"
+        " at the full size"
+    ]
+
+
+def _conds(guider: Guider) -> list[Cond]:
     parts = [getattr(guider, field.name) for field in fields(guider)]
-    conds = [cond for part in parts if isinstance(part, Conditioning) for cond in part.conds]
-    return [hook for cond in conds if cond.hooks for hook in cond.hooks.hooks]
+    return [cond for part in parts if isinstance(part, Conditioning) for cond in part.conds]
 
 
 def _returned(model: Model, latent: Latent, result: Tensor) -> Latent:

@@ -2,24 +2,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusion.sampling.guiding import guided
 from diffusion.sampling.toys import Fake
+from diffusion.tiny import UNetSize
+from diffusion.tiny_control import controlnet_weights
+from safetensors.torch import save_file
 from torch import Tensor
 
+from graphexec.diffusion.controlfiles import open_controlnet
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.guiders import Sampler
 from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.options import DeepShrink
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.run import run_sampler, sample
 from graphexec.diffusion.sampling.samplers import Step
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Latent, Model, Sampling, Vae
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Control, Latent, Model, Sampling, Vae
 from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
@@ -167,3 +173,23 @@ def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prom
     run(runtime, recipes, prompts, latent, denoise=0.3, on_step=steps.append)
     assert float(steps[0].x.mean()) == pytest.approx(100 * FAMILIES["sd1"].latent_scale, rel=0.2)
     assert replace(latent) == latent
+
+
+def test_a_smaller_feature_map_and_a_controlnet(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts, tmp_path: Path
+) -> None:
+    """What the ControlNet adds there at the full size is left out, and said once."""
+    save_file(controlnet_weights(UNetSize()), tmp_path / "net.safetensors")
+    control = Control(open_controlnet(tmp_path / "net.safetensors"), torch.rand(1, 64, 64, 3))
+    steered = Conditioning((replace(prompts[0].conds[0], controls=(control,), control_uncond=True),))
+    results: list[Tensor] = []
+    for after_skip in (True, False):
+        told: list[str] = []
+        model = recipes[0].with_option(DeepShrink(1, 2.0, 0.0, 1.0, after_skip, "bicubic", "bicubic"))
+        latent = Latent(torch.zeros(1, 4, 8, 8))
+        results += [sample(runtime, model, steered, prompts[1], latent, warn=told.append, **SETTINGS).samples]
+        results += [sample(runtime, model, *prompts, latent, warn=told.append, **SETTINGS).samples]
+        assert len(told) == 1
+        assert "PatchModelAddDownscale makes the feature map smaller" in told[0]
+        assert not torch.equal(results[-1], results[-2])
+    assert all(result.isfinite().all() for result in results)
