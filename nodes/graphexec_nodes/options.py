@@ -21,7 +21,7 @@ def differ(model: Model, strength: Unit | None = 1.0) -> Model:
 
     Args:
         model: the diffusion model.
-        strength: below 1, mixes with the mask as it is.
+        strength: between 0 and 1, mixes with the mask as it is.
     """
     return model.with_option(options.DifferentialDiffusion(1.0 if strength is None else strength))
 

@@ -27,6 +27,7 @@ from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
+from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Clip, Conditioning, Model, ModelOption, Sampling, Vae
 
 Recipes = tuple[Model, Clip, Vae]
@@ -221,6 +222,14 @@ class TestMask:
         assert [effect.mask(mask, sigma).tolist() for sigma in (14.0, 0.05)] == [[0, 0, 1], [0, 1, 1]]
         half = Differential(options.DifferentialDiffusion(0.5), SETTING)
         torch.testing.assert_close(half.mask(mask, 14.0), torch.tensor([0.0, 0.15, 1.0]))
+        none = Differential(options.DifferentialDiffusion(0.0), SETTING)
+        assert none.mask(mask, 0.05).tolist() == [0, 1, 1]
+
+    def test_in_a_run_from_the_lowest_level_only_whole_places_change(self) -> None:
+        sigmas = sampling_sigmas(SETTING.levels, "karras", 1, 0.5)
+        assert sigmas == pytest.approx([SETTING.levels.sigma_min, 0.0])
+        effect = Differential(options.DifferentialDiffusion(), Setting(SETTING.levels, sigmas, 32, 7))
+        assert effect.mask(torch.tensor([0.0, 0.3, 1.0]), sigmas[0]).tolist() == [0, 0, 1]
 
 
 class TestTokens:

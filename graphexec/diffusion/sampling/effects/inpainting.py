@@ -16,7 +16,7 @@ __all__ = ["Differential"]
 class Differential(Effect):
     """A grey mask says how early a place may begin to change (Levin and Fried 2023, https://arxiv.org/abs/2306.00950).
 
-    Strength below 1 mixes with the mask as it is.
+    Strength below 1 mixes with the mask as it is; 0 does not, as in ComfyUI.
     """
 
     option: DifferentialDiffusion
@@ -26,6 +26,7 @@ class Differential(Effect):
         """Whole where it is above the fraction of the run still to come."""
         levels, sigmas = self.setting.levels, self.setting.sigmas
         first, last = (levels.timestep(level) for level in (sigmas[0], max(sigmas[-1], levels.sigma_min)))
-        threshold = (levels.timestep(sigma) - last) / (first - last)
-        whole = (mask >= threshold).to(mask)
-        return whole if self.option.strength >= 1 else whole * self.option.strength + mask * (1 - self.option.strength)
+        # A run that begins at the lowest level has no more than its start, where the threshold is 1.
+        threshold = 1.0 if first == last else (levels.timestep(sigma) - last) / (first - last)
+        whole, strength = (mask >= threshold).to(mask), self.option.strength
+        return whole * strength + mask * (1 - strength) if 0 < strength < 1 else whole
