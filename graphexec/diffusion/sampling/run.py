@@ -89,11 +89,14 @@ def sample_part(
 ) -> Latent:
     """Steps `first` up to `last` of a run of `steps`; `finish` takes all noise off in the last of them.
 
-    `seed` is that of noise added on the way, which there may be without any `noise` at the start.
+    `seed` is that of noise added on the way, which there may be without any `noise` at the start. Where there is no
+    step, the latent stays as it is.
     """
     sigmas = sampling_sigmas(model_sampling(guider.model.sampling), scheduler, steps, sampler=sampler_name)
     if last < len(sigmas) - 1:
         sigmas = [*sigmas[:last], 0.0 if finish else sigmas[last]]
+    if first >= len(sigmas) - 1:
+        return latent
     sampler = Sampler(sampler_name)
     return sample_sigmas(
         runtime, guider, sampler, sigmas[first:], latent, noise, seed=seed, on_step=on_step, warn=warn
@@ -114,9 +117,9 @@ def sample_sigmas(
 ) -> Sampled:
     """Run a sampler over noise levels; `seed` is that of noise added on the way (None: that of `noise`, or 0).
 
-    Raises like `sample`. With fewer than two levels nothing is done.
+    Raises like `sample`. With one level the latent is noised to it and left so, with none nothing is done.
     """
-    if len(sigmas) < 2:
+    if not sigmas:
         return Sampled(latent, latent)
     model, levels = guider.model, model_sampling(guider.model.sampling)
     seed = (noise.seed or 0) if seed is None else seed
@@ -167,6 +170,8 @@ def run_sampler(
         kept = initial_noise(noise.cpu(), seed + 1).to(noise) if sampler.name == "ddim" else noise
         denoiser = Inpainting(denoiser, latent, mask, kept, levels, effects)
     x = levels.scale_noise(noise, latent, sigmas[0], full=levels.is_full(sigmas[0]))
+    if len(sigmas) == 1:
+        return x
     steps = sampler_steps(sampler, denoiser, x, sigmas, levels, SeededNoise(latent, seed))
     return drive(steps, on_step)
 

@@ -18,13 +18,14 @@ from graphexec.diffusion.controlfiles import open_controlnet
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.faults import LatentError, NonFiniteError
-from graphexec.diffusion.guiders import Sampler
+from graphexec.diffusion.guiders import CfgGuider, Noise, Sampler
 from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.options import DeepShrink
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
-from graphexec.diffusion.sampling.run import run_sampler, sample
+from graphexec.diffusion.sampling.run import run_sampler, sample, sample_part, sample_sigmas
 from graphexec.diffusion.sampling.samplers import Step
+from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Clip, Cond, Conditioning, Control, Latent, Model, Sampling, Vae
 from graphexec.errors import ModelFileError
 
@@ -62,6 +63,33 @@ def test_items_of_a_batch_are_those_of_single_runs(runtime: Runtime, recipes: Re
 def test_no_denoising_changes_nothing(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
     latent = Latent(torch.randn(1, 4, 4, 4))
     assert torch.equal(run(runtime, recipes, prompts, latent, denoise=0.0), latent.samples)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpm_adaptive"])
+@pytest.mark.parametrize("picture", [torch.zeros(1, 4, 4, 4), torch.randn(1, 4, 4, 4)], ids=["empty", "picture"])
+def test_one_level_noises_the_latent_for_another_run(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts, sampler: str, picture: Tensor
+) -> None:
+    guider, sigmas = CfgGuider(recipes[0], *prompts, 4.0), sampling_sigmas(model_sampling(Sampling()), "karras", 3)
+
+    def stage(sigmas: list[float], latent: Latent, noise: Noise) -> Latent:
+        return sample_sigmas(runtime, guider, Sampler(sampler), sigmas, latent, noise).latent
+
+    noisy = stage(sigmas[:1], Latent(picture), Noise(3))
+    assert not torch.equal(noisy.samples, picture)
+    whole = stage(sigmas, Latent(picture), Noise(3))
+    torch.testing.assert_close(stage(sigmas, noisy, Noise(None)).samples, whole.samples, rtol=1e-3, atol=1e-2)
+    assert stage([], noisy, Noise(3)) is noisy
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 10000), (9, 10000), (0, 0), (2, 1)])
+def test_a_part_without_steps_changes_nothing(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts, first: int, last: int
+) -> None:
+    latent, guider = Latent(torch.randn(1, 4, 4, 4)), CfgGuider(recipes[0], *prompts, 4.0)
+    options: dict[str, Any] = {name: SETTINGS[name] for name in ("seed", "steps", "sampler_name", "scheduler")}
+    found = sample_part(runtime, guider, latent, Noise(1), first=first, last=last, finish=False, **options)
+    assert found is latent
 
 
 def test_a_mask_keeps_what_it_leaves_out(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
