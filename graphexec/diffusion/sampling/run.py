@@ -24,6 +24,7 @@ from graphexec.diffusion.sampling.names import SamplerName, SchedulerName
 from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 from graphexec.diffusion.sampling.predictor import Predictor
 from graphexec.diffusion.sampling.samplers import Denoiser, Step, Steps, sampler_steps
+from graphexec.diffusion.sampling.samplers.levels import check_levels
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Cond, Conditioning, Hook, Latent, Model
 
@@ -117,10 +118,12 @@ def sample_sigmas(
 ) -> Sampled:
     """Run a sampler over noise levels; `seed` is that of noise added on the way (None: that of `noise`, or 0).
 
-    Raises like `sample`. With one level the latent is noised to it and left so, with none nothing is done.
+    With one level the latent is noised to it and left so, with none nothing is done. Raises like `sample`, and
+    `SigmasError` for levels that no run or not this sampler can go through.
     """
     if not sigmas:
         return Sampled(latent, latent)
+    check_levels(sampler, sigmas)
     model, levels = guider.model, model_sampling(guider.model.sampling)
     seed = (noise.seed or 0) if seed is None else seed
     unheeded = hook_warnings(_hooks(guider), model, None, strict_lora=runtime.strict_lora)
@@ -202,6 +205,7 @@ def drive(steps: Steps, on_step: OnStep | None = None) -> Tensor:
             step = next(steps)
         except StopIteration as done:
             _check_finite(finite)
+            _check_result(done.value)
             return done.value
         finite.append(step.denoised.isfinite().all())
         if not finite[-1].is_cuda:
@@ -238,6 +242,14 @@ def _check_finite(finite: Sequence[Tensor]) -> None:
 def _hooks(guider: Guider) -> list[Hook]:
     """The hooks of all conds that lead a model."""
     return [hook for cond in _conds(guider) if cond.hooks for hook in cond.hooks.hooks]
+
+
+def _check_result(result: Tensor) -> None:
+    if not bool(result.isfinite().all()):
+        raise NonFiniteError(
+            "the latents are not finite at the end, though all that the model predicted is: the sampler cannot take"
+            " these noise levels or settings; take others, or a sampler like euler"
+        )
 
 
 def _shrink_warnings(guider: Guider) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.sampling.names import DISCARD_PENULTIMATE, SamplerName, SchedulerName
+from graphexec.diffusion.sampling.sigmas import check_above_zero
 
 __all__ = [
     "SCHEDULES",
@@ -132,48 +133,63 @@ def _whole(levels: ModelSampling, scheduler: SchedulerName, steps: int, sampler:
 
 def karras_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
     """Karras et al. 2022, equation 5 (https://arxiv.org/abs/2206.00364), and 0."""
-    _check_above_zero(rho=rho)
-    ramp, start, end = torch.linspace(0, 1, steps), high ** (1 / rho), low ** (1 / rho)
-    return _listed((start + ramp * (end - start)) ** rho, 0.0)
+    check_above_zero(sigma_max=high, sigma_min=low, rho=rho)
+    try:
+        ramp, start, end = torch.linspace(0, 1, steps), high ** (1 / rho), low ** (1 / rho)
+    except OverflowError:
+        ramp, start, end = torch.linspace(0, 1, steps), math.inf, math.inf
+    sigmas = (start + ramp * (end - start)) ** rho
+    return _checked(_listed(sigmas, 0.0), sigma_max=high, sigma_min=low, rho=rho)
 
 
 def exponential_sigmas(steps: int, high: float, low: float) -> list[float]:
     """Evenly spaced logarithms of sigma, and 0."""
-    _check_above_zero(sigma_max=high, sigma_min=low)
+    check_above_zero(sigma_max=high, sigma_min=low)
     return _listed(torch.linspace(math.log(high), math.log(low), steps).exp(), 0.0)
 
 
 def polyexponential_sigmas(steps: int, high: float, low: float, rho: float) -> list[float]:
     """Logarithms of sigma spaced by a power, and 0."""
-    _check_above_zero(sigma_max=high, sigma_min=low)
+    check_above_zero(sigma_max=high, sigma_min=low, rho=rho)
     ramp = torch.linspace(1, 0, steps) ** rho
     return _listed((ramp * (math.log(high) - math.log(low)) + math.log(low)).exp(), 0.0)
 
 
 def laplace_sigmas(steps: int, high: float, low: float, mu: float, spread: float) -> list[float]:
     """Quantiles of a Laplace distribution of log sigma (https://arxiv.org/abs/2407.03297); the last is `low`, not 0."""
+    check_above_zero(sigma_max=high)
     half = 0.5 - torch.linspace(0, 1, steps)
     return _listed((mu - spread * half.sign() * (1 - 2 * half.abs() + 1e-5).log()).exp().clamp(low, high))
 
 
 def vp_sigmas(steps: int, beta_d: float, beta_min: float, eps_s: float) -> list[float]:
     """Evenly spaced times of the variance-preserving process (Song et al. 2021), and 0."""
+    check_above_zero(eps_s=eps_s)
     t = torch.linspace(1, eps_s, steps)
-    return _listed((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt(), 0.0)
+    sigmas = _listed((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt(), 0.0)
+    return _checked(sigmas, beta_d=beta_d, beta_min=beta_min)
 
 
 def beta_sigmas(levels: ModelSampling, steps: int, alpha: float, beta: float) -> list[float]:
     """Timesteps at quantiles of a Beta distribution (https://arxiv.org/abs/2407.12173), equal ones once, and 0."""
     from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs]
 
-    _check_above_zero(alpha=alpha, beta=beta)
+    check_above_zero(alpha=alpha, beta=beta)
     quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
     timesteps = np.rint(quantiles * (len(levels.sigmas) - 1)).astype(int).tolist()
     return [float(levels.sigmas[timestep]) for timestep in dict.fromkeys(timesteps)] + [0.0]
 
 
 def turbo_sigmas(levels: ModelSampling, steps: int, denoise: float) -> list[float]:
-    """Up to ten timesteps, 100 apart from the last, as SD Turbo was distilled for; `denoise` leaves out the first."""
+    """Up to ten timesteps, 100 apart from the last, as SD Turbo was distilled for; `denoise` leaves out the first.
+
+    Raises `SigmasError` for a model of continuous levels, which knows no such timesteps.
+    """
+    if levels.recipe.levels != "discrete":
+        raise SigmasError(
+            "SDTurboScheduler counts the 1000 timesteps of Stable Diffusion; this model has continuous noise levels:"
+            " take another scheduler, or the model without ModelSamplingContinuousEDM or ModelSamplingContinuousV"
+        )
     first = 10 - int(10 * denoise)
     timesteps = [100 * i - 1 for i in range(10, 0, -1)][first : first + steps]
     return [levels.sigma(timestep) for timestep in timesteps] + [0.0]
@@ -204,10 +220,12 @@ def align_your_steps(model_type: str, steps: int, denoise: float) -> list[float]
     return _listed(torch.tensor(known[len(known) - kept - 1 : -1], dtype=torch.float32), 0.0)
 
 
-def _check_above_zero(**settings: float) -> None:
-    for name, value in settings.items():
-        if value <= 0:
-            raise SigmasError(f"{name} must be above 0 here; it is {value:g}")
+def _checked(sigmas: list[float], **settings: float) -> list[float]:
+    """Levels that end in 0; raises `SigmasError` with the settings if others are 0 or beyond float32."""
+    if not all(0 < sigma < math.inf for sigma in sigmas[:-1]):
+        told = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        raise SigmasError(f"with {told} noise levels become 0, or too large for numbers: choose other settings")
+    return sigmas
 
 
 def _timesteps(levels: ModelSampling, count: int) -> list[float]:

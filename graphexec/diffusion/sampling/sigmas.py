@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["extended", "flipped", "split_at_fraction", "to_wire", "with_first"]
+from graphexec.diffusion.faults import SigmasError
+
+__all__ = ["check_above_zero", "extended", "flipped", "split_at_fraction", "to_wire", "with_first"]
 
 Spacing = Literal["linear", "cosine", "sine"]
 
@@ -45,7 +47,9 @@ def flipped(sigmas: Tensor) -> Tensor:
 
 
 def with_first(sigmas: Tensor, sigma: float) -> Tensor:
-    """The levels with another first one; none stay none."""
+    """The levels with another first one; none stay none. Raises `SigmasError` for a run that would begin with 0."""
+    if len(sigmas) > 1:
+        check_above_zero(sigma=sigma)
     return torch.cat([sigmas.new_tensor([sigma]), sigmas[1:]]) if len(sigmas) else sigmas
 
 
@@ -59,3 +63,10 @@ def extended(sigmas: Tensor, steps: int, start: float, end: float, spacing: Spac
         if end <= sigma <= highest:
             levels.append(parts * (after - sigma) + sigma)
     return torch.cat([*levels, sigmas[-1:]])
+
+
+def check_above_zero(**settings: float) -> None:
+    """Raise `SigmasError` that names a setting of 0 or less."""
+    for name, value in settings.items():
+        if value <= 0:
+            raise SigmasError(f"{name} must be above 0 here; it is {value:g}")

@@ -58,6 +58,12 @@ def test_no_levels_stay_none() -> None:
         ("rho", lambda: schedules.karras_sigmas(3, 10.0, 1.0, 0.0)),
         ("sigma_min", lambda: schedules.exponential_sigmas(3, 10.0, 0.0)),
         ("sigma_max", lambda: schedules.polyexponential_sigmas(3, 0.0, 0.1, 1.0)),
+        ("sigma_min", lambda: schedules.karras_sigmas(3, 10.0, 0.0, 7.0)),
+        ("sigma_max", lambda: schedules.karras_sigmas(3, 0.0, 0.03, 7.0)),
+        ("rho", lambda: schedules.polyexponential_sigmas(3, 10.0, 0.1, 0.0)),
+        ("sigma_max", lambda: schedules.laplace_sigmas(3, 0.0, 0.0, 0.0, 0.5)),
+        ("eps_s", lambda: schedules.vp_sigmas(3, 19.9, 0.1, 0.0)),
+        ("sigma", lambda: with_first(LEVELS, 0.0)),
         ("alpha", lambda: schedules.beta_sigmas(model_sampling(Sampling()), 3, 0.0, 1.0)),
     ],
 )
@@ -65,3 +71,24 @@ def test_settings_without_levels_are_named(fault: str, make: object) -> None:
     assert callable(make)
     with pytest.raises(SigmasError, match=f"{fault} must be above 0"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("told", "make"),
+    [
+        ("beta_d 5000, beta_min 0.1", lambda: schedules.vp_sigmas(3, 5000.0, 0.1, 0.001)),
+        ("beta_d 0, beta_min 0", lambda: schedules.vp_sigmas(3, 0.0, 0.0, 0.001)),
+        ("rho 0.01", lambda: schedules.karras_sigmas(3, 14.6, 0.03, 0.01)),
+        ("sigma_max 5000, sigma_min 0.03, rho 0.01", lambda: schedules.karras_sigmas(3, 5000.0, 0.03, 0.01)),
+    ],
+)
+def test_settings_beyond_numbers_are_shown(told: str, make: object) -> None:
+    assert callable(make)
+    with pytest.raises(SigmasError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("sampling", [Sampling(levels="edm"), Sampling(levels="continuous_v")])
+def test_turbo_steps_of_continuous_levels_are_refused(sampling: Sampling) -> None:
+    with pytest.raises(SigmasError, match="continuous noise levels"):
+        schedules.turbo_sigmas(model_sampling(sampling), 1, 1.0)
