@@ -25,7 +25,7 @@ class Split(NamedTuple):
 
 @node("BasicScheduler", category=SCHEDULERS)
 def schedule(model: Model, scheduler: SchedulerName, steps: Steps = 20, denoise: Unit = 1.0) -> Sigmas:
-    """Noise levels as KSampler takes them.
+    """Noise levels as KSampler takes them, never more than for so many steps.
 
     Args:
         model: the diffusion model.
@@ -37,7 +37,9 @@ def schedule(model: Model, scheduler: SchedulerName, steps: Steps = 20, denoise:
     from graphexec.diffusion.sampling.schedules import sampling_sigmas
     from graphexec.diffusion.sampling.sigmas import to_wire
 
-    return to_wire(sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise))
+    sigmas = sampling_sigmas(model_sampling(model.sampling), scheduler, steps, denoise)
+    # ddim_uniform may take more steps than were asked for: as in ComfyUI, KSampler goes all of them.
+    return to_wire(sigmas[-(steps + 1) :])
 
 
 @node("KarrasScheduler", category=SCHEDULERS)

@@ -102,6 +102,13 @@ def test_basic_levels_are_those_of_a_run() -> None:
     assert schedulers.schedule(MODEL, "normal", 8, 0.0).shape == (0,)
 
 
+@pytest.mark.parametrize("steps", [7, 11, 30])
+def test_basic_levels_are_of_no_more_steps_than_asked_for(steps: int) -> None:
+    run = sampling_sigmas(LEVELS, "ddim_uniform", steps)
+    assert len(run) == steps + 2
+    assert schedulers.schedule(MODEL, "ddim_uniform", steps).tolist() == run[1:]
+
+
 def test_levels_are_cut_and_changed() -> None:
     sigmas = torch.tensor([4.0, 2.0, 1.0, 0.0])
     high, low = schedulers.split(sigmas, 1)
