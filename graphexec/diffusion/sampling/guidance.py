@@ -37,7 +37,7 @@ class Guided:
         return self._estimate(x, sigma, with_negative=needed)[0]
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
-        """The guided estimate, and the negative one, which is computed at any cfg."""
+        """The guided estimate, and the negative one as the effects have it, which is computed at any cfg."""
         return self._estimate(x, sigma, with_negative=True)
 
     def _estimate(self, x: Tensor, sigma: float, *, with_negative: bool) -> tuple[Tensor, Tensor]:
@@ -45,7 +45,7 @@ class Guided:
         *negative, positive = self.predictor(x, sigma, [*asked, self.positive])
         again = evaluator(self.predictor, sigma, self.positive, self.negative)
         guess = Guess(x, sigma, self.cfg, positive, negative[0] if negative else None, again)
-        return combined(self.predictor.effects, guess), negative[0] if negative else positive
+        return combined(self.predictor.effects, guess)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,16 @@ class DualGuided:
         return self.with_uncond(x, sigma)[0]
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
-        """The guided estimate, and the negative one."""
+        """The guided estimate, and the one that classifier-free guidance led away from: nested, that is the middle."""
         negative, middle, positive = self.predictor(x, sigma, [self.negative, self.middle, self.positive])
         cfg, outer, effects = self.guider.cfg, self.guider.cfg_middle, self.predictor.effects
         if self.guider.nested:
             again = evaluator(self.predictor, sigma, self.positive, self.middle)
-            inner = combined(effects, Guess(x, sigma, cfg, positive, middle, again))
-            return negative + (inner - negative) * outer, negative
+            inner, uncond = combined(effects, Guess(x, sigma, cfg, positive, middle, again))
+            return negative + (inner - negative) * outer, uncond
         again = evaluator(self.predictor, sigma, self.middle, self.negative)
-        led = combined(effects, Guess(x, sigma, outer, middle, negative, again))
-        return led + (positive - middle) * cfg, negative
+        led, uncond = combined(effects, Guess(x, sigma, outer, middle, negative, again))
+        return led + (positive - middle) * cfg, uncond
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +192,11 @@ def evaluator(predictor: Predictor, sigma: float, positive: Asked, negative: Ask
     return evaluate
 
 
-def combined(effects: Sequence[Effect], guess: Guess) -> Tensor:
-    """The guided estimate from the two, as the effects have it; the last effect that combines them decides."""
+def combined(effects: Sequence[Effect], guess: Guess) -> tuple[Tensor, Tensor]:
+    """The guided estimate from the two, and the negative one (the positive without one), as the effects have them.
+
+    The last effect that combines them decides.
+    """
     for effect in effects:
         guess = effect.guesses(guess)
     found = (effect.combine(guess) for effect in reversed(effects))
@@ -201,7 +204,7 @@ def combined(effects: Sequence[Effect], guess: Guess) -> Tensor:
     denoised = classifier_free(guess) if denoised is None else denoised
     for effect in effects:
         denoised = effect.guided(guess, denoised)
-    return denoised
+    return denoised, guess.positive if guess.negative is None else guess.negative
 
 
 def classifier_free(guess: Guess) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.guiders import CfgGuider, DualCfgGuider, PerpNegGuider
+from graphexec.diffusion.options import TangentialDamping
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.conds import Box, prepare, share_areas, share_controls
 from graphexec.diffusion.sampling.discrete import model_sampling
@@ -142,6 +143,17 @@ class TestGuiders:
         expected = n + (m + (p - m) * 3 - n) * 2 if nested else n + (m - n) * 2 + (p - m) * 3
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_two_prompts_hand_out_what_guidance_led_away_from(
+        self, runtime: Runtime, recipes: Recipes, prompts: list[Cond], nested: bool
+    ) -> None:
+        x = torch.randn(1, 4, 8, 8)
+        positive, middle, negative = (Conditioning((p,)) for p in prompts)
+        guider = DualCfgGuider(recipes[0], positive, middle, negative, 3.0, 2.0, nested)
+        _, m, n = self.estimates(runtime, recipes[0], x, prompts)
+        found = denoiser(runtime, guider, x).with_uncond(x, 2.0)[1]
+        torch.testing.assert_close(found, m if nested else n, rtol=1e-3, atol=1e-3)
+
     def test_perpendicular_negative_that_is_the_positive_does_not_count(
         self, runtime: Runtime, recipes: Recipes, prompts: list[Cond]
     ) -> None:
@@ -157,3 +169,16 @@ class TestGuiders:
         p, n = self.estimates(runtime, recipes[0], x, prompts[:2])
         found = denoiser(runtime, CfgGuider(recipes[0], positive, negative, 1.0), x).with_uncond(x, 2.0)
         torch.testing.assert_close(found, (p, n), rtol=1e-3, atol=1e-3)
+
+    def test_the_negative_handed_out_is_as_options_have_it(
+        self, runtime: Runtime, recipes: Recipes, prompts: list[Cond]
+    ) -> None:
+        x = torch.randn(1, 4, 8, 8)
+        positive, negative = Conditioning((prompts[0],)), Conditioning((prompts[1],))
+        p, n = self.estimates(runtime, recipes[0], x, prompts[:2])
+        scores = torch.stack([(x - n).flatten(), (x - p).flatten()])
+        first = torch.linalg.svd(scores, full_matrices=False).Vh[0]
+        damped = x - ((x - n).flatten() @ first * first).view_as(x)
+        guider = CfgGuider(recipes[0].with_option(TangentialDamping()), positive, negative, 3.0)
+        found = denoiser(runtime, guider, x).with_uncond(x, 2.0)
+        torch.testing.assert_close(found, (damped + (p - damped) * 3, damped), rtol=1e-3, atol=1e-3)
