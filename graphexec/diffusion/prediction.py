@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from graphexec.diffusion.listing import Listing
 from graphexec.diffusion.models.layout import UNetLayout
@@ -31,7 +32,9 @@ def sampling_of(listing: Listing, family: Family, unet: UNetLayout, parts: Parts
     if {"edm_mean", "edm_std"} <= listing.shapes.keys():
         raise ModelFileError("this is a Playground 2.5 model ('edm_mean' is in it), which cannot be run")
     if "edm_vpred.sigma_max" in listing.shapes:
-        return _edm(listing)
+        # CosXL Edit; instruct-pix2pix on SDXL of other kinds is shown what the VAE gives.
+        edits = family == "sdxl" and unet.in_channels == 2 * unet.out_channels
+        return replace(_edm(listing), scaled_edits=edits)
     zero_snr = "ztsnr" in listing.shapes
     if "v_pred" in listing.shapes:
         return Sampling("v", zero_snr=zero_snr)

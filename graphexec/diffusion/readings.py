@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.types import Prediction, Sampling
@@ -24,18 +25,19 @@ LCM_TIMESTEPS = 50
 
 
 def discrete(old: Sampling, kind: str, *, zero_snr: bool) -> Sampling:
-    """The levels of latent diffusion, read as `kind` says; how latents are scaled stays."""
+    """The levels of latent diffusion, read as `kind` says."""
     timesteps = LCM_TIMESTEPS if kind == "lcm" else None
-    return Sampling(PREDICTIONS[kind], zero_snr=zero_snr, original_timesteps=timesteps, latents=old.latents)
+    return replace(_kept(old), prediction=PREDICTIONS[kind], zero_snr=zero_snr, original_timesteps=timesteps)
 
 
 def edm(old: Sampling, kind: str, sigma_min: float, sigma_max: float) -> Sampling:
     """Continuous levels, read as `kind` says; `SigmasError` for levels or a kind that cannot be."""
     if kind == "cosmos_rflow":
         raise SigmasError("cosmos_rflow belongs to the Cosmos video models, which are not supported: choose edm")
-    return Sampling(
-        PREDICTIONS[kind],
-        "edm",
+    return replace(
+        _kept(old),
+        prediction=PREDICTIONS[kind],
+        levels="edm",
         sigma_min=sigma_min,
         sigma_max=_above(sigma_min, sigma_max),
         sigma_data=0.5 if kind.startswith("edm") else 1.0,
@@ -46,7 +48,12 @@ def edm(old: Sampling, kind: str, sigma_min: float, sigma_max: float) -> Samplin
 def continuous_v(old: Sampling, sigma_min: float, sigma_max: float) -> Sampling:
     """Continuous levels of a model that predicts velocities; `SigmasError` for levels that cannot be."""
     sigma_max = _above(sigma_min, sigma_max)
-    return Sampling("v", "continuous_v", sigma_min=sigma_min, sigma_max=sigma_max, latents=old.latents)
+    return replace(_kept(old), prediction="v", levels="continuous_v", sigma_min=sigma_min, sigma_max=sigma_max)
+
+
+def _kept(old: Sampling) -> Sampling:
+    """What of a model stays its own under any reading: how latents and pictures to edit are scaled."""
+    return Sampling(latents=old.latents, scaled_edits=old.scaled_edits)
 
 
 def _above(sigma_min: float, sigma_max: float) -> float:

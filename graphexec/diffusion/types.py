@@ -234,6 +234,7 @@ class Sampling:
     `sigma_max` (EDM, Karras et al. 2022, with `sigma_data`). `zero_snr` makes the last timestep pure noise (Lin et
     al. 2023, https://arxiv.org/abs/2305.08891). `original_timesteps`: how many timesteps a distilled model (LCM) knows.
     `latents`: how latents are brought to the model's scale, by its family's factor or as Playground 2.5 does.
+    `scaled_edits`: whether a model that edits a picture is shown it at its family's scale, not as the VAE gives it.
     """
 
     prediction: Prediction = "eps"
@@ -244,6 +245,7 @@ class Sampling:
     sigma_max: float = 120.0
     sigma_data: float = 1.0
     latents: Literal["family", "playground_2_5"] = "family"
+    scaled_edits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ def test_discrete_levels() -> None:
     assert readings.discrete(PLAYGROUND, "v_prediction", zero_snr=True) == Sampling(
         "v", zero_snr=True, latents="playground_2_5"
     )
+    assert readings.discrete(Sampling("v", "edm", scaled_edits=True), "eps", zero_snr=False).scaled_edits
     assert readings.discrete(Sampling(), "lcm", zero_snr=False) == Sampling("lcm", original_timesteps=50)
 
 

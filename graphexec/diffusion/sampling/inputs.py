@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graphexec.diffusion.families import SIZE_WIDTH
+from graphexec.diffusion.families import FAMILIES, SIZE_WIDTH
 from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latent_format import to_model
@@ -67,10 +67,11 @@ def extra_channels(cond: Cond, missing: int, around: Surroundings) -> Tensor:
 
 
 def _edited(cond: Cond, around: Surroundings) -> Tensor:
-    """The picture's latents as the VAE gives them, not scaled: so the model was trained."""
+    """The picture's latents, scaled or as the VAE gives them: as the model was trained."""
     if cond.inpaint is None:
         return torch.zeros_like(around.latent)
-    return _fit(cond.inpaint.latent, around.latent)
+    scale = FAMILIES[around.model.family].latent_scale if around.model.sampling.scaled_edits else 1.0
+    return _fit(cond.inpaint.latent, around.latent) * scale
 
 
 def _sizes(size: SizeHint | None, family: Family, like: Tensor, *, negative: bool) -> list[float]:
