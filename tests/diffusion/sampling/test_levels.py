@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from diffusion.sampling.toys import Fake
+from torch import Tensor
 
 from graphexec.diffusion.faults import NonFiniteError, SigmasError
 from graphexec.diffusion.guiders import Sampler
@@ -57,6 +58,51 @@ def test_levels_twice_the_same_are_refused_where_a_sampler_fails_on_them(name: s
             drive(steps)
     else:
         drive(steps)
+
+
+RISING = [0.5, 1.0, 3.0, 10.0]
+
+
+@pytest.mark.parametrize("name", SAMPLER_FUNCTIONS)
+def test_rising_levels_are_refused_where_a_sampler_adds_noise(name: str) -> None:
+    try:
+        check_levels(Sampler(name), RISING)
+    except SigmasError as error:
+        needs = (
+            f"{name.removesuffix('_gpu')} adds noise and needs falling levels, and noise level 1 of 4, 0.5, is below"
+        )
+        assert needs in str(error)
+        with pytest.raises(ValueError, match="math domain"):
+            rise(Sampler(name))
+    else:
+        assert rise(Sampler(name)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler.of("dpmpp_2m_sde", eta=0.0), Sampler.of("dpmpp_3m_sde", s_noise=0.0), Sampler.of("seeds_2", eta=0.0),
+        Sampler.of("seeds_3", s_noise=0.0), Sampler.of("sa_solver", eta=0.0), Sampler.of("dpm_adaptive", s_noise=0.0),
+    ],
+    ids=lambda sampler: sampler.name,
+)  # fmt: skip
+def test_without_noise_levels_may_rise(sampler: Sampler) -> None:
+    check_levels(sampler, RISING)
+    assert rise(sampler).isfinite().all()
+
+
+def test_the_adaptive_solver_with_noise_needs_falling_levels() -> None:
+    sampler = Sampler.of("dpm_adaptive", eta=0.5)
+    check_levels(sampler, [10.0, 1.0, 3.0, 0.0])
+    with pytest.raises(SigmasError, match="dpm_adaptive adds noise and needs falling levels"):
+        check_levels(sampler, RISING)
+
+
+def rise(sampler: Sampler) -> Tensor:
+    x = torch.randn(1, 4, 2, 2)
+    return drive(
+        sampler_steps(sampler, Fake(lambda x, sigma: x / (1 + sigma**2)), x, RISING, LEVELS, SeededNoise(x, 3))
+    )
 
 
 def test_more_steps_than_levels_repeat_them() -> None:

@@ -71,6 +71,21 @@ def test_without_noise_all_solve_the_same_equation(name: str, options: dict[str,
     assert error(Sampler.of(name, **options), 161) < 3e-4
 
 
+@pytest.mark.parametrize("order", [2, 3])
+def test_the_adaptive_solver_goes_both_ways(order: int) -> None:
+    x, sampler = torch.randn(1, 4, 2, 2), Sampler.of("dpm_adaptive", order=order, rtol=1e-4, atol=1e-5)
+    noisy = sample(sampler, gaussian(1.3), x, [0.5, 2.0, 10.0])
+    exact = math.sqrt((1.3**2 + 10.0**2) / (1.3**2 + 0.5**2))
+    torch.testing.assert_close(noisy, x * exact, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(sample(sampler, gaussian(1.3), noisy, [10.0, 2.0, 0.5]), x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
+def test_levels_that_are_lost_to_uni_pc_are_named(name: str) -> None:
+    with pytest.raises(SigmasError, match=r"noise level 0\.0001 is too low for uni_pc"):
+        sample(Sampler(name), gaussian(1.0), torch.randn(1, 4, 2, 2), [0.0001, 1.0, 5.0])
+
+
 @pytest.mark.parametrize("name", SAMPLER_FUNCTIONS)
 def test_a_model_that_knows_the_answer_gives_it(name: str) -> None:
     answer, noise = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)

@@ -65,7 +65,7 @@ Steps = Generator[Step, None, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A sampler's task: bring `x` [B, C, h, w] from the first of `sigmas`, which fall, to the last."""
+    """A sampler's task: bring `x` [B, C, h, w] from the first of `sigmas`, which mostly fall, to the last."""
 
     denoise: Denoiser
     x: Tensor

@@ -1,7 +1,8 @@
 """DPM-Solver of orders 1 to 3 (Lu et al. 2022, https://arxiv.org/abs/2206.00927), in time t = -log sigma.
 
-Its steps lie evenly in t between the highest and the lowest level above 0, where it stops: the sigmas given between
-them do not count. With a single level there is no way to go, and the estimate there is the result.
+Its steps lie evenly in t between the first and the last level above 0, where it stops: the sigmas given between them
+do not count. Where the last is higher, it goes from a picture to its noise. With a single level there is no way to go,
+and the estimate there is the result.
 """
 
 from __future__ import annotations
@@ -124,16 +125,16 @@ def dpm_adaptive(run: Run, **options: float) -> Steps:
     control = replace(Adaptive(), **options)
     t, end = _ends(run.sigmas)
     noise, x, before = run.noise.independent(), run.x, run.x
-    h, i, errors = control.h_init, 0, list[float]()
+    h, i, errors = math.copysign(control.h_init, end - t), 0, list[float]()
     if t == end:
         return (yield from _only(run))
-    while t < end - 1e-5:
-        if not h >= SHORTEST:  # It may be no number.
+    while abs(end - t) > 1e-5:
+        if not abs(h) >= SHORTEST:  # It may be no number.
             raise SigmasError("the steps of dpm_adaptive become too short: raise rtol, atol or h_init")
         solver = _Solver(run, x, t)
         denoised = solver.denoised()
-        yield Step(i, i + math.ceil((end - t) / max(h, 1e-5)), math.exp(-t), x, denoised)
-        step = min(h, end - t)
+        yield Step(i, i + math.ceil(abs(end - t) / max(abs(h), 1e-5)), math.exp(-t), x, denoised)
+        step = min(h, end - t, key=abs)
         down, up = control.target(t, step, end)
         low, high = _orders(solver, down, control.order)
         inverse = 1 / (control.error(low, high, before) + 1e-8)

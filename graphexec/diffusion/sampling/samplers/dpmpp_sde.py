@@ -50,7 +50,7 @@ def dpmpp_2m_sde(run: Run, *, eta: float = 1.0, s_noise: float = 1.0, solver_typ
         if old is not None:
             weight = -math.expm1(-h_eta) / 2 if solver_type == "midpoint" else h_eta * phi_2(-h_eta)
             x = x + (denoised - old) * (weight * h / h_last)
-        if eta:
+        if eta * s_noise:
             x = x + noise(sigma, after) * (after * _spread(h * eta) * s_noise)
         old, h_last = denoised, h
     return x
@@ -72,7 +72,7 @@ def dpmpp_3m_sde(run: Run, *, eta: float = 1.0, s_noise: float = 1.0) -> Steps:
         h = math.log(sigma / after)
         h_eta = h * (eta + 1)
         x = _exact(x, denoised, math.exp(-h_eta)) + _bend(denoised, known, h, h_eta)
-        if eta:
+        if eta * s_noise:
             x = x + noise(sigma, after) * (after * _spread(h * eta) * s_noise)
         known = [(denoised, h), *known[:1]]
     return x

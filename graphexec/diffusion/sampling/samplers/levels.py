@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from graphexec.diffusion.faults import SigmasError
@@ -22,6 +22,11 @@ DIVIDE_BY_EARLIER_STEPS = frozenset((
 ))  # fmt: skip
 """Samplers that divide by the length of steps which they took, in all steps but the one to 0."""
 
+ADD_NOISE = frozenset((
+    "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde", "ddpm", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece",
+))  # fmt: skip
+"""Samplers that add as much noise as falling levels leave room for."""
+
 
 def check_levels(sampler: Sampler, sigmas: Sequence[float]) -> None:
     """Raise `SigmasError` where no run, or none with this sampler, goes through these levels."""
@@ -32,7 +37,33 @@ def check_levels(sampler: Sampler, sigmas: Sequence[float]) -> None:
             raise SigmasError(
                 f"{_place(i, sigmas)} is 0: only the last may be, there is no noise to take away after it"
             )
-    _check_steps(sampler.name.removesuffix("_gpu"), sigmas)
+    name = sampler.name.removesuffix("_gpu")
+    _check_steps(name, sigmas)
+    if _adds_noise(name, dict(sampler.options)):
+        _check_falling(name, sigmas)
+
+
+def _check_falling(name: str, sigmas: Sequence[float]) -> None:
+    for i, (sigma, after) in enumerate(pairwise(_visited(name, sigmas))):
+        if sigma < after:
+            without = "" if name == "ddpm" else ", its eta 0"
+            raise SigmasError(
+                f"{name} adds noise and needs falling levels, and {_place(i, sigmas)}, {sigma:g}, is below the next:"
+                f" take other levels{without}, or a sampler like euler"
+            )
+
+
+def _adds_noise(name: str, options: Mapping[str, float | str | bool]) -> bool:
+    if name == "dpm_adaptive":  # Its eta is mostly 0, and changes its steps too, whatever s_noise is.
+        return bool(options.get("eta"))
+    return name in ADD_NOISE and 0 not in (options.get("eta"), options.get("s_noise"))
+
+
+def _visited(name: str, sigmas: Sequence[float]) -> Sequence[float]:
+    """The levels that count: dpm_adaptive chooses those between the first and the last above 0 itself."""
+    if name != "dpm_adaptive" or len(sigmas) < 2:
+        return sigmas
+    return sigmas[0], sigmas[-1] or sigmas[-2]
 
 
 def _check_steps(name: str, sigmas: Sequence[float]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.faults import SigmasError
 from graphexec.diffusion.sampling.samplers.contract import Run, Steps
 from graphexec.diffusion.sampling.samplers.steps import mixed
 
@@ -34,10 +35,15 @@ def uni_pc_bh2(run: Run) -> Steps:
 def _level(sigma: float) -> float:
     """`sigma` as the authors' code finds it again from the share of the signal, in float32.
 
-    There 0.001 becomes 0.00098, which shows in the result; exact levels would give other pictures.
+    There 0.001 becomes 0.00098, which shows in the result; exact levels would give other pictures. Raises `SigmasError`
+    for levels that are lost there.
     """
     mean = 0.5 * (1 / (torch.tensor(sigma) ** 2 + 1)).log()
     deviation = 0.5 * (1 - (2 * mean).exp()).log()
+    if not deviation.isfinite():
+        raise SigmasError(
+            f"the noise level {sigma:g} is too low for uni_pc: take a sampler like euler, or other levels"
+        )
     return math.exp(float(deviation - mean))
 
 
