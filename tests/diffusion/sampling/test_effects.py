@@ -22,7 +22,15 @@ from graphexec.diffusion.sampling.effects import EFFECTS
 from graphexec.diffusion.sampling.effects.base import Guess, Pass, Setting
 from graphexec.diffusion.sampling.effects.freeu import Backbone
 from graphexec.diffusion.sampling.effects.frequencies import scale_frequencies
-from graphexec.diffusion.sampling.effects.guidance import Damping, Likeness, Norm, Projection, Rescale, ZeroStar
+from graphexec.diffusion.sampling.effects.guidance import (
+    Damping,
+    Likeness,
+    Norm,
+    Projection,
+    Rescale,
+    ZeroStar,
+    perp_neg,
+)
 from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
@@ -198,6 +206,11 @@ def test_perp_neg_on_the_model_is_that_of_the_guider(runtime: Runtime, recipes: 
         led = denoiser(runtime, PerpNegGuider(recipes[0], *prompts, empty, 3.0, 0.5), x)(x, 2.0)
     found = guided(runtime, recipes[0].with_option(options.PerpNeg(empty, 0.5)), x, *prompts, 3.0)
     torch.testing.assert_close(found, led, rtol=1e-3, atol=1e-3)
+
+
+def test_perp_neg_towards_nothing_leads_away_from_the_whole_negative() -> None:
+    empty, negative = torch.randn(2, 1, 4, 3, 3)
+    torch.testing.assert_close(perp_neg(empty, negative, empty, 3.0, 0.5), empty - (negative - empty) * 1.5)
 
 
 class TestReuse:

@@ -211,12 +211,14 @@ class Perpendicular(Effect):
 
 
 def perp_neg(positive: Tensor, negative: Tensor, empty: Tensor, cfg: float, scale: float) -> Tensor:
-    """Guidance by what of `negative` is perpendicular to `positive`, both above `empty`.
+    """Guidance by what of `negative` is perpendicular to `positive`, both above `empty`; if those are equal, by all.
 
     Armandpour et al. 2023, https://arxiv.org/abs/2304.04968.
     """
     towards, away = positive - empty, negative - empty
-    perpendicular = away - towards * ((away * towards).sum() / towards.norm() ** 2)
+    length = towards.norm() ** 2
+    along = ((away * towards).sum() / length).where(length > 0, 0.0)
+    perpendicular = away - towards * along
     return empty + (towards - perpendicular * scale) * cfg
 
 
