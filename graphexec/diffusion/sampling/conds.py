@@ -177,8 +177,7 @@ def _fit_mask(region: Region | None, like: Tensor) -> Tensor | None:
 
 def _weight(cond: Cond, box: Box | None, mask: Tensor | None, like: Tensor) -> Tensor | None:
     if mask is not None and cond.region is not None:
-        planes = mask[: len(like)]
-        planes = planes.repeat(len(like) // len(planes), 1, 1, 1)
+        planes = mask.repeat(-(-len(like) // len(mask)), 1, 1, 1)[: len(like)]
         return (box.cut(planes) if box else planes) * (cond.region.strength * cond.strength)
     if box is not None:
         return _faded(box, like) * cond.strength

@@ -77,6 +77,13 @@ class TestAreas:
         assert weight is not None
         assert weight.shape == (1, 1, 16, 24)
 
+    @pytest.mark.parametrize(("masks", "batch"), [(2, 3), (2, 4), (3, 2), (1, 3)])
+    def test_masks_of_another_number_are_repeated_and_cut(self, masks: int, batch: int) -> None:
+        mask = torch.arange(masks, dtype=torch.float32)[:, None, None].expand(masks, 16, 24)
+        (found,) = prepare(Conditioning((replace(EMPTY, region=Region(mask)),)), LEVELS, LIKE.repeat(batch, 1, 1, 1))
+        assert found.weight is not None
+        assert found.weight[:, 0, 0, 0].tolist() == [i % masks for i in range(batch)]
+
 
 class TestControls:
     def test_go_to_the_other_side_unless_it_has_some(self, weights: object) -> None:
