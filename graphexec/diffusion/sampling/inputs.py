@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -85,9 +86,19 @@ def _sizes(size: SizeHint | None, family: Family, like: Tensor, *, negative: boo
 
 
 def _fit(picture: Tensor, like: Tensor) -> Tensor:
-    """At the latents' size and batch: the middle of it where the sides are of another ratio."""
+    """At the latents' size and batch: the middle of it where the sides are of another ratio.
+
+    Where the batch is of another number, neighbours share a picture, or some are left out, the first and last not.
+    """
     rows, columns = like.shape[-2:]
     picture = picture.to(like)
     if picture.shape[-2:] != like.shape[-2:]:
         picture = upscale(picture, columns, rows, "bilinear", "center")
-    return picture.repeat(-(-len(like) // len(picture)), 1, 1, 1)[: len(like)]
+    return picture if len(picture) == len(like) else picture[_spread(len(picture), len(like))]
+
+
+def _spread(pictures: int, batch: int) -> list[int]:
+    """Which of so many pictures each of a batch gets; in float64, whose rounding is ComfyUI's too."""
+    if pictures < batch:
+        return [math.floor((i + 0.5) * (pictures / batch)) for i in range(batch)]
+    return [round(i * ((pictures - 1) / max(batch - 1, 1))) for i in range(batch)]

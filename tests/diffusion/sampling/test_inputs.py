@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graphexec.diffusion import readings
 from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.sampling.inputs import Surroundings, extra_channels
 from graphexec.diffusion.types import Cond, Inpaint
 
@@ -32,3 +33,17 @@ def test_a_picture_to_edit_is_shown_as_the_model_was_trained(
     for sampling in (model.sampling, readings.discrete(model.sampling, "v_prediction", zero_snr=False)):
         around = Surroundings(replace(model, sampling=sampling), torch.zeros(1, 4, 8, 8), None)
         torch.testing.assert_close(extra_channels(cond, 4, around), picture * scale)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "seen"),
+    [(1, [0, 0, 0, 0]), (2, [0, 0, 1, 1]), (3, [0, 1, 1, 2]), (4, [0, 1, 2, 3]), (7, [0, 2, 4, 6])],
+)
+def test_pictures_are_spread_over_the_batch(tmp_path: Path, pictures: int, seen: list[int]) -> None:
+    save_file(checkpoint_weights(0, replace(SIZES["sd1"], channels=8)), tmp_path / "x")
+    around = Surroundings(open_checkpoint(tmp_path / "x")[0], torch.zeros(4, 4, 8, 8), None)
+    shown = torch.arange(pictures, dtype=torch.float32)[:, None, None, None].expand(pictures, 4, 8, 8)
+    cond = Cond(torch.zeros(1, 77, 32), inpaint=Inpaint(shown, torch.ones(1, 64, 64)))
+    assert extra_channels(cond, 4, around)[:, 0, 0, 0].tolist() == seen
+    scale = FAMILIES["sd1"].latent_scale
+    assert extra_channels(cond, 5, around)[:, 1, 0, 0].tolist() == pytest.approx([scale * i for i in seen])
