@@ -134,6 +134,8 @@ def sample_sigmas(
         effects = effects_of(model, Setting(levels, sigmas, unet.layout.width, seed))
         samples = to_model(model, latent.samples.to(runtime.device, torch.float32))
         mask = _fit_mask(latent.noise_mask, samples)
+        if _grows(sampler):
+            _check_growing(guider, masked=mask is not None, shown_more=unet.layout.in_channels != samples.shape[1])
         predictor = Predictor(runtime, model, levels, Surroundings(model, samples, mask), effects)
         seen = _LastEstimate(on_step)
         result = run_sampler(
@@ -282,6 +284,27 @@ def _fitting(latent: Latent, channels: int) -> Latent:
     if len(shape) != 4 or latent.samples.any():
         raise LatentError(f"the model works on latents [batch, {channels}, height, width], these are {shape}")
     return replace(latent, samples=torch.zeros(shape[0], channels, *shape[2:], dtype=latent.samples.dtype))
+
+
+def _grows(sampler: Sampler) -> bool:
+    """Whether a sampler makes latents larger, or smaller, on the way."""
+    options = dict(sampler.options)
+    return sampler.name == "lcm_upscale" and options.get("ratio", 1.0) != 1.0 and options.get("growing_steps") != 0
+
+
+def _check_growing(guider: Guider, *, masked: bool, shown_more: bool) -> None:
+    """Raise `LatentError` where something has the size of the latents and would not grow with them."""
+    regions = (cond.region for cond in _conds(guider) if not cond.area)
+    for stays, there in (
+        ("the noise mask", masked),
+        ("the picture that an inpainting or editing model sees", shown_more),
+        ("the mask of a prompt", any(region and not region.to_bounds for region in regions)),
+    ):
+        if there:
+            raise LatentError(
+                f"SamplerLCMUpscale makes the latents larger on the way, and {stays} stays as large as it was: take the"
+                " sampler lcm, and enlarge the latents between two runs (LatentUpscale)"
+            )
 
 
 def _fit_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from diffusion.sampling.guiding import guided
 from diffusion.sampling.toys import Fake
-from diffusion.tiny import UNetSize
+from diffusion.tiny import UNetSize, write_checkpoint
 from diffusion.tiny_control import controlnet_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
+from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.controlfiles import open_controlnet
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.families import FAMILIES
@@ -27,7 +28,7 @@ from graphexec.diffusion.sampling.noise import SeededNoise
 from graphexec.diffusion.sampling.run import drive, run_sampler, sample, sample_part, sample_sigmas
 from graphexec.diffusion.sampling.samplers import Step, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
-from graphexec.diffusion.types import Clip, Cond, Conditioning, Control, Latent, Model, Sampling, Vae
+from graphexec.diffusion.types import Clip, Cond, Conditioning, Control, Latent, Model, Region, Sampling, Vae
 from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
@@ -178,6 +179,29 @@ def test_a_weight_that_is_no_number_is_named_at_the_first_step(runtime: Runtime,
     prompt = encode_prompt(runtime, recipes[1], "(tiger:nan)")
     with pytest.raises(NonFiniteError, match="from step 1 on"):
         run(runtime, recipes, (prompt, prompt), empty_latent(32, 32))
+
+
+def test_what_cannot_grow_with_the_latents_is_named(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "inpainting.safetensors", size=replace(UNetSize(), channels=9))
+    inpainting = open_checkpoint(tmp_path / "inpainting.safetensors")[0]
+    region = Conditioning((replace(prompts[0].conds[0], region=Region(torch.ones(1, 32, 32))),))
+
+    def grow(model: Model, positive: Conditioning, mask: Tensor | None, **options: float) -> Tensor:
+        guider, latent = CfgGuider(model, positive, prompts[1], 1.0), Latent(torch.zeros(1, 4, 4, 4), mask)
+        sampler = Sampler.of("lcm_upscale", **options)
+        return sample_sigmas(runtime, guider, sampler, [14.0, 3.0, 0.0], latent, Noise(1)).latent.samples
+
+    assert grow(recipes[0], prompts[0], None, ratio=2.0).shape == (1, 4, 8, 8)
+    for stays, model, positive, mask in (
+        ("the noise mask", recipes[0], prompts[0], torch.ones(1, 32, 32)),
+        ("the mask of a prompt", recipes[0], region, None),
+        ("the picture that an inpainting or editing model sees", inpainting, prompts[0], None),
+    ):
+        with pytest.raises(LatentError, match=f"SamplerLCMUpscale .* {stays} stays as large as it was"):
+            grow(model, positive, mask, ratio=2.0)
+        assert grow(model, positive, mask).shape == grow(model, positive, mask, ratio=2.0, growing_steps=0).shape
 
 
 @pytest.mark.parametrize("samples", [torch.ones(1, 16, 4, 4), torch.zeros(4, 4, 4)])
