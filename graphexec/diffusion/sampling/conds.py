@@ -100,16 +100,13 @@ def _share(
     has: Callable[[Prepared], bool],
     put: Callable[[Prepared, Prepared], Prepared],
 ) -> None:
-    """Give to the negative conds of the whole picture, in turn, what is found; again to a copy once all have some."""
+    """Give to the negative conds of the whole picture, in turn, what is found: of several for one, the last."""
     whole = [i for i, c in enumerate(negative) if c.box is None]
     if any(has(negative[i]) for i in whole) or not whole:
         return
     for n, other in enumerate(found):
         i = whole[n % len(whole)]
-        if has(negative[i]):
-            negative.append(put(negative[i], other))
-        else:
-            negative[i] = put(negative[i], other)
+        negative[i] = put(negative[i], other)
 
 
 def _prepared(cond: Cond, levels: ModelSampling, like: Tensor) -> Prepared:

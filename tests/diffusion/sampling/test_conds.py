@@ -97,6 +97,16 @@ class TestControls:
         share_controls(positive, own)
         assert len(own[0].controls) == 2
 
+    def test_of_several_for_one_negative_it_gets_the_last(self) -> None:
+        """As in ComfyUI: a second negative of the same words would be another picture."""
+        net = ControlNet(WeightsFile.__new__(WeightsFile))
+        controls = [Control(net, torch.zeros(1, 8, 8, 3)) for _ in range(3)]
+        steered = tuple(replace(EMPTY, controls=(control,), control_uncond=True) for control in controls)
+        for count, expected in ((1, [2]), (2, [2, 1])):
+            negative = prepare(Conditioning((EMPTY,) * count), LEVELS, LIKE)
+            share_controls(prepare(Conditioning(steered), LEVELS, LIKE), negative)
+            assert [*map(id, (c.controls[0] for c in negative))] == [id(controls[i]) for i in expected]
+
 
 class TestEstimates:
     def test_masks_put_two_prompts_side_by_side(self, runtime: Runtime, recipes: Recipes, prompts: list[Cond]) -> None:
