@@ -60,19 +60,37 @@ class DualGuided:
 
     def __call__(self, x: Tensor, sigma: float, /) -> Tensor:
         """The guided estimate of the noiseless latent."""
-        return self.with_uncond(x, sigma)[0]
+        return self._estimate(x, sigma, with_uncond=False)[0]
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
         """The guided estimate, and the one that classifier-free guidance led away from: nested, that is the middle."""
-        negative, middle, positive = self.predictor(x, sigma, [self.negative, self.middle, self.positive])
+        return self._estimate(x, sigma, with_uncond=True)
+
+    def _estimate(self, x: Tensor, sigma: float, *, with_uncond: bool) -> tuple[Tensor, Tensor]:
+        """What is not used at cfg 1 is not predicted, unless effects may use it."""
         cfg, outer, effects = self.guider.cfg, self.guider.cfg_middle, self.predictor.effects
+        without_middle = math.isclose(cfg, 1.0) and not effects and not with_uncond
         if self.guider.nested:
-            again = evaluator(self.predictor, sigma, self.positive, self.middle)
-            inner, uncond = combined(effects, Guess(x, sigma, cfg, positive, middle, again))
-            return negative + (inner - negative) * outer, uncond
+            return self._nested(x, sigma, with_middle=not without_middle)
+        needed = with_uncond or not math.isclose(outer, 1.0) or any(e.needs_negative for e in effects)
+        if without_middle and not needed:
+            positive = self.predictor(x, sigma, [self.positive])[0]
+            return positive, positive
+        asked = [self.negative, self.middle, self.positive] if needed else [self.middle, self.positive]
+        *negative, middle, positive = self.predictor(x, sigma, asked)
         again = evaluator(self.predictor, sigma, self.middle, self.negative)
-        led, uncond = combined(effects, Guess(x, sigma, outer, middle, negative, again))
+        led, uncond = combined(effects, Guess(x, sigma, outer, middle, negative[0] if needed else None, again))
         return led + (positive - middle) * cfg, uncond
+
+    def _nested(self, x: Tensor, sigma: float, *, with_middle: bool) -> tuple[Tensor, Tensor]:
+        cfg, outer = self.guider.cfg, self.guider.cfg_middle
+        negative = [] if math.isclose(outer, 1.0) else [self.negative]
+        middle = [self.middle] if with_middle else []
+        *others, positive = self.predictor(x, sigma, [*negative, *middle, self.positive])
+        again = evaluator(self.predictor, sigma, self.positive, self.middle)
+        guess = Guess(x, sigma, cfg, positive, others[-1] if middle else None, again)
+        inner, uncond = combined(self.predictor.effects, guess)
+        return (others[0] + (inner - others[0]) * outer if negative else inner), uncond
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,27 @@ class TestGuiders:
         expected = n + (m + (p - m) * 3 - n) * 2 if nested else n + (m - n) * 2 + (p - m) * 3
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize(
+        ("nested", "cfg", "outer", "rows"),
+        [
+            (False, 1.0, 1.0, 1), (False, 3.0, 1.0, 2), (False, 1.0, 2.0, 3), (False, 3.0, 2.0, 3),
+            (True, 1.0, 1.0, 1), (True, 3.0, 1.0, 2), (True, 1.0, 2.0, 2), (True, 3.0, 2.0, 3),
+        ],
+    )  # fmt: skip
+    def test_two_prompts_skip_what_is_not_used_at_cfg_1(
+        self, runtime: Runtime, recipes: Recipes, prompts: list[Cond], nested: bool, cfg: float, outer: float, rows: int
+    ) -> None:
+        x, seen = torch.randn(1, 4, 8, 8), list[int]()
+        positive, middle, negative = (Conditioning((p,)) for p in prompts)
+        denoise = denoiser(runtime, DualCfgGuider(recipes[0], positive, middle, negative, cfg, outer, nested), x)
+        with runtime.unet(recipes[0]) as unet, torch.no_grad():
+            handle = unet.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+            found = denoise(x, 2.0)
+            handle.remove()
+            whole = denoise.with_uncond(x, 2.0)[0]
+        assert sum(seen) == rows
+        torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-3)
+
     @pytest.mark.parametrize("nested", [False, True])
     def test_two_prompts_hand_out_what_guidance_led_away_from(
         self, runtime: Runtime, recipes: Recipes, prompts: list[Cond], nested: bool
