@@ -193,15 +193,16 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
             trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
         except Cancelled as error:
             bar.close()
-            return _interrupted(config, error, stopped)
+            return _interrupted(bar.state, error, stopped)
     _show_result(trained, as_json)
     return ExitCode.DONE
 
 
-def _interrupted(config: TrainConfig, error: Cancelled, stopped: Stopped) -> ExitCode:
+def _interrupted(state: Path | None, error: Cancelled, stopped: Stopped) -> ExitCode:
+    """`state` is where this run saved its own, if it did."""
     click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
-    if config.saving.state and state_path(config).exists():
-        click.echo(f"kept {state_path(config)}; the same command with --resume goes on from there", err=True)
+    if state is not None:
+        click.echo(f"kept {state}; the same command with --resume goes on from there", err=True)
     return stopped.code or ExitCode.INTERRUPTED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,9 @@ LINES = 20
 
 class TrainingBar:
     """Shows steps, loss, steps a second and the time that is left; where there is no terminal, lines now and then."""
+
+    state: Path | None = None
+    """The state that was saved last."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -39,6 +43,8 @@ class TrainingBar:
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
+        if isinstance(event, events.Saved) and not _is_lora(event):
+            self.state = event.path
         match event:
             case events.Started(total=total, first=first) if self._is_terminal:
                 self._bar = tqdm(total=total, initial=first, unit="step", mininterval=0.5)
@@ -72,7 +78,7 @@ def _line(event: events.Event) -> str | None:
             return f"going on after step {first} of {total}"
         case events.Stepped(step=step, total=total) if step % max(1, total // LINES) == 0:
             return f"step {step} of {total}: loss {event.loss:.4f}, {event.rate:.2f} steps/s, {event.left:.0f} s left"
-        case events.Saved(path=path, step=step) if path.suffix == ".safetensors":
+        case events.Saved(path=path, step=step) if _is_lora(event):
             return f"step {step}: saved {path}"
         case events.Sampled(paths=paths, step=step):
             return f"step {step}: made {', '.join(map(str, paths))}"
@@ -80,3 +86,7 @@ def _line(event: events.Event) -> str | None:
             return f"step {step}: loss of the held out pictures {loss:.4f}"
         case _:
             return None
+
+
+def _is_lora(saved: events.Saved) -> bool:
+    return saved.path.suffix == ".safetensors"

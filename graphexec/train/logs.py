@@ -5,31 +5,51 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
-from graphexec.train.events import Event, Stepped, Validated
+from graphexec.train.aside import set_aside
+from graphexec.train.events import Event, Started, Stepped, Validated
 
 __all__ = ["JsonLines", "TensorBoard", "read_curve"]
 
 
 class JsonLines:
-    """Events as lines of JSON, each in the file as soon as it is told; at the end of one that is there if `append`."""
+    """Events as lines of JSON, each in the file as soon as it is told; what is told before `Started` waits for it.
+
+    So a run that cannot start leaves no trace. A file that is there is gone on with if `append`, else set aside.
+    """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a" if append else "w", buffering=1, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path}: the log cannot be written ({error.strerror or error})") from error
+        self._path, self._append = path, append
+        self._waiting: list[str] = []
+        self._file: TextIO | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write an event."""
-        self._file.write(json.dumps({"event": type(event).__name__.lower(), **asdict(event)}, default=_plain) + "\n")
+        """Write an event. Raises `OutputError` with `Started` if there can be no file."""
+        line = json.dumps({"event": type(event).__name__.lower(), **asdict(event)}, default=_plain) + "\n"
+        if self._file is None and isinstance(event, Started):
+            self._file = self._opened()
+            self._file.writelines(self._waiting)
+        if self._file is None:
+            self._waiting.append(line)
+        else:
+            self._file.write(line)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> TextIO:
+        if not self._append:
+            set_aside(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{self._path}: the log cannot be written ({error.strerror or error})") from error
 
 
 def read_curve(path: Path, event: type[Stepped] | type[Validated]) -> list[tuple[int, float]]:

@@ -95,16 +95,20 @@ class _Run:
     log: Path
     sample: Sample | None
     _began: float = field(default_factory=time.perf_counter)
+    _first: int = field(init=False)
     _checkpoints: Checkpoints = field(init=False)
     _state: StateFile = field(init=False)
 
     def __post_init__(self) -> None:
+        self._first = self.parts.loop.step
         self._checkpoints = Checkpoints(self.config.saving)
         self._state = StateFile(self.config.saving)
 
     def go(self, cancelled: Callable[[], bool]) -> Trained:
         """Train to the end."""
         loop = self.parts.loop
+        if (warning := self._state.warning()) is not None:
+            self.tell(Warned(warning))
         if self.config.samples.at_first and not loop.step:
             self._sampled(Moment(0, 0, ends_epoch=False), None)
         try:
@@ -159,8 +163,12 @@ class _Run:
         return metadata(self.config, parts.about, data_metadata(parts.data), progress)
 
     def _save_state(self, moment: Moment) -> None:
-        if self.config.saving.state:
-            self.parts.loop.save(self._state.path)
+        """Before the first step there is nothing that would be lost, and maybe the state of an earlier run."""
+        loop = self.parts.loop
+        if self.config.saving.state and loop.step > self._first:
+            loop.settle()
+            self._state.make_room()
+            loop.save(self._state.path)
             self._state.note()
             self.tell(Saved(self._state.path, moment.step, moment.epoch))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from graphexec.train.aside import EARLIER, aside, set_aside
 from graphexec.train.config import Saving
 from graphexec.train.faults import StateError
 from graphexec.train.loop import Moment
@@ -63,8 +64,11 @@ class StateFile:
     saving: Saving
     clock: Callable[[], float] = time.monotonic
     _saved: float = field(init=False)
+    _is_anothers: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        resumed = self.saving.resume
+        self._is_anothers = self.path.exists() and not (resumed and self.path.samefile(find_state(resumed)))
         self.note()
 
     @property
@@ -80,12 +84,25 @@ class StateFile:
         """The state was saved now."""
         self._saved = self.clock()
 
+    def warning(self) -> str | None:
+        """What should be known before training: that there is a state already, which is not gone on from."""
+        if not self._is_anothers or not self.saving.state:
+            return None
+        kept = aside(self.path).name
+        return f"{self.path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept}"
+
+    def make_room(self) -> None:
+        """Set the state of an earlier run aside. Raises `OutputError`."""
+        if self._is_anothers:
+            set_aside(self.path)
+            self._is_anothers = False
+
 
 def find_state(place: Path) -> Path:
-    """The state to go on from: a file, or the only one in a folder. Raises `StateError`."""
+    """The state to go on from: a file, or the only one in a folder that is not set aside. Raises `StateError`."""
     if not place.is_dir():
         return place
-    found = sorted(place.glob(f"*{STATE_SUFFIX}"))
+    found = sorted(path for path in place.glob(f"*{STATE_SUFFIX}") if Path(path.stem).suffix != EARLIER)
     if len(found) == 1:
         return found[0]
     listed = f"{len(found)} of them: {', '.join(path.name for path in found)}; name one" if found else "none there"

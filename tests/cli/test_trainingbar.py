@@ -50,6 +50,14 @@ def test_what_is_written_and_noticed(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
+def test_the_state_that_was_saved_is_known() -> None:
+    bar = TrainingBar()
+    bar(events.Saved(Path("a.safetensors"), 5, 1))
+    assert bar.state is None
+    bar(events.Saved(Path("a.state"), 5, 1))
+    assert bar.state == Path("a.state")
+
+
 def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     shown = "\n".join(told(capsys, events.Started(2), step(1, 2), events.Warned("careful"), step(2, 2)))

@@ -8,7 +8,7 @@ import pytest
 
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
-from graphexec.train.events import Event, Finished, Sampled, Saved, Started, Stepped, Validated
+from graphexec.train.events import Cached, Event, Finished, Sampled, Saved, Started, Stepped, Validated, Warned
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 
 EVENTS: list[Event] = [
@@ -32,22 +32,38 @@ def test_events_are_lines_of_json(tmp_path: Path) -> None:
     assert lines[3] == {"event": "sampled", "paths": ["a.png", "b.png"], "step": 1}
 
 
-def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_an_error_before_the_first_step(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    log = JsonLines(tmp_path / "file" / "log.jsonl")
     with pytest.raises(OutputError, match="the log cannot be written"):
-        JsonLines(tmp_path / "file" / "log.jsonl")
+        log(Started(3))
+
+
+def told(path: Path, *events: Event, append: bool = False) -> int:
+    """Lines of a log after events."""
+    log = JsonLines(path, append=append)
+    for event in events:
+        log(event)
+    log.close()
+    return len(path.read_text().splitlines())
 
 
 def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
     again = Stepped(1, 3, 1, 0.25, {}, 2.0, 1.0)
-    for event, append, lines in ((EVENTS[1], False, 1), (EVENTS[4], True, 2), (again, True, 3), (EVENTS[0], False, 1)):
-        log = JsonLines(tmp_path / "log.jsonl", append=append)
-        log(event)
-        log.close()
-        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == lines
-        if lines == 3:
-            assert read_curve(tmp_path / "log.jsonl", Stepped) == [(1, 0.25)]
-            assert read_curve(tmp_path / "log.jsonl", Validated) == [(1, 0.25)]
+    assert told(path, *EVENTS[:2]) == 2
+    assert told(path, EVENTS[0], EVENTS[4], again, append=True) == 5
+    assert read_curve(path, Stepped) == [(1, 0.25)]
+    assert read_curve(path, Validated) == [(1, 0.25)]
+
+
+def test_a_log_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert told(path, *EVENTS) == len(EVENTS)
+    assert told(path, Warned("no"), Cached(1, 4)) == len(EVENTS)  # which could not start
+    assert told(path, Warned("no seed"), EVENTS[0]) == 2
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["warned", "started"]
+    assert len((tmp_path / "log.earlier.jsonl").read_text().splitlines()) == len(EVENTS)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

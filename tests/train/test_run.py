@@ -133,6 +133,26 @@ def test_a_run_that_was_killed_ends_with_the_same_file(folder: Path, tmp_path: P
     assert resumed.lora.read_bytes() == whole.lora.read_bytes()
 
 
+def test_a_run_that_is_started_anew_keeps_what_an_earlier_one_left(folder: Path, tmp_path: Path) -> None:
+    stopped, config = Told(), config_of(folder, saving=out(tmp_path))
+    with pytest.raises(Cancelled):
+        train(config, watch=stopped.append, cancelled=lambda: len(stopped.of(Stepped)) == 3)
+    state, log = ((tmp_path / f"last.{name}").read_bytes() for name in ("state", "jsonl"))
+    with pytest.raises(TrainingError):
+        train(config_of(folder, saving=out(tmp_path), loop={"max_steps": None}))
+    assert (tmp_path / "last.jsonl").read_bytes() == log
+    again = Told()
+    with pytest.raises(Cancelled):
+        train(config, watch=again.append, cancelled=lambda: True)
+    assert any("--resume goes on with it" in event.message for event in again.of(Warned))
+    assert (tmp_path / "last.state").read_bytes() == state
+    assert not again.of(Saved)
+    trained(config)
+    assert (tmp_path / "last.earlier.state").read_bytes() == state
+    resumed, told = trained(replace(config, saving=replace(config.saving, resume=tmp_path / "last.earlier.state")))
+    assert (told.of(Started), resumed.steps) == ([Started(6, 3)], 6)
+
+
 def test_checkpoints_are_named_as_in_sd_scripts_and_the_oldest_go(folder: Path, tmp_path: Path) -> None:
     saving = out(tmp_path, every_n_epochs=1, every_n_steps=2, keep_last=1, output_name="mine")
     _, told = trained(config_of(folder, saving=saving, loop={"max_steps": None, "max_epochs": 3}))

@@ -54,3 +54,31 @@ def test_a_state_is_found_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.state").touch()
     with pytest.raises(StateError, match=r"2 of them: a\.state, b\.state; name one"):
         find_state(tmp_path)
+
+
+def test_a_state_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
+    saving = Saving(tmp_path)
+    path, kept = tmp_path / "last.state", tmp_path / "last.earlier.state"
+    assert StateFile(saving).warning() is None
+    path.write_text("first")
+    state = StateFile(saving)
+    assert state.warning() == (
+        f"{path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept.name}"
+    )
+    state.make_room()
+    assert (path.exists(), kept.read_text()) == (False, "first")
+    path.write_text("its own")
+    state.make_room()
+    assert (path.read_text(), kept.read_text()) == ("its own", "first")
+    assert find_state(tmp_path) == path
+
+
+def test_a_state_that_is_gone_on_from_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "last.state"
+    path.write_text("first")
+    for place in (path, tmp_path):
+        state = StateFile(Saving(tmp_path, resume=place))
+        assert state.warning() is None
+        state.make_room()
+        assert path.exists()
+    assert StateFile(Saving(tmp_path, state=False)).warning() is None
