@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphexec.errors import GraphexecError
+from graphexec.errors import GraphexecError, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.cli.options import Places
+    from graphexec.errors import Diagnostic
     from graphexec.graph.folders import Folders
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
@@ -30,13 +31,18 @@ class SampleError(GraphexecError):
 
 
 def make_sampler(config: TrainConfig, registry: Callable[[], Registry], places: Places) -> Sampler | None:
-    """What makes the pictures that the settings ask for; None if they ask for none. Raises `GraphexecError`."""
+    """What makes the pictures that the settings ask for; None if they ask for none.
+
+    Raises `GraphexecError` for prompts or a workflow of which no pictures can be made.
+    """
     samples = config.samples
     if not (samples.every_n_steps or samples.every_n_epochs or samples.at_first):
         return None
     prompts = _prompts(config)
     own = _own_workflow(config) if samples.workflow is not None else None
-    return _Pictures(config, registry(), places.folders(config.saving.output_dir), prompts, own)
+    pictures = _Pictures(config, registry(), places.folders(config.saving.output_dir), prompts, own)
+    pictures.check()
+    return pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +55,30 @@ class _Pictures:
 
     def __call__(self, lora: Path, step: int) -> Sequence[Path]:
         """The pictures with a LoRA's file."""
+        return [path for workflow in self._workflows(lora.name, step) for path in self._run(workflow, lora)]
+
+    def check(self) -> None:
+        """Raise `WorkflowError` if a workflow cannot run, but for the LoRA, which is not there yet."""
+        from graphexec.graph.compile import check
+
+        lora = self.config.saving.output_dir / f"{self.config.saving.output_name}.sample.safetensors"
+        folders = self._with(lora)
+        for workflow in self._workflows(lora.name, 0):
+            found = check(workflow, registry=self.registry, folders=folders).diagnostics
+            wrong = [each for each in found if each.severity == "error" and not _misses(each, workflow, lora.name)]
+            if wrong:
+                raise WorkflowError(wrong)
+
+    def _workflows(self, lora: str, step: int) -> list[Workflow]:
+        """One for each prompt, and the user's own."""
         from graphexec.graph.workflow import read_workflow
 
-        nodes = [prompt_workflow(self.config, prompt, lora.name, step) for prompt in self.prompts]
+        nodes = [prompt_workflow(self.config, prompt, lora, step) for prompt in self.prompts]
         workflows = [read_workflow(each) for each in nodes]
         if self.own is not None:
-            changes = {(node, LORA): lora.name for node in trained_nodes(self.own, self.config.saving.output_name)}
+            changes = {(node, LORA): lora for node in trained_nodes(self.own, self.config.saving.output_name)}
             workflows.append(self.own.with_inputs(changes))
-        return [path for workflow in workflows for path in self._run(workflow, lora)]
+        return workflows
 
     def _run(self, workflow: Workflow, lora: Path) -> list[Path]:
         from graphexec.graph.compile import compile as compile_workflow
@@ -124,6 +146,13 @@ def trained_nodes(workflow: Workflow, name: str) -> list[str]:
         f"{workflow.source}: {len(loaders)} nodes load LoRAs, and none of them {name}.safetensors, which is trained"
         " (output_name): name it in the node that is to load it"
     )
+
+
+def _misses(diagnostic: Diagnostic, workflow: Workflow, lora: str) -> bool:
+    """Whether it is about the file of a LoRA that is not there."""
+    if not diagnostic.missing_file or diagnostic.node is None:
+        return False
+    return workflow.nodes[diagnostic.node].inputs.get(LORA) == lora
 
 
 def _prompts(config: TrainConfig) -> Sequence[Prompt]:

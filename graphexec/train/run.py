@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from graphexec.diffusion.faults import MissingLibrary
-from graphexec.errors import Cancelled
+from graphexec.errors import Cancelled, GraphexecError
 from graphexec.train.config import TrainConfig
 from graphexec.train.data.facts import data_metadata
 from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
@@ -125,12 +125,12 @@ class _Run:
         saved = None
         if due(moment, saving.every_n_steps, saving.every_n_epochs):
             saved = self._checkpointed(moment)
+        if saved or self._state.is_due():
+            self._save_state(moment)
         if due(moment, validation.every_n_steps, validation.every_n_epochs):
             self._validated(moment)
         if due(moment, samples.every_n_steps, samples.every_n_epochs):
             self._sampled(moment, saved)
-        if saved or self._state.is_due():
-            self._save_state(moment)
 
     def _finished(self) -> Trained:
         loop = self.parts.loop
@@ -190,6 +190,10 @@ class _Run:
             self._write_lora(path, moment)
         try:
             self.tell(Sampled(tuple(self.sample(path, moment.step)), moment.step))
+        except Cancelled:
+            raise
+        except GraphexecError as error:
+            self.tell(Warned(f"no pictures after step {moment.step}, but the training goes on: {error}"))
         finally:
             if saved is None:
                 path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -128,6 +129,50 @@ def test_a_run_from_pictures_to_a_lora_that_a_workflow_loads(desk: Shell) -> Non
     assert len(list(Path("out/sample").glob("last_000002*.png"))) == 1
     assert "step 3 of 3: loss" in done.stderr
     assert "3 steps in" in done.stderr
+
+
+def write_workflow(sampler: str) -> None:
+    """A workflow that makes a picture with the LoRA under training."""
+    sizes = {"width": 64, "height": 64, "batch_size": 1}
+    nodes = {
+        "base": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+        "lora": {
+            "class_type": "LoraLoader",
+            "inputs": {
+                "model": ["base", 0], "clip": ["base", 1], "lora_name": "last.safetensors",
+                "strength_model": 1.0, "strength_clip": 1.0,
+            },
+        },
+        "text": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["lora", 1], "text": "a cat"}},
+        "latent": {"class_type": "EmptyLatentImage", "inputs": sizes},
+        "sampler": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["lora", 0], "positive": ["text", 0], "negative": ["text", 0], "latent_image": ["latent", 0],
+                "seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": sampler, "scheduler": "normal", "denoise": 1.0,
+            },
+        },
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sampler", 0], "vae": ["base", 2]}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "style"}},
+    }  # fmt: skip
+    Path("mine.json").write_text(json.dumps(nodes), encoding="utf-8")
+    write(SEEDED + 'sample_workflow = "mine.json"\nsample_every_n_steps = 2')
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pictures_by_a_workflow(desk: Shell) -> None:
+    write_workflow("euler")
+    assert desk.run("train", "style.toml", "--set", "max_train_steps=2").exit_code == 0
+    assert len(list(Path("out/sample").iterdir())) == 1
+
+
+def test_a_workflow_of_which_no_picture_can_be_made_is_known_before_the_first_step(desk: Shell) -> None:
+    write_workflow("eular")
+    done = desk.run("train", "style.toml")
+    assert done.exit_code == 2
+    assert "eular" in done.stderr
+    assert "last.sample.safetensors" not in done.stderr
+    assert not Path("out").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

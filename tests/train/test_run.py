@@ -19,7 +19,7 @@ from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
-from graphexec.errors import Cancelled
+from graphexec.errors import Cancelled, OutputError
 from graphexec.train.config import Augment
 from graphexec.train.events import Finished, Sampled, Saved, Started, Stepped, Validated, Warned
 from graphexec.train.faults import StateError, TrainingError
@@ -193,6 +193,26 @@ def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
     assert seen == [(extra, 0, True), (extra, 2, True), (saved, 4, True), (extra, 6, True)]
     assert told.of(Sampled)[1] == Sampled((tmp_path / "2.png",), 2)
     assert not (tmp_path / extra).exists()
+
+
+def test_pictures_that_fail_do_not_end_the_training(folder: Path, tmp_path: Path) -> None:
+    def fail(lora: Path, step: int) -> list[Path]:
+        raise OutputError("the disk is full")
+
+    result, told = trained(config_of(folder, saving=out(tmp_path), samples={"every_n_steps": 3}), sample=fail)
+    warnings = [event.message for event in told.of(Warned)]
+    assert warnings[0] == "no pictures after step 3, but the training goes on: the disk is full"
+    assert result.steps == 6
+
+
+def test_the_state_is_kept_before_pictures_are_made(folder: Path, tmp_path: Path) -> None:
+    def fail(lora: Path, step: int) -> list[Path]:
+        raise RuntimeError("a bug")
+
+    config = config_of(folder, saving=out(tmp_path, every_n_steps=3), samples={"every_n_steps": 3})
+    with pytest.raises(RuntimeError, match="a bug"):
+        trained(config, sample=fail)
+    assert (tmp_path / "last.state").exists()
 
 
 def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
