@@ -30,7 +30,7 @@ from graphexec.train.state import read_state
 from graphexec.train.texts import Captions, Embed, KeptCaptions
 from graphexec.train.validate import Validator
 
-__all__ = ["Prepared", "choose_seed", "epochs_of", "prepare", "steps_in_all"]
+__all__ = ["Prepared", "choose_seed", "epochs_of", "prepare", "steps_in_all", "steps_per_epoch"]
 
 Watch = Callable[[Event], object]
 
@@ -103,7 +103,7 @@ def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], 
 def steps_in_all(config: TrainConfig, data: Data) -> int:
     """Steps of the optimiser: by epochs where they are given, else as many as are given."""
     if config.loop.max_epochs is not None:
-        return config.loop.max_epochs * _steps_per_epoch(config, data)
+        return config.loop.max_epochs * steps_per_epoch(config, data)
     if config.loop.max_steps is None:
         raise TrainingError("neither max_train_steps nor max_train_epochs is given: say how long to train")
     return config.loop.max_steps
@@ -111,10 +111,11 @@ def steps_in_all(config: TrainConfig, data: Data) -> int:
 
 def epochs_of(config: TrainConfig, data: Data, steps: int) -> int:
     """How many epochs so many steps begin."""
-    return math.ceil(steps / _steps_per_epoch(config, data))
+    return math.ceil(steps / steps_per_epoch(config, data))
 
 
-def _steps_per_epoch(config: TrainConfig, data: Data) -> int:
+def steps_per_epoch(config: TrainConfig, data: Data) -> int:
+    """Steps of the optimiser in an epoch."""
     return math.ceil(data.batches_per_epoch / config.loop.accumulation)
 
 

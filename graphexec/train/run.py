@@ -19,7 +19,7 @@ from graphexec.train.metadata import Progress, metadata
 from graphexec.train.models import DTYPES
 from graphexec.train.output import save_lora
 from graphexec.train.plot import plot_losses
-from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare
+from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare, steps_per_epoch
 from graphexec.train.saving import Checkpoints, StateFile, due, find_state
 
 __all__ = ["Trained", "train"]
@@ -96,6 +96,7 @@ class _Run:
     sample: Sample | None
     _began: float = field(default_factory=time.perf_counter)
     _first: int = field(init=False)
+    _sampled_after: int = -1
     _checkpoints: Checkpoints = field(init=False)
     _state: StateFile = field(init=False)
 
@@ -134,11 +135,13 @@ class _Run:
 
     def _finished(self) -> Trained:
         loop = self.parts.loop
-        end = Moment(loop.step, loop.epoch, ends_epoch=True)
+        end = Moment(loop.step, loop.epoch, ends_epoch=loop.step % steps_per_epoch(self.config, self.parts.data) == 0)
         if self.parts.validator is not None:
             self._validated(end)
         self._write_lora(self._checkpoints.last, end)
         self._save_state(end)
+        if end.ends_epoch and due(end, None, self.config.samples.every_n_epochs):
+            self._sampled(end, self._checkpoints.last)
         plot = self._plot()
         self.tell(Finished(loop.step, time.perf_counter() - self._began, loop.loss))
         return Trained(self._checkpoints.last, plot, self.log, loop.step, self.parts.seed, loop.loss)
@@ -182,9 +185,13 @@ class _Run:
         self.tell(Validated(loss, moment.step, moment.epoch))
 
     def _sampled(self, moment: Moment, saved: Path | None) -> None:
-        """Pictures with the LoRA as it is, from the file that was just saved or one that does not stay."""
-        if self.sample is None:
+        """Pictures with the LoRA as it is, from the file that was just saved or one that does not stay.
+
+        Once after a step, even where they are due by steps and by epochs.
+        """
+        if self.sample is None or moment.step == self._sampled_after:
             return
+        self._sampled_after = moment.step
         path = saved or self._checkpoints.last.with_suffix(".sample.safetensors")
         if saved is None:
             self._write_lora(path, moment)

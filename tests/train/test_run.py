@@ -195,6 +195,20 @@ def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / extra).exists()
 
 
+@pytest.mark.parametrize(("loop", "samples", "steps"), [
+    ({"max_steps": None, "max_epochs": 2}, {"every_n_epochs": 1}, [2, 4]),
+    ({"max_steps": None, "max_epochs": 2}, {"every_n_epochs": 1, "every_n_steps": 2}, [2, 4]),
+    ({"max_steps": None, "max_epochs": 3}, {"every_n_epochs": 2}, [4]),
+    ({"max_steps": 3}, {"every_n_epochs": 1}, [2]),
+])  # fmt: skip
+def test_pictures_of_every_epoch_are_made_once(
+    loop: Any, samples: Any, steps: list[int], folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(folder, saving=out(tmp_path), loop=loop, samples=samples)
+    _, told = trained(config, sample=lambda lora, step: [lora])
+    assert [event.step for event in told.of(Sampled)] == steps
+
+
 def test_pictures_that_fail_do_not_end_the_training(folder: Path, tmp_path: Path) -> None:
     def fail(lora: Path, step: int) -> list[Path]:
         raise OutputError("the disk is full")
