@@ -238,7 +238,10 @@ class Saving:
     precision: Precision = "fp16"
     every_n_epochs: int | None = None
     every_n_steps: int | None = None
-    keep_last: int | None = None
+    keep_last_epochs: int | None = None
+    """How many of the files that are saved by epochs stay; None: all."""
+    keep_last_steps: int | None = None
+    """How many of the files that are saved by steps stay; None: all."""
     state: bool = True
     """Keep beside each checkpoint (and at an interruption) what `resume` needs."""
     resume: Path | None = None

@@ -42,11 +42,13 @@ class Checkpoints:
         return self._by_epoch(moment.epoch) if moment.ends_epoch else self._by_step(moment.step)
 
     def outdated(self, moment: Moment) -> Iterator[Path]:
-        """The file that goes when that of a moment was saved, so that only the newest stay."""
-        every = self.saving.every_n_epochs if moment.ends_epoch else self.saving.every_n_steps
-        if not self.saving.keep_last or not every:
-            return
-        past = (moment.epoch if moment.ends_epoch else moment.step) - every * self.saving.keep_last
+        """The file that goes when that of a moment was saved, so that only the newest of its kind stay."""
+        saving = self.saving
+        if moment.ends_epoch:
+            now, every, kept = moment.epoch, saving.every_n_epochs, saving.keep_last_epochs
+        else:
+            now, every, kept = moment.step, saving.every_n_steps, saving.keep_last_steps
+        past = now - every * kept if every and kept else 0
         if past > 0:
             yield self._by_epoch(past) if moment.ends_epoch else self._by_step(past)
 

@@ -154,15 +154,15 @@ def test_a_run_that_is_started_anew_keeps_what_an_earlier_one_left(folder: Path,
 
 
 def test_checkpoints_are_named_as_in_sd_scripts_and_the_oldest_go(folder: Path, tmp_path: Path) -> None:
-    saving = out(tmp_path, every_n_epochs=1, every_n_steps=2, keep_last=1, output_name="mine")
+    saving = out(tmp_path, every_n_epochs=1, every_n_steps=3, keep_last_epochs=1, output_name="mine")
     _, told = trained(config_of(folder, saving=saving, loop={"max_steps": None, "max_epochs": 3}))
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
-        "mine.safetensors", "mine-000002.safetensors", "mine-step00000006.safetensors",
-        "mine.state", "mine.jsonl", "mine-loss.png",
+        "mine.safetensors", "mine-000002.safetensors", "mine-step00000003.safetensors",
+        "mine-step00000006.safetensors", "mine.state", "mine.jsonl", "mine-loss.png",
     }  # fmt: skip
     assert [event.path.name for event in told.of(Saved)][:4] == [
-        "mine-step00000002.safetensors", "mine.state", "mine-000001.safetensors", "mine.state",
+        "mine-000001.safetensors", "mine.state", "mine-step00000003.safetensors", "mine.state",
     ]  # fmt: skip
 
 

@@ -25,7 +25,8 @@ def test_what_is_due_when() -> None:
 
 
 def test_names_and_what_goes(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Saving(tmp_path, "mine", every_n_epochs=2, every_n_steps=5, keep_last=2))
+    saving = Saving(tmp_path, "mine", every_n_epochs=2, every_n_steps=5, keep_last_epochs=2, keep_last_steps=2)
+    checkpoints = Checkpoints(saving)
     assert checkpoints.last == tmp_path / "mine.safetensors"
     assert checkpoints.at(epoch(3)) == tmp_path / "mine-000003.safetensors"
     assert checkpoints.at(step(30)) == tmp_path / "mine-step00000030.safetensors"
@@ -33,6 +34,12 @@ def test_names_and_what_goes(tmp_path: Path) -> None:
     assert list(checkpoints.outdated(epoch(4))) == []
     assert list(checkpoints.outdated(step(15))) == [tmp_path / "mine-step00000005.safetensors"]
     assert list(Checkpoints(Saving(tmp_path, every_n_epochs=1)).outdated(epoch(9))) == []
+
+
+def test_files_that_nobody_limited_stay(tmp_path: Path) -> None:
+    by_epochs = Checkpoints(Saving(tmp_path, every_n_epochs=1, every_n_steps=1, keep_last_epochs=1))
+    assert list(by_epochs.outdated(step(9))) == []
+    assert len(list(by_epochs.outdated(epoch(9)))) == 1
 
 
 def test_a_state_is_due_after_a_while() -> None:

@@ -98,24 +98,24 @@ def _loop(settings: Settings) -> LoopConfig:
 
 
 def _saving(settings: Settings) -> Saving:
-    fields: dict[str, Any] = {"keep_last": _kept(settings)} | fill(settings.values, "saving")
+    fields = fill(settings.values, "saving")
     if (every := _every_by_ratio(settings)) is not None:
         fields.setdefault("every_n_epochs", every)
     precision = PRECISIONS[settings.get("save_precision", "float")]
-    return Saving(output_dir=settings.get("output_dir"), precision=precision, **fields)
+    return Saving(output_dir=settings.get("output_dir"), precision=precision, **fields, **_kept(settings, fields))
 
 
-def _kept(settings: Settings) -> int | None:
-    """How many checkpoints stay: kohya counts them by epochs, or by the steps that lie between them."""
-    if (epochs := settings.get("save_last_n_epochs")) is not None:
-        return epochs
-    steps, every = settings.get("save_last_n_steps"), settings.get("save_every_n_steps")
-    if steps is None:
-        return None
-    if every is None:
-        settings.error("contradiction", "save_last_n_steps", "nothing is saved by steps", "set save_every_n_steps")
-        return None
-    return steps // every + 1
+def _kept(settings: Settings, fields: Mapping[str, Any]) -> dict[str, int | None]:
+    """How many checkpoints stay: kohya counts those by epochs, and of the others the steps that lie between them."""
+    for kind in ("epochs", "steps"):
+        if settings.get(f"save_last_n_{kind}") and not fields.get(f"every_n_{kind}"):
+            message = f"nothing is saved by {kind}"
+            settings.error("contradiction", f"save_last_n_{kind}", message, f"set save_every_n_{kind}")
+    both, steps, every = settings.get("keep_last"), settings.get("save_last_n_steps"), fields.get("every_n_steps")
+    return {
+        "keep_last_epochs": settings.get("save_last_n_epochs", both),
+        "keep_last_steps": steps // every + 1 if steps and every else both,
+    }
 
 
 def _every_by_ratio(settings: Settings) -> int | None:

@@ -118,8 +118,8 @@ FOLLOWED: Mapping[str, Key] = {
     "save_every_n_epochs": _count("saving.every_n_epochs"),
     "save_every_n_steps": _count("saving.every_n_steps"),
     "save_n_epoch_ratio": Key("int", "saving.every_n_epochs", read=True, least=1),
-    "save_last_n_epochs": Key("int", "saving.keep_last", read=True, least=1),
-    "save_last_n_steps": Key("int", "saving.keep_last", read=True, least=1),
+    "save_last_n_epochs": Key("int", "saving.keep_last_epochs", read=True, least=1),
+    "save_last_n_steps": Key("int", "saving.keep_last_steps", read=True, least=1),
     "save_state": Key("flag", "saving.state"),
     "resume": Key("path", "saving.resume"),
     "training_comment": Key("text", "saving.comment"),
@@ -181,7 +181,7 @@ FOLLOWED: Mapping[str, Key] = {
 OURS: Mapping[str, Key] = {
     "sample_workflow": Key("path", "samples.workflow"),
     "ema_decay": _part("loop.ema_decay"),
-    "keep_last": _count("saving.keep_last"),
+    "keep_last": Key("int", "saving", read=True, least=1),
     "caption_dir": Key("path", "datasets.subsets.caption_dir"),
     "device": Key("text", "loop.device"),
 }

@@ -81,6 +81,7 @@ NEEDED = {
     "scale_v_pred_loss_like_noise_pred": "v_parameterization = true",
     "cache_text_encoder_outputs": "network_train_unet_only = true",
     "cache_text_encoder_outputs_to_disk": "network_train_unet_only = true",
+    "save_last_n_epochs": "save_every_n_epochs = 1",
     "save_last_n_steps": "save_every_n_steps = 100",
     "save_n_epoch_ratio": "max_train_epochs = 10",
     "validate_every_n_steps": "validation_split = 0.5",
@@ -192,9 +193,25 @@ def test_reading_imports_no_torch(desk: Desk) -> None:
 
 
 def test_saving(desk: Desk) -> None:
-    assert desk.config("save_every_n_steps = 100\nsave_last_n_steps = 250").saving.keep_last == 3
     assert desk.config("max_train_epochs = 10\nsave_n_epoch_ratio = 4").saving.every_n_epochs == 2
     assert desk.config('save_precision = "fp16"').saving.precision == "fp16"
+
+
+BY_BOTH = "save_every_n_epochs = 1\nsave_every_n_steps = 100\n"
+
+
+@pytest.mark.parametrize(("text", "epochs", "steps"), [
+    (BY_BOTH, None, None),
+    (BY_BOTH + "save_last_n_epochs = 2", 2, None),
+    (BY_BOTH + "save_last_n_steps = 250", None, 3),
+    (BY_BOTH + "save_last_n_epochs = 2\nsave_last_n_steps = 250", 2, 3),
+    (BY_BOTH + "keep_last = 4", 4, 4),
+    (BY_BOTH + "keep_last = 4\nsave_last_n_epochs = 2", 2, 4),
+    ("max_train_epochs = 10\nsave_n_epoch_ratio = 4\nsave_last_n_epochs = 1", 1, None),
+])  # fmt: skip
+def test_how_many_checkpoints_stay(desk: Desk, text: str, epochs: int | None, steps: int | None) -> None:
+    saving = desk.config(text).saving
+    assert (saving.keep_last_epochs, saving.keep_last_steps) == (epochs, steps)
 
 
 def test_datasets_of_folders(desk: Desk) -> None:

@@ -104,6 +104,7 @@ def test_bases_that_are_none(desk: Desk) -> None:
         ("sample_every_n_steps = 5", "sample_every_n_steps"),
         ("validate_every_n_steps = 5", "validate_every_n_steps"),
         ("save_last_n_steps = 5", "save_last_n_steps"),
+        ("save_last_n_epochs = 5\nsave_every_n_steps = 5", "save_last_n_epochs"),
         ("save_n_epoch_ratio = 5", "save_n_epoch_ratio"),
         ("masked_loss = true", "masked_loss"),
     ],
