@@ -17,7 +17,7 @@ from graphexec.train.config import Optimiser
 from graphexec.train.faults import TrainingError
 from graphexec.train.groups import ParameterGroup
 
-__all__ = ["OPTIMISERS", "Stepper", "make_optimiser"]
+__all__ = ["OPTIMISERS", "Stepper", "check_arguments", "make_optimiser"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,14 @@ class Stepper:
             getattr(self.optimiser, name)()
 
 
+def check_arguments(config: Optimiser) -> None:
+    """Raise `TrainingError` for an optimiser that is not known or that does not take an argument by that name.
+
+    Raises `MissingLibrary` (naming the extra) if its library is not installed.
+    """
+    _refuse_strange(_find(config.kind).load(), config.arguments, config.kind)
+
+
 def make_optimiser(groups: Sequence[ParameterGroup], config: Optimiser) -> Stepper:
     """The optimiser of a configuration for these groups.
 
@@ -153,15 +161,19 @@ def _relative(kind: Kind, arguments: Mapping[str, object]) -> bool:
 def _build(
     make: Callable[..., torch.optim.Optimizer], parameters: object, arguments: Mapping[str, object], name: str
 ) -> torch.optim.Optimizer:
+    _refuse_strange(make, arguments, name)
+    try:
+        return make(parameters, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"{name} cannot be made with these arguments: {error}") from error
+
+
+def _refuse_strange(make: Callable[..., torch.optim.Optimizer], arguments: Mapping[str, object], name: str) -> None:
     taken = inspect.signature(make).parameters
     strange = [argument for argument in arguments if argument not in taken]
     if strange:
         known = ", ".join(other for other in taken if other not in ("params", "lr"))
         raise TrainingError(f"{name} takes no argument {strange[0]!r} (it takes {known})")
-    try:
-        return make(parameters, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"{name} cannot be made with these arguments: {error}") from error
 
 
 def _listed(groups: Sequence[ParameterGroup]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphexec.diffusion.checkpoint import CheckpointLayout, read_layout
-from graphexec.train.config import TrainConfig
+from graphexec.diffusion.faults import MissingLibrary
+from graphexec.train.config import Optimiser, TrainConfig
 from graphexec.train.data.buckets import Size
 from graphexec.train.data.find import find_pictures
 from graphexec.train.data.pictures import Data
@@ -97,6 +98,7 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     from graphexec.train.estimate import count_cost, measure_speed
 
+    missing = _missing_library(config.optimiser)
     seed = config.loop.seed or 0
     data, layout = find_pictures(config.datasets, seed), read_layout(config.model.path)
     steps, epochs = _length(config, data)
@@ -122,8 +124,19 @@ def make_plan(config: TrainConfig) -> Plan:
         seconds=batches * cost.operations / speed.operations,
         device=speed.device,
         output=config.saving.output_dir / f"{config.saving.output_name}.safetensors",
-        warnings=data.warnings,
+        warnings=[*data.warnings, *missing],
     )
+
+
+def _missing_library(optimiser: Optimiser) -> list[str]:
+    """What the optimiser lacks here: a plan can be made all the same."""
+    from graphexec.train.optimisers import check_arguments
+
+    try:
+        check_arguments(optimiser)
+    except MissingLibrary as error:
+        return [str(error)]
+    return []
 
 
 def _length(config: TrainConfig, data: Data) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from graphexec.train.config import (
     LoopConfig,
     ModelSource,
     Network,
+    Optimiser,
     Saving,
     Subset,
     TrainConfig,
 )
 from graphexec.train.data.faults import DataError
 from graphexec.train.estimate import Cost, count_cost, measure_speed
+from graphexec.train.faults import TrainingError
 from graphexec.train.plan import make_plan
 
 
@@ -78,6 +81,17 @@ def test_pictures_without_captions_have_no_plan(folder: Path) -> None:
     subset = replace(broken.datasets[0].subsets[0], captions=CaptionRules(extension=".tags"))
     with pytest.raises(DataError):
         make_plan(replace(broken, datasets=(replace(broken.datasets[0], subsets=(subset,)),)))
+
+
+def test_arguments_that_the_optimiser_does_not_take(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="AdamW takes no argument 'weight_decy'"):
+        make_plan(replace(config(folder), optimiser=Optimiser(arguments={"weight_decy": 0.1})))
+
+
+def test_an_optimiser_that_is_not_installed_has_a_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lion_pytorch", None)
+    (warning,) = make_plan(replace(config(folder), optimiser=Optimiser("Lion"))).warnings
+    assert "graphexec[train]" in warning
 
 
 def cost(folder: Path, size: tuple[int, int] = (64, 64), batch: int = 1, **loop: object) -> Cost:

@@ -77,7 +77,14 @@ def _kind(settings: Settings) -> str:
 
 
 def _arguments(settings: Settings) -> dict[str, object]:
-    return {name: literal(text) for name, text in _pairs(settings, "optimizer_args").items()}
+    found = dict[str, object]()
+    for name, text in _pairs(settings, "optimizer_args").items():
+        try:
+            found[name] = literal(text)
+        except ValueError as error:
+            hint = "put texts into quotes of their own; several arguments are a list, each like name=value"
+            settings.error("wrong_value", f"optimizer_args.{name}", f"expected {error}, not {text!r}", hint)
+    return found
 
 
 def _pairs(settings: Settings, key: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ __all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
 
 Kind = Literal["flag", "int", "number", "text", "path", "words", "numbers", "size"]
 
+CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
@@ -37,11 +38,11 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def literal(text: str) -> object:
-    """What a Python literal says (`0.9,0.99` is a tuple); other text stays text."""
+    """What a Python literal says (`0.9,0.99` is a tuple), or true, false or none in any case; raises ValueError."""
     try:
-        return cast("object", ast.literal_eval(text))
-    except (ValueError, SyntaxError):
-        return text
+        return cast("object", ast.literal_eval(text.title() if text.lower() in CONSTANTS else text))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError("a value like True, 0.1, (0.9, 0.99) or 'text'") from None
 
 
 def _flag(value: object) -> bool:

@@ -29,10 +29,20 @@ def test_kinds(desk: Desk, text: str, kind: str) -> None:
 
 
 def test_arguments_are_literals(desk: Desk) -> None:
-    arguments = 'optimizer_args = ["weight_decay=0.01", "betas=0.9,0.99", "decouple=True", "name=fast"]'
+    arguments = """optimizer_args = ["weight_decay=0.01", "betas=0.9,0.99", "decouple=True", "name='fast'"]"""
     assert desk.config(arguments).optimiser.arguments == {
         "weight_decay": 0.01, "betas": (0.9, 0.99), "decouple": True, "name": "fast",
     }  # fmt: skip
+    lower = desk.config('optimizer_args = ["scale_parameter=false", "relative_step=TRUE", "eps=none"]')
+    assert lower.optimiser.arguments == {"scale_parameter": False, "relative_step": True, "eps": None}
+
+
+@pytest.mark.parametrize("argument", ["decouple=True weight_decay=0.01", "decouple=yes", "betas=0.9 0.99", "eps="])
+def test_arguments_that_are_no_literals(desk: Desk, argument: str) -> None:
+    (fault,) = desk.errors(f'optimizer_args = ["{argument}"]')
+    assert (fault.code, fault.key) == ("wrong_value", f"optimizer_args.{argument.partition('=')[0]}")
+    assert "(0.9, 0.99)" in fault.message
+    assert "several arguments are a list" in str(fault.hint)
 
 
 def test_optimisers_that_there_are_not(desk: Desk) -> None:
