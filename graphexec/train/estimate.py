@@ -17,11 +17,11 @@ from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.models.unet import UNet
 from graphexec.train.config import Precision, TrainConfig
 from graphexec.train.data.buckets import Size
+from graphexec.train.models import DTYPES, pick_device
 from graphexec.train.network import TrainedNetwork
 
 __all__ = ["Cost", "Speed", "count_cost", "measure_speed"]
 
-DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STATE_NUMBERS = 2
 """Numbers that an optimiser keeps for each parameter: Adam's two moments."""
 REACHED = 0.5
@@ -86,10 +86,9 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
 def measure_speed(device: str, precision: Precision, seconds: float = 0.2) -> Speed:
     """The speed that training on a device ("auto": CUDA where there is one) reaches.
 
-    It is told from that of a multiplication of large matrices.
+    It is told from that of a multiplication of large matrices. Raises `TrainingError` for a device that is not here.
     """
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    on = torch.device(best if device == "auto" else device)
+    on = pick_device(device)
     rows = MEASURED.get(on.type, 1024)
     matrix = torch.ones(rows, rows, device=on, dtype=DTYPES[precision])
     float((matrix @ matrix)[0, 0])

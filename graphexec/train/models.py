@@ -31,9 +31,12 @@ FAMILY_OF: Mapping[TrainFamily, Family] = {"sd15": "sd1", "sd2": "sd2", "sdxl": 
 
 
 def pick_device(device: str) -> torch.device:
-    """A torch device; "auto" is CUDA where there is one."""
+    """A torch device; "auto" is CUDA where there is one. Raises `TrainingError` for one that is not here."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if gpus else "cpu"
+    if device not in ("cpu", *gpus) and not (device == "cuda" and gpus):
+        raise TrainingError(f"there is no device {device} here, but {', '.join(['cpu', *gpus])}: set device to one")
     return torch.device(device)
 
 

@@ -76,9 +76,11 @@ def _cosine_with_min(course: Course, step: int) -> float:
 
 
 def _polynomial(course: Course, step: int) -> float:
+    """Ends at nothing where it does not start above END, as with a learning_rate of 0 beside unet_lr."""
+    end = END / course.rate if course.rate > END else 0.0
     if course.progress(step) > 1:
-        return END / course.rate
-    return ((course.rate - END) * (1 - course.progress(step)) ** course.schedule.power + END) / course.rate
+        return end
+    return (1 - end) * (1 - course.progress(step)) ** course.schedule.power + end
 
 
 def _inverse_sqrt(course: Course, step: int) -> float:

@@ -98,3 +98,6 @@ def test_what_cannot_be_trained_is_refused(name: str, options: dict[str, Any], m
 def test_a_device_is_picked() -> None:
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "cuda:99", "cuda:-1"):
+        with pytest.raises(TrainingError, match=f"no device {name} here, but cpu"):
+            pick_device(name)

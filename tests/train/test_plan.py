@@ -147,3 +147,5 @@ def test_the_count_is_that_of_a_real_step(folder: Path) -> None:
 def test_speed_is_measured() -> None:
     speed = measure_speed("cpu", "fp32", 0.01)
     assert (speed.device, speed.operations > 1e6) == ("cpu", True)
+    with pytest.raises(TrainingError, match="no device cuda:99 here"):
+        measure_speed("cuda:99", "fp32", 0.01)

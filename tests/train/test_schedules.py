@@ -41,6 +41,12 @@ def test_a_factor_is_never_above_one_or_below_nothing(
     assert 0 <= course(Schedule(kind, warmup), total, 1e-4).factor(step) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-8, 1e-7])
+def test_a_polynomial_that_starts_at_its_end_goes_down_to_nothing(rate: float) -> None:
+    ours = course(Schedule("polynomial"), 4, rate)
+    assert [ours.factor(step) for step in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+
+
 def test_a_warmup_below_one_is_a_part_of_all_steps() -> None:
     assert course(Schedule("linear", 0.1), 250, 1e-4).warmup == 25
     assert course(Schedule("linear", 7), 250, 1e-4).warmup == 7

@@ -112,7 +112,7 @@ FOLLOWED: Mapping[str, Key] = {
     "masked_loss": _read("flag", "objective.masked"),
     # Files that are written
     "output_dir": Key("path", "saving.output_dir", read=True),
-    "output_name": Key("text", "saving.output_name"),
+    "output_name": Key("filled", "saving.output_name"),
     "save_model_as": _read("text", "saving", "safetensors"),
     "save_precision": _read("text", "saving.precision", "float", "fp16", "bf16"),
     "save_every_n_epochs": _count("saving.every_n_epochs"),
@@ -159,7 +159,7 @@ FOLLOWED: Mapping[str, Key] = {
     "validation_seed": Key("int", "datasets.validation_seed"),
     "caption_extension": _read("text", "datasets.subsets.captions.extension"),
     "caption_extention": _read("text", "datasets.subsets.captions.extension"),
-    "caption_separator": Key("text", "datasets.subsets.captions.separator"),
+    "caption_separator": Key("filled", "datasets.subsets.captions.separator"),
     "shuffle_caption": Key("flag", "datasets.subsets.captions.shuffle"),
     "keep_tokens": _count("datasets.subsets.captions.keep_tokens", 0),
     "keep_tokens_separator": Key("text", "datasets.subsets.captions.keep_tokens_separator"),

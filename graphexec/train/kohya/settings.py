@@ -97,7 +97,7 @@ def nearest(name: str, names: list[str]) -> str | None:
 
 
 def _take(values: dict[str, Any], name: str, value: object, key: Key, faults: Faults, source: str, place: str) -> None:
-    if value == "" and key.kind != "text":
+    if value == "" and key.kind not in ("text", "filled"):
         return
     try:
         found = convert(key.kind, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from graphexec.train.config import Optimiser, TrainConfig
 from graphexec.train.data.wording import what_varies
 from graphexec.train.kohya.base import Base
@@ -11,6 +13,7 @@ from graphexec.train.kohya.settings import Settings
 __all__ = ["look_for_traps"]
 
 FILES = ("vae", "network_weights", "sample_prompts", "sample_workflow", "resume")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 SMALL_FOR_SDXL = 768 * 768
 OWN_RATE = ("Prodigy",)
 """Optimisers that find the learning rate themselves and want 1."""
@@ -19,6 +22,7 @@ OWN_RATE = ("Prodigy",)
 def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     """Report, before the first step, what sd-scripts would do in silence or find out late."""
     _missing_files(settings)
+    _places(settings, config)
     _alpha(settings, config)
     _length(settings)
     _rates(settings, config.optimiser)
@@ -35,6 +39,15 @@ def _missing_files(settings: Settings) -> None:
     for key in FILES:
         if (path := settings.get(key)) is not None and not path.exists():
             settings.faults.missing(settings.source(key), key, f"there is no {path}")
+
+
+def _places(settings: Settings, config: TrainConfig) -> None:
+    name, device = config.saving.output_name, config.loop.device
+    if {"/", "\\"} & set(name):
+        message = f"expected a name without a folder, not {name!r}"
+        settings.error("wrong_value", "output_name", message, "name the folder in output_dir")
+    if not DEVICE.fullmatch(device):
+        settings.error("wrong_value", "device", f"expected auto, cpu, cuda or cuda:N, not {device!r}")
 
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 __all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
 
-Kind = Literal["flag", "int", "number", "text", "path", "words", "numbers", "size"]
+Kind = Literal["flag", "int", "number", "text", "filled", "path", "words", "numbers", "size"]
 
 CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -82,6 +82,12 @@ def _text(value: object) -> str:
     return str(value)
 
 
+def _filled(value: object) -> str:
+    if not (text := _text(value)):
+        raise ValueError("text that is not empty")
+    return text
+
+
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a path")
@@ -119,6 +125,7 @@ CONVERTERS: Mapping[Kind, Callable[[object], Any]] = {
     "int": _int,
     "number": _number,
     "text": _text,
+    "filled": _filled,
     "path": _path,
     "words": _words,
     "numbers": _numbers,

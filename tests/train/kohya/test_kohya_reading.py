@@ -61,6 +61,7 @@ OTHER: dict[str, Any] = {
     "sample_prompts": "style.toml",
     "resume": "style.toml",
     "resolution": "256",
+    "device": "cuda:1",
     "text_encoder_lr": 5e-5,
     "max_token_length": 150,
     "loss_type": "huber",
@@ -102,7 +103,7 @@ TRIED = [name for name in {**keys.FOLLOWED, **keys.OURS} if OTHER.get(name, "") 
 @pytest.mark.parametrize("name", TRIED)
 def test_no_key_that_is_followed_goes_unheard(desk: Desk, name: str) -> None:
     key = {**keys.FOLLOWED, **keys.OURS}[name]
-    value = OTHER.get(name, BY_KIND.get(key.kind))
+    value = OTHER.get(name, BY_KIND.get(key.kind, "other"))
     needed = NEEDED.get(name, "")
     lines = [line for line in BASE.splitlines() if not line.startswith(name + " ")]
     before = desk.reading(needed, "\n".join(lines) + ('\noutput_dir = "x"' if name == "output_dir" else "")).config

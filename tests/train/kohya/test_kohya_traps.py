@@ -113,6 +113,29 @@ def test_settings_that_need_others(desk: Desk, text: str, key: str) -> None:
     assert {found for _, found in errors(desk, text)} == {key}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("output_name", "v1/style"),
+        ("output_name", "v1\\style"),
+        ("output_name", ""),
+        ("caption_separator", ""),
+        ("device", "gpu"),
+        ("device", "cuda:"),
+    ],
+)
+def test_names_that_are_none(desk: Desk, key: str, value: str) -> None:
+    assert errors(desk, f"{key} = '{value}'") == {("wrong_value", key)}
+
+
+def test_a_dataset_toml_without_a_separator(desk: Desk) -> None:
+    text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "train/3_sks cat"\ncaption_separator = ""'
+    Path("data.toml").write_text(text, encoding="utf-8")
+    base = BASE.replace('train_data_dir = "train"', 'dataset_config = "data.toml"')
+    (fault,) = desk.errors("", base)
+    assert (fault.source, fault.key) == ("data.toml", "datasets[0].subsets[0].caption_separator")
+
+
 def test_a_warm_up_of_a_constant_rate(desk: Desk) -> None:
     assert warnings(desk, "lr_warmup_steps = 5") == {("contradiction", "lr_warmup_steps")}
 
