@@ -15,6 +15,7 @@ __all__ = [
     "Buckets",
     "CaptionRules",
     "Dataset",
+    "GivenNetwork",
     "Logging",
     "LoopConfig",
     "ModelSource",
@@ -65,6 +66,16 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenNetwork:
+    """A network in the words of the settings, for the file's metadata; it makes no difference to what is trained."""
+
+    module: str
+    alpha: float
+    """Before `rs_lora` counts in."""
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """The adapters that are trained. A `conv_rank` makes LoCon of LoRA; `decompose` makes DoRA."""
 
@@ -92,6 +103,7 @@ class Network:
     weights: Path | None = None
     """A LoRA to go on from."""
     dim_from_weights: bool = False
+    given: GivenNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def facts_of(config: TrainConfig, data: Data) -> dict[str, Any]:
     """The settings of a run and its pictures, as JSON; what the loop knows of itself is not among them."""
     facts = {
         "model": asdict(config.model) | {"bytes": config.model.path.stat().st_size},
-        "network": asdict(config.network),
+        "network": asdict(replace(config.network, given=None)),
         "noise": asdict(config.noise),
         "objective": asdict(config.objective),
         "pictures": {"count": len(data.pictures), "digest": _digest(data)},

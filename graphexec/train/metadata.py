@@ -17,7 +17,7 @@ from typing import Literal
 from graphexec.diffusion.save import ARCHITECTURES
 from graphexec.diffusion.types import Family
 from graphexec.errors import ModelFileError
-from graphexec.train.config import Network, Noise, Objective, Optimiser, TrainConfig
+from graphexec.train.config import GivenNetwork, Network, Noise, Objective, Optimiser, TrainConfig
 
 __all__ = ["Base", "NamedFile", "Progress", "metadata"]
 
@@ -130,16 +130,21 @@ def _optimiser(optimiser: Optimiser) -> str:
 
 
 def _network(network: Network) -> dict[str, object]:
-    arguments = _arguments(network)
-    is_plain = network.kind == "lora" and not network.decompose
+    given = network.given or _derived(network)
     return {
-        "network_module": "networks.lora" if is_plain else "lycoris.kohya",
+        "network_module": given.module,
         "network_dim": network.rank,
-        "network_alpha": network.alpha,
+        "network_alpha": given.alpha,
         "network_dropout": network.dropout or None,
         "scale_weight_norms": network.scale_weight_norms,
-        **({"network_args": json.dumps(arguments)} if arguments else {}),
+        **({"network_args": json.dumps(dict(given.arguments))} if given.arguments else {}),
     }
+
+
+def _derived(network: Network) -> GivenNetwork:
+    """What settings would say of a network that was made without any."""
+    is_plain = network.kind == "lora" and not network.decompose
+    return GivenNetwork("networks.lora" if is_plain else "lycoris.kohya", network.alpha, _arguments(network))
 
 
 def _arguments(network: Network) -> dict[str, str]:

@@ -17,6 +17,7 @@ from graphexec.lora.header import read_header
 from graphexec.lora.summary import summarize
 from graphexec.train.config import (
     Dataset,
+    GivenNetwork,
     ModelSource,
     Network,
     Noise,
@@ -142,6 +143,14 @@ def test_settings_are_told() -> None:
     assert found["modelspec.timestep_range"] == "10,1000"
     dora = told(replace(CONFIG, network=Network(decompose=True)))
     assert json.loads(dora["ss_network_args"]) == {"algo": "locon", "dora_wd": "True"}
+
+
+def test_settings_are_told_in_their_own_words() -> None:
+    arguments = {"algo": "lora", "loraplus_lr_ratio": "16", "rs_lora": "True"}
+    given = GivenNetwork("lycoris.kohya", 4.0, arguments)
+    found = told(replace(CONFIG, network=Network("lora", 16, 16.0, given=given)))
+    assert json.loads(found["ss_network_args"]) == arguments
+    assert (found["ss_network_module"], found["ss_network_alpha"]) == ("lycoris.kohya", "4.0")
 
 
 @pytest.mark.parametrize(

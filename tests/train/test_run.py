@@ -20,7 +20,7 @@ from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
 from graphexec.errors import Cancelled, OutputError
-from graphexec.train.config import Augment
+from graphexec.train.config import Augment, GivenNetwork
 from graphexec.train.events import Finished, Sampled, Saved, Started, Stepped, Validated, Warned
 from graphexec.train.faults import StateError, TrainingError
 from graphexec.train.run import train
@@ -241,6 +241,13 @@ def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None
     flipped = replace(dataset.subsets[0], augment=Augment(flip=True))
     with pytest.raises(StateError, match=r"pictures\.digest"):
         trained(replace(config, datasets=(replace(dataset, subsets=(flipped,)),)))
+
+
+def test_other_words_for_the_same_network_are_no_other_run(folder: Path, tmp_path: Path) -> None:
+    trained(config_of(folder, saving=out(tmp_path), network={"given": GivenNetwork("networks.lora", 4)}))
+    words = GivenNetwork("lycoris.kohya", 4, {"algo": "lora"})
+    again = config_of(folder, saving=out(tmp_path, resume=tmp_path), network={"given": words}, loop={"max_steps": 7})
+    assert trained(again)[1].of(Started) == [Started(7, 6)]
 
 
 def test_a_seed_that_is_not_given_is_told_and_taken_up(folder: Path, tmp_path: Path) -> None:

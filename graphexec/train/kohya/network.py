@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphexec.train.config import Network, NetworkKind
+from graphexec.train.config import GivenNetwork, Network, NetworkKind
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.blocks import block_rates
 from graphexec.train.kohya.keys import Key
@@ -94,7 +94,8 @@ class Adapters:
 
 def read_network(settings: Settings, base: Base) -> Adapters:
     """The adapters that the settings ask for; faults are collected."""
-    arguments = _arguments(settings)
+    raw = _pairs(settings)
+    arguments = _arguments(settings, raw)
     module = settings.get("network_module", "networks.lora")
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
     preset = _preset(settings, module, arguments)
@@ -112,16 +113,21 @@ def read_network(settings: Settings, base: Base) -> Adapters:
         ends=preset.ends and base.family != "sdxl",
         train_unet=not settings.get("network_train_text_encoder_only", False),
         train_text=_trains_text(settings) and preset.text,
+        given=GivenNetwork(module, alpha or float(rank), raw),
     )
     return Adapters(network, _rates(settings, arguments, _inputs(base)))
 
 
-def _arguments(settings: Settings) -> dict[str, Any]:
+def _pairs(settings: Settings) -> dict[str, str]:
+    """network_args as they are given."""
     try:
-        raw = pairs(settings.get("network_args", ()))
+        return pairs(settings.get("network_args", ()))
     except ValueError as error:
         settings.error("wrong_value", "network_args", f"expected {error}")
         return {}
+
+
+def _arguments(settings: Settings, raw: Mapping[str, str]) -> dict[str, Any]:
     sources = dict.fromkeys(raw, settings.source("network_args"))
     return checked(raw, sources, ARGUMENTS, settings.faults, "network_args.")
 

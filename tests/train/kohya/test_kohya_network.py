@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from train.kohya.settings import Desk
 
-from graphexec.train.config import Network, Optimiser
+from graphexec.train.config import GivenNetwork, Network, Optimiser
 from graphexec.train.kohya.blocks import COURSES, block_rates
 
 BOTH_ONLY = "network_train_unet_only = true\nnetwork_train_text_encoder_only = true"
@@ -31,6 +31,14 @@ def test_locon(desk: Desk) -> None:
     assert (found.rank_dropout, found.module_dropout) == (0.1, 0.2)
     assert network(desk, "conv_dim=8").conv_alpha == 1.0
     assert network(desk).conv_rank is None
+
+
+def test_what_was_given_is_kept_for_the_metadata(desk: Desk) -> None:
+    arguments = {"preset": "attn-only", "rs_lora": "True", "down_lr_weight": "sine", "loraplus_lr_ratio": "16"}
+    text = f"{LYCORIS}\nnetwork_args = {[f'{name}={value}' for name, value in arguments.items()]}"
+    found = desk.reading(text, overrides={"network_alpha": "0"}).config.network.given
+    assert found == GivenNetwork("lycoris.kohya", 6.0, arguments)
+    assert network(desk).given == GivenNetwork("networks.lora", 4.0, {})
 
 
 @pytest.mark.parametrize(("algorithm", "kind"), [("locon", "lora"), ("loha", "loha"), ("lokr", "lokr")])
