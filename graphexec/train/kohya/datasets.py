@@ -41,6 +41,7 @@ ALL_KEYS = {
     },
     **DATASET_ONLY,
 }
+OF_BUCKETS = tuple(name for name, key in ALL_KEYS.items() if key.fills.startswith("datasets.buckets."))
 OF_DATASET = tuple(name for name, key in ALL_KEYS.items() if not key.fills.startswith("datasets.subsets."))
 _HARMLESS = {"cache_info": HARMLESS["cache_info"]}
 _REFUSED = {
@@ -55,6 +56,13 @@ SUBSET = Tables({name: key for name, key in ALL_KEYS.items() if name not in OF_D
 
 def read_datasets(settings: Settings) -> tuple[Dataset, ...]:
     """The datasets that the settings name; faults are collected."""
+    datasets = _named(settings)
+    if not any(dataset.buckets for dataset in datasets):
+        _warn_of_buckets(settings.values, settings.faults, settings.sources)
+    return datasets
+
+
+def _named(settings: Settings) -> tuple[Dataset, ...]:
     named = [key for key in ("train_data_dir", "reg_data_dir", "in_json") if settings.get(key)]
     options = _as_in_a_dataset(settings)
     if settings.get("dataset_config"):
@@ -70,7 +78,11 @@ def read_datasets(settings: Settings) -> tuple[Dataset, ...]:
 
 def _as_in_a_dataset(settings: Settings) -> dict[str, Any]:
     """Options under the names that they have in a dataset TOML."""
-    renamed = {"train_batch_size": "batch_size", "caption_extention": "caption_extension"}
+    renamed = {
+        "train_batch_size": "batch_size",
+        "dataset_repeats": "num_repeats",
+        "caption_extention": "caption_extension",
+    }
     values = {renamed.get(name, name): value for name, value in settings.values.items()}
     return {name: value for name, value in values.items() if name in ALL_KEYS}
 
@@ -78,9 +90,10 @@ def _as_in_a_dataset(settings: Settings) -> dict[str, Any]:
 def _of_folders(settings: Settings, options: Values) -> tuple[Subset, ...]:
     like = _subset(options)
     if (listing := settings.get("in_json")) is not None:
-        repeats = settings.get("dataset_repeats", 1)
-        folder = settings.get("train_data_dir")
-        return (replace(like, image_dir=folder, metadata_file=listing, repeats=repeats),)
+        if settings.get("reg_data_dir"):
+            message = "in_json says what the pictures are: these are not used"
+            settings.warn("contradiction", "reg_data_dir", message, "name both folders in a dataset_config")
+        return (replace(like, image_dir=settings.get("train_data_dir"), metadata_file=listing),)
     found: list[Subset] = []
     for key in ("train_data_dir", "reg_data_dir"):
         if (folder := settings.get(key)) is not None:
@@ -94,10 +107,13 @@ def _below(settings: Settings, key: str, folder: Path, like: Subset) -> Sequence
 
     try:
         if key == "train_data_dir" and (plain := _plain_folder(folder)) is not None:
-            repeats = settings.get("dataset_repeats", 1)
-            warn(f"no folder in it is named like 10_name, so the pictures of {plain} are used {repeats} times an epoch")
+            times = f"{like.repeats} times an epoch"
+            warn(f"no folder in it is named like 10_name, so the pictures of {plain} are used {times}")
             captions = folder / "captions" if plain != folder and (folder / "captions").is_dir() else None
-            return [replace(like, image_dir=plain, repeats=repeats, caption_dir=like.caption_dir or captions)]
+            return [replace(like, image_dir=plain, caption_dir=like.caption_dir or captions)]
+        if key == "train_data_dir" and settings.get("dataset_repeats"):
+            message = "folders named like 10_name say themselves how often their pictures are used: it is not used"
+            settings.warn("contradiction", "dataset_repeats", message, "rename the folders, or leave it out")
         return kohya_subsets(folder, like, is_reg=key == "reg_data_dir", warn=warn)
     except DataError as error:
         settings.error("data", key, str(error))
@@ -131,10 +147,13 @@ def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, 
     tables = _tables(document.get("datasets", []), faults, source, "datasets")
     if not tables:
         faults.error("missing_key", source, "datasets", "there is no [[datasets]]", "add one with [[datasets.subsets]]")
-    return tuple(
+    datasets = tuple(
         _of_table(table, [general, options], faults, source, f"datasets[{number}].")
         for number, table in enumerate(tables)
     )
+    if not any(dataset.buckets for dataset in datasets):
+        _warn_of_buckets(general, faults, dict.fromkeys(general, source), "general.")
+    return datasets
 
 
 def _of_table(
@@ -151,7 +170,18 @@ def _of_table(
         if "image_dir" not in values and "metadata_file" not in values:
             faults.error("missing_key", source, place + "image_dir", "this subset names no pictures")
         subsets.append(_with_extension(values, _subset(values)))
-    return _dataset(ChainMap(own, *map(dict, outer)), tuple(subsets))
+    dataset = _dataset(ChainMap(own, *map(dict, outer)), tuple(subsets))
+    if dataset.buckets is None:
+        _warn_of_buckets(own, faults, dict.fromkeys(own, source), within)
+    return dataset
+
+
+def _warn_of_buckets(values: Values, faults: Faults, sources: Mapping[str, str], within: str = "") -> None:
+    """Of settings of buckets where there are none."""
+    for name in OF_BUCKETS:
+        if values.get(name):
+            message = "there are no buckets: it is not used"
+            faults.warn("contradiction", sources[name], within + name, message, "set enable_bucket, or leave it out")
 
 
 def _tables(value: object, faults: Faults, source: str, place: str) -> list[Mapping[str, object]]:

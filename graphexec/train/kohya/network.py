@@ -98,7 +98,8 @@ def read_network(settings: Settings, base: Base) -> Adapters:
     arguments = _arguments(settings, raw)
     module = settings.get("network_module", "networks.lora")
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
-    preset = _preset(settings, module, arguments)
+    preset, kind = _preset(settings, module, arguments), _kind(settings, module, arguments)
+    _warn_of_factor(settings, kind, arguments)
     fields = (
         fill(settings.values, "network")
         | _shared(arguments)
@@ -107,7 +108,7 @@ def read_network(settings: Settings, base: Base) -> Adapters:
     )
     network = Network(
         **fields,
-        kind=_kind(settings, module, arguments),
+        kind=kind,
         alpha=_alpha(alpha, rank, arguments),
         ranks_by_name=(*preset.left_out, *_ranks_by_name(settings, arguments)),
         ends=preset.ends and base.family != "sdxl",
@@ -164,6 +165,12 @@ def _kind(settings: Settings, module: str, arguments: Mapping[str, Any]) -> Netw
     return MODULES[module]
 
 
+def _warn_of_factor(settings: Settings, kind: NetworkKind, arguments: Mapping[str, Any]) -> None:
+    if "factor" in arguments and kind != "lokr":
+        message = f"says how LoKr splits its matrices, and what is trained is {kind}: it is not used"
+        settings.warn("contradiction", "network_args.factor", message, "leave it out")
+
+
 def _shared(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that arguments fill as they are."""
     names = {
@@ -191,6 +198,7 @@ def _convolutions(
     """
     asked = arguments.get("conv_dim", 0)
     if preset is OWN:
+        _warn_of_conv_alpha(settings, asked, arguments)
         return _of_convolutions(asked, 1.0, arguments) if asked else {}
     if asked and not preset.convolutions:
         message = f"the preset {arguments['preset']} leaves convolutions out"
@@ -198,6 +206,17 @@ def _convolutions(
     if not preset.residual:
         return {}
     return _of_convolutions(arguments.get("conv_dim", rank) if preset.convolutions else 0, alpha, arguments)
+
+
+def _warn_of_conv_alpha(settings: Settings, rank: int, arguments: Mapping[str, Any]) -> None:
+    key, is_given = "network_args.conv_alpha", "conv_alpha" in arguments
+    if is_given and not {"conv_dim", "conv_block_dims"} & arguments.keys():
+        message = "convolutions are not trained without conv_dim: it is not used"
+        settings.warn("contradiction", key, message, "set conv_dim, or leave it out")
+    if rank > 1 and not is_given and "conv_block_alphas" not in arguments:
+        message = f"is not set, so it is 1 as in sd-scripts: what convolutions learn counts alpha / rank = 1/{rank}"
+        hint = f"set conv_alpha to {rank} (or half of it), or raise the learning rate on purpose"
+        settings.warn("default_alpha", key, message, hint)
 
 
 def _of_convolutions(rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,43 @@ def test_a_dataset_toml(desk: Desk) -> None:
     assert second.subsets[0].metadata_file == Path("meta.json")
 
 
+def test_repeats_that_a_subset_does_not_say(desk: Desk) -> None:
+    write(TOML)
+    first, second = desk.reading("dataset_repeats = 7", NAMED).config.datasets
+    assert [subset.repeats for subset in (*first.subsets, *second.subsets)] == [5, 7, 7]
+
+
+def unused(desk: Desk, text: str, base: str = BASE) -> set[tuple[str, str]]:
+    """Where settings stand that contradict others."""
+    return {(each.source, each.key) for each in desk.warnings(text, base) if each.code == "contradiction"}
+
+
+def test_settings_of_buckets_where_there_are_none(desk: Desk) -> None:
+    text = "min_bucket_reso = 64\nmax_bucket_reso = 512\nbucket_reso_steps = 64\nbucket_no_upscale = "
+    keys = {("style.toml", key) for key in ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps")}
+    assert unused(desk, text + "true") == {*keys, ("style.toml", "bucket_no_upscale")}
+    assert unused(desk, text + "false") == keys
+    assert unused(desk, text + "true\nenable_bucket = true") == set()
+
+
+def test_settings_of_buckets_in_a_dataset_toml(desk: Desk) -> None:
+    write(TOML.replace("resolution = [256, 320]", "resolution = 256\nmin_bucket_reso = 64"))
+    assert unused(desk, "bucket_reso_steps = 64", NAMED) == {("data.toml", "datasets[1].min_bucket_reso")}
+    write(TOML.replace("enable_bucket = true", "").replace("[general]", "[general]\nmin_bucket_reso = 64"))
+    assert unused(desk, "bucket_reso_steps = 64", NAMED) == {
+        ("data.toml", "general.min_bucket_reso"),
+        ("data.toml", "datasets[0].max_bucket_reso"),
+        ("style.toml", "bucket_reso_steps"),
+    }
+
+
+def test_folders_and_numbers_that_are_not_used(desk: Desk) -> None:
+    assert unused(desk, "dataset_repeats = 3") == {("style.toml", "dataset_repeats")}
+    picture(Path("reg/1_cat/0.png"))
+    text = 'in_json = "meta.json"\ndataset_repeats = 3\nreg_data_dir = "reg"'
+    assert unused(desk, text) == {("style.toml", "reg_data_dir")}
+
+
 @pytest.mark.parametrize(
     ("text", "code", "key"),
     [

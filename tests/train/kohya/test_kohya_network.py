@@ -33,6 +33,21 @@ def test_locon(desk: Desk) -> None:
     assert network(desk).conv_rank is None
 
 
+def warned(desk: Desk, *arguments: str, more: str = "") -> set[tuple[str, str]]:
+    return {(each.code, each.key) for each in desk.warnings(f"network_args = {list(arguments)}\n{more}")}
+
+
+def test_arguments_that_are_hardly_meant(desk: Desk) -> None:
+    default, unused = ("default_alpha", "network_args.conv_alpha"), ("contradiction", "network_args.conv_alpha")
+    assert warned(desk, "conv_dim=8") == {default}
+    assert warned(desk, "conv_alpha=8") == {unused}
+    assert warned(desk, "conv_dim=1") == warned(desk, "conv_dim=8", "conv_alpha=8") == set()
+    assert warned(desk, "conv_dim=8", more=LYCORIS) == warned(desk, "conv_alpha=8", more=LYCORIS) == set()
+    factor = ("contradiction", "network_args.factor")
+    assert warned(desk, "factor=8") == warned(desk, "algo=loha", "factor=8", more=LYCORIS) == {factor}
+    assert warned(desk, "algo=lokr", "factor=8", more=LYCORIS) == set()
+
+
 def test_what_was_given_is_kept_for_the_metadata(desk: Desk) -> None:
     arguments = {"preset": "attn-only", "rs_lora": "True", "down_lr_weight": "sine", "loraplus_lr_ratio": "16"}
     text = f"{LYCORIS}\nnetwork_args = {[f'{name}={value}' for name, value in arguments.items()]}"
