@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from graphexec.train.config import TrainConfig
+from graphexec.train.documents import parse_document
 from graphexec.train.faults import TrainingError
 
 __all__ = ["SAMPLERS", "Prompt", "parse_prompt", "read_prompts"]
@@ -95,9 +94,9 @@ def parse_prompt(line: str, like: Prompt, place: str) -> Prompt:
 def _tables(text: str, path: Path) -> Sequence[Mapping[str, object]]:
     """TOML has `[prompt]` for all and `[[prompt.subset]]` for each, JSON a list of objects."""
     try:
-        document: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        document: Any = parse_document(text, path)
     except ValueError as error:
-        raise TrainingError(f"{path}: this is no {path.suffix[1:].upper()}: {error}") from error
+        raise TrainingError(f"{path}: {error}") from error
     shared: Any = {}
     if isinstance(document, dict):
         shared = cast("dict[str, Any]", document).get("prompt")

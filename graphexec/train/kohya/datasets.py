@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any, cast
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
 from graphexec.train.data.faults import DataError
 from graphexec.train.data.folders import kohya_subsets, picture_files
+from graphexec.train.documents import format_of, parse_document
 from graphexec.train.kohya.faults import Faults
 from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, OURS, REFUSED
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill
@@ -133,13 +133,7 @@ def _is_counted(folder: Path) -> bool:
 
 def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, ...]:
     faults, source = settings.faults, str(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        faults.missing(settings.source("dataset_config"), "dataset_config", f"{path} cannot be read: {error}")
-        return ()
-    except tomllib.TOMLDecodeError as error:
-        faults.error("not_toml", source, "", f"this is no TOML: {error}")
+    if (document := _document(settings, path)) is None:
         return ()
     for name in document.keys() - {"general", "datasets"}:
         faults.error("unknown_key", source, name, "a dataset TOML has [general] and [[datasets]] only")
@@ -154,6 +148,23 @@ def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, 
     if not any(dataset.buckets for dataset in datasets):
         _warn_of_buckets(general, faults, dict.fromkeys(general, source), "general.")
     return datasets
+
+
+def _document(settings: Settings, path: Path) -> dict[str, object] | None:
+    """What stands in a file; None if it cannot be read."""
+    faults = settings.faults
+    try:
+        document = parse_document(path.read_text(encoding="utf-8-sig"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        faults.missing(settings.source("dataset_config"), "dataset_config", f"{path} cannot be read: {error}")
+        return None
+    except ValueError as error:
+        faults.error(f"not_{format_of(path).lower()}", str(path), "", str(error))
+        return None
+    if not isinstance(document, dict):
+        faults.error("wrong_value", str(path), "", "expected an object with general and datasets")
+        return None
+    return cast("dict[str, object]", document)
 
 
 def _of_table(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from graphexec.train.config import TrainConfig, TrainFamily
+from graphexec.train.documents import format_of, parse_document
 from graphexec.train.kohya.base import read_base
 from graphexec.train.kohya.build import build
 from graphexec.train.kohya.command import parse_command
@@ -119,10 +118,9 @@ def _document(path: Path, faults: Faults) -> dict[str, object]:
         faults.missing(str(path), "", f"cannot be read: {reason}")
         return {}
     try:
-        document: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        document = parse_document(text, path)
     except ValueError as error:
-        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-        faults.error(f"not_{kind.lower()}", str(path), "", f"this is no {kind}: {error}")
+        faults.error(f"not_{format_of(path).lower()}", str(path), "", str(error))
         return {}
     if not isinstance(document, dict):
         faults.error("wrong_value", str(path), "", "expected an object of settings")

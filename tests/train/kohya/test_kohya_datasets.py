@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_dataset_toml(desk: Desk) -> None:
     assert cats.captions.keep_tokens == 1  # options count where the file says nothing
     assert (second.resolution, second.batch_size, second.buckets) == ((256, 320), 3, None)
     assert second.subsets[0].metadata_file == Path("meta.json")
+
+
+def test_a_dataset_toml_may_begin_with_a_byte_order_mark(desk: Desk) -> None:
+    write(TOML)
+    plain = desk.reading("", NAMED).config
+    write("\ufeff" + TOML)
+    assert desk.reading("", NAMED).config == plain
+
+
+def test_a_dataset_json(desk: Desk) -> None:
+    named = NAMED.replace("data.toml", "data.json")
+    subset = {"image_dir": "train/3_sks cat", "num_repeats": 5}
+    Path("data.json").write_text(json.dumps({"datasets": [{"subsets": [subset]}]}), encoding="utf-8")
+    assert desk.reading("", named).config.datasets[0].subsets[0].repeats == 5
+    for text, code in (("{", "not_json"), ("[]", "wrong_value")):
+        Path("data.json").write_text(text, encoding="utf-8")
+        (fault,) = desk.errors("", named)
+        assert (fault.source, fault.code) == ("data.json", code)
 
 
 def test_repeats_that_a_subset_does_not_say(desk: Desk) -> None:

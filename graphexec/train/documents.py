@@ -1,0 +1,23 @@
+"""Files that are TOML or JSON, as their names say."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["format_of", "parse_document"]
+
+
+def format_of(path: Path) -> Literal["JSON", "TOML"]:
+    """What a file is: JSON if its name ends in .json, else TOML."""
+    return "JSON" if path.suffix.lower() == ".json" else "TOML"
+
+
+def parse_document(text: str, path: Path) -> object:
+    """The content of a file. Raises ValueError, which says what the file is not."""
+    try:
+        return json.loads(text) if format_of(path) == "JSON" else tomllib.loads(text)
+    except ValueError as error:
+        raise ValueError(f"this is no {format_of(path)}: {error}") from error
