@@ -47,16 +47,25 @@ class JsonLines:
             set_aside(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            return self._path.open("a", buffering=1, encoding="utf-8")
+            file = self._path.open("a", buffering=1, encoding="utf-8")
+            if self._path.read_bytes()[-1:] not in (b"", b"\n"):  # the process was killed while it wrote
+                file.write("\n")
+            return file
         except OSError as error:
             raise OutputError(f"{self._path}: the log cannot be written ({error.strerror or error})") from error
 
 
 def read_curve(path: Path, event: type[Stepped] | type[Validated]) -> list[tuple[int, float]]:
-    """Steps and losses of all events of a kind in a file of `JsonLines`; of a step told twice the later counts."""
+    """Steps and losses of all events of a kind in a file of `JsonLines`; of a step told twice the later counts.
+
+    Lines that were not written to their end are left out.
+    """
     name, curve = event.__name__.lower(), dict[int, float]()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
         if entry["event"] == name:
             curve[entry["step"]] = entry["loss"]
     return sorted(curve.items())

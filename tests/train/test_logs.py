@@ -57,6 +57,15 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert read_curve(path, Validated) == [(1, 0.25)]
 
 
+def test_a_line_that_was_not_written_to_its_end_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    told(path, *EVENTS[:2])
+    with path.open("a") as file:
+        file.write('{"event": "stepped", "step": 2, "lo')
+    told(path, Started(3, 1), Stepped(2, 3, 1, 0.25, {}, 2.0, 1.0), append=True)
+    assert read_curve(path, Stepped) == [(1, 0.5), (2, 0.25)]
+
+
 def test_a_log_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     assert told(path, *EVENTS) == len(EVENTS)
