@@ -41,11 +41,17 @@ class Asked:
         from graphexec.train.kohya import read_command, read_file
 
         if (self.config is None) == (self.command is None):
-            raise click.UsageError("give either a file of settings or --from-command")
+            raise click.UsageError("give either a file of settings or --from-command" + self._hint())
         overrides, find = self._overrides(), _finder(places)
         if self.command is not None:
             return read_command(self.command, overrides, find)
         return read_file(self.config or Path(), overrides, find)
+
+    def _hint(self) -> str:
+        """`--resume` takes what follows it."""
+        if not self.resume or self.config is not None or not self.resume.lower().endswith((".toml", ".json")):
+            return ""
+        return f"; {self.resume} was read as the state to go on from: graphexec train {self.resume} --resume"
 
     def _overrides(self) -> dict[str, str]:
         found = dict(map(_setting, self.settings))

@@ -99,6 +99,12 @@ def test_wrong_use(desk: Shell) -> None:
     assert desk.run("train", "style.toml", "--device", "abacus").exit_code == 2
 
 
+def test_settings_that_are_taken_for_a_state(desk: Shell) -> None:
+    done = desk.run("train", "--resume", "style.toml")
+    assert done.exit_code == 2
+    assert "graphexec train style.toml --resume" in " ".join(done.stderr.split())
+
+
 def test_folders_and_captions_that_spoil_a_run_are_found_by_the_plan(desk: Shell) -> None:
     done = desk.run("train", "style.toml", "--dry-run", "--set", "caption_extension=.tags")
     assert done.exit_code == 1
