@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ __all__ = ["Command", "parse_command"]
 
 SCRIPTS: Mapping[str, TrainFamily] = {"train_network.py": "sd15", "sdxl_train_network.py": "sdxl"}
 SOURCE = "command line"
+CONTINUED = re.compile(r"[\\^`]\r?\n")
+"""How a line goes on: in a shell, in Windows' command prompt, in PowerShell."""
+SEPARATOR = re.compile(r"""(?P<quoted>"(?:\\.|[^"\\])*"|'[^']*')|\\(?=[\w.])""")
+"""A backslash that is part of a path, as it escapes nothing; what is quoted is matched to be left alone."""
 LISTS = frozenset(name for name, key in FOLLOWED.items() if key.kind in ("words", "numbers")) | {
     "base_weights",
     "base_weights_multiplier",
@@ -33,7 +38,7 @@ class Command:
 def parse_command(text: str, faults: Faults) -> Command:
     """The options after the script's name; what stands before it belongs to the launcher and is left out."""
     try:
-        words = shlex.split(text.replace("\\\r\n", " ").replace("\\\n", " ").replace("^\n", " "))
+        words = shlex.split(_as_in_a_shell(text))
     except ValueError as error:
         faults.error("not_a_command", SOURCE, "", f"this is no command line: {error}")
         return Command({}, None)
@@ -49,6 +54,12 @@ def parse_command(text: str, faults: Faults) -> Command:
         )
     options = words[at + 1 :] if at is not None else words
     return Command(_options(options, faults), SCRIPTS.get(script or ""))
+
+
+def _as_in_a_shell(text: str) -> str:
+    """On one line, with the backslashes of Windows' paths kept."""
+    line = CONTINUED.sub(" ", text)
+    return SEPARATOR.sub(lambda found: found["quoted"] or r"\\", line)
 
 
 def _options(words: Sequence[str], faults: Faults) -> dict[str, object]:

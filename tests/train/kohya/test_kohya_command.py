@@ -50,6 +50,25 @@ def test_a_configuration_file_named_on_the_line(desk: Desk) -> None:
     assert (config.network.rank, config.network.alpha) == (2, 4)
 
 
+@pytest.mark.parametrize("end", ["\\\n", "\\\r\n", "^\n", "^\r\n", "`\n", "`\r\n"])
+def test_lines_go_on_as_in_every_shell(desk: Desk, end: str) -> None:
+    line = f"accelerate launch .\\train_network.py {PLACES} {end}  --network_dim=8 {end}  --seed 3"
+    config = desk.command(line).config
+    assert (config.network.rank, config.loop.seed, config.model.family) == (8, 3, "sd15")
+
+
+def test_backslashes_of_paths_and_of_quotes(desk: Desk) -> None:
+    line = rf"C:\kohya\sd-scripts\train_network.py {PLACES} --logging_dir=logs\new"
+    quoted = r"""--metadata_title="a \"new\" \style" --metadata_author 'C:\me' --metadata_license my\ own"""
+    config = desk.command(f"{line} {quoted}").config
+    assert config.logging.directory == Path(r"logs\new")
+    assert (config.saving.title, config.saving.author, config.saving.license) == (
+        r'a "new" \style',
+        r"C:\me",
+        "my own",
+    )
+
+
 def test_words_that_belong_to_nothing(desk: Desk) -> None:
     assert faults(desk, f"train_network.py my {PLACES}") == {("stray_word", "my")}
     assert faults(desk, f"train_network.py {PLACES} --training_comment=a b") == {("stray_word", "b")}
