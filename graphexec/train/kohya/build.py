@@ -36,7 +36,8 @@ PRECISIONS: Mapping[str, Precision] = {"no": "fp32", "float": "fp32", "fp16": "f
 def build(settings: Settings, base: Base) -> TrainConfig | None:
     """The configuration; faults are collected, and without a base or a place for the result there is none."""
     adapters = read_network(settings, base)
-    optimiser, schedule = read_optimiser(settings, adapters.rates), read_schedule(settings)
+    optimiser = read_optimiser(settings, adapters.rates)
+    schedule = read_schedule(settings, optimiser)
     datasets = read_datasets(settings)
     missing = [key for key in REQUIRED if key not in settings.values]
     for key in missing:

@@ -47,9 +47,13 @@ def read_optimiser(settings: Settings, rates: Mapping[str, Any]) -> Optimiser:
     return Optimiser(**fields, kind=_kind(settings), arguments=_arguments(settings))
 
 
-def read_schedule(settings: Settings) -> Schedule:
+def read_schedule(settings: Settings, optimiser: Optimiser) -> Schedule:
     """The course of the learning rate."""
     kind = settings.get("lr_scheduler", "constant").lower()
+    if kind.partition(":")[0] == "adafactor" and optimiser.kind == "Adafactor":
+        message = "only shows the steps that Adafactor chooses: the schedule is constant"
+        settings.faults.note("no_consequence", settings.source("lr_scheduler"), "lr_scheduler", message)
+        kind = "constant"
     if kind not in get_args(ScheduleKind):
         hint = nearest(kind, list(get_args(ScheduleKind))) or f"one of {', '.join(get_args(ScheduleKind))}"
         settings.error("wrong_value", "lr_scheduler", f"there is no schedule {kind!r}", hint)

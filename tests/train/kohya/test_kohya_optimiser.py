@@ -62,6 +62,15 @@ def test_schedules(desk: Desk) -> None:
     assert found.min_lr_ratio == 0.1
 
 
+@pytest.mark.parametrize("name", ["adafactor", "adafactor:0.001"])
+def test_the_schedule_of_adafactor(desk: Desk, name: str) -> None:
+    reading = desk.reading(f'optimizer_type = "AdaFactor"\nlr_scheduler = "{name}"')
+    assert reading.config.schedule.kind == "constant"
+    assert [(fault.severity, fault.key) for fault in reading.faults] == [("note", "lr_scheduler")]
+    (fault,) = desk.errors(f'lr_scheduler = "{name}"')
+    assert fault.code == "wrong_value"
+
+
 def test_schedules_that_there_are_not(desk: Desk) -> None:
     (fault,) = desk.errors('lr_scheduler = "cosin"')
     assert fault.hint == "did you mean cosine?"
