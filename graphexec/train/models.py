@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,16 +59,14 @@ class BaseModel:
     dtype: torch.dtype
 
     @classmethod
-    def load(
-        cls, source: ModelSource, precision: Precision, device: torch.device, warn: Callable[[str], object]
-    ) -> BaseModel:
+    def load(cls, source: ModelSource, precision: Precision, device: torch.device) -> BaseModel:
         """Read a checkpoint. The VAE computes in float32 unless the source says otherwise.
 
         Raises `ModelFileError` for a file that is no checkpoint, `TrainingError` for one that cannot be trained so.
         """
         model, clip, vae = open_checkpoint(source.path)
         _check_family(source, model)
-        target = _target(source, model, warn)
+        target = _target(source, model)
         if source.vae is not None:
             vae = open_vae(source.vae)
         dtype, vae_dtype = DTYPES[precision], DTYPES[source.vae_precision or "fp32"]
@@ -126,7 +124,7 @@ def _check_family(source: ModelSource, model: Model) -> None:
         raise TrainingError(f"{source.path}: this is a model of {title}, but the configuration is for {wanted}")
 
 
-def _target(source: ModelSource, model: Model, warn: Callable[[str], object]) -> Target:
+def _target(source: ModelSource, model: Model) -> Target:
     """What the network predicts: as the configuration says, else as the file does."""
     sampling = model.sampling
     if sampling.levels != "discrete" or sampling.prediction not in ("eps", "v"):
@@ -136,10 +134,7 @@ def _target(source: ModelSource, model: Model, warn: Callable[[str], object]) ->
         )
     if source.v_prediction is None:
         return sampling.prediction
-    told: Target = "v" if source.v_prediction else "eps"
-    if told != sampling.prediction:
-        warn(f"{source.path}: by its file the model predicts {sampling.prediction}, but it is trained as one of {told}")
-    return told
+    return "v" if source.v_prediction else "eps"
 
 
 def _layer(clip_skip: int, family: Family, encoders: tuple[ClipText, ...]) -> int:

@@ -166,6 +166,14 @@ def write_workflow(sampler: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_prediction_that_the_base_contradicts_is_told_once(desk: Shell) -> None:
+    write(SEEDED + "v_parameterization = true")
+    done = desk.run("train", "style.toml", "--set", "max_train_steps=1")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("warning:") == 1
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_pictures_by_a_workflow(desk: Shell) -> None:
     write_workflow("euler")
     assert desk.run("train", "style.toml", "--set", "max_train_steps=2").exit_code == 0

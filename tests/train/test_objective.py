@@ -25,7 +25,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def loss_of(path: Path, objective: Objective, **options: Any) -> DiffusionLoss:
-    base = BaseModel.load(ModelSource(path, **options), "fp32", torch.device("cpu"), lambda message: None)
+    base = BaseModel.load(ModelSource(path, **options), "fp32", torch.device("cpu"))
     return DiffusionLoss(base, Captions(base, print), Noise(), objective, Levels.of())
 
 

@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def captions_of(path: Path, warnings: list[str] | None = None, length: int = 150) -> Captions:
     source = ModelSource(path, max_token_length=length)
-    base = BaseModel.load(source, "fp32", torch.device("cpu"), print)
+    base = BaseModel.load(source, "fp32", torch.device("cpu"))
     return Captions(base, ([] if warnings is None else warnings).append)
 
 
