@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import ExifTags, ImageSequence
 from PIL import Image as Pillow
-from PIL import ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -21,6 +22,24 @@ COMPRESS_LEVEL = 4
 
 NO_ALPHA_MASK = 64
 """ComfyUI hands a 64×64 mask of zeros to pictures without alpha."""
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+BESIDE_PIXELS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
+"""Chunks of PNG files that say nothing of the pixels as they are read here."""
+
+TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by the orientation in its EXIF."""
+
+DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error)
+"""What Pillow raises at files that are no picture, or not whole."""
 
 
 class PictureError(GraphexecError):
@@ -85,11 +104,41 @@ def load_mask(path: Path, channel: Literal["alpha", "red", "green", "blue"]) -> 
 
 def _frames(path: Path) -> list[Pillow.Image]:
     try:
-        with Pillow.open(path) as file:
-            sequence = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
-            return [ImageOps.exif_transpose(frame.copy()) for frame in sequence]
-    except (UnidentifiedImageError, OSError, Pillow.DecompressionBombError) as error:
+        try:
+            return _read(path)
+        except ValueError:  # Pillow refuses long texts, as large workflows are, and all of the picture with them
+            return _read(io.BytesIO(_pixels_only(path.read_bytes())))
+    except (*DAMAGED, Pillow.DecompressionBombError) as error:
         raise ModelFileError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def _read(source: Path | io.BytesIO) -> list[Pillow.Image]:
+    with Pillow.open(source) as file:
+        sequence = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
+        return [_upright(frame.copy()) for frame in sequence]
+
+
+def _pixels_only(data: bytes) -> bytes:
+    """A PNG file without texts and color profile; another file as it is."""
+    if not data.startswith(PNG_START):
+        return data
+    kept, place = [PNG_START], len(PNG_START)
+    while place < len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        following = place + length + 12  # the length itself, the chunk's name and its checksum
+        if data[place + 4 : place + 8] not in BESIDE_PIXELS:
+            kept.append(data[place:following])
+        place = following
+    return b"".join(kept)
+
+
+def _upright(frame: Pillow.Image) -> Pillow.Image:
+    """A frame turned as its EXIF asks; as it is where that cannot be read."""
+    try:
+        turn = TURNS.get(frame.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGED:
+        return frame
+    return frame if turn is None else frame.transpose(turn)
 
 
 def _color(frame: Pillow.Image) -> Tensor:

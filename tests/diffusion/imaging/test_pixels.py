@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from graphexec.diffusion.imaging.pixels import PictureError, encode_png, load_picture
+from graphexec.diffusion.imaging.pixels import PictureError, encode_png, load_mask, load_picture
 from graphexec.errors import ModelFileError
 
 
@@ -70,3 +70,43 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_text("no")
     with pytest.raises(ModelFileError, match="cannot be read as a picture"):
         load_picture(tmp_path / "no.png")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_text_too_long_for_pillow_leaves_the_picture(tmp_path: Path, after: bool) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("workflow", "x" * 3_000_000, zip=True)
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "long.png", pnginfo=texts)
+    data = (tmp_path / "long.png").read_bytes()
+    if after:  # the pixels
+        start, end = data.index(b"zTXt") - 4, data.index(b"IDAT") - 4
+        (tmp_path / "long.png").write_bytes(data[:start] + data[end:-12] + data[start:end] + data[-12:])
+    with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"), Image.open(tmp_path / "long.png") as picture:
+        picture.load()
+    pixels, _ = load_picture(tmp_path / "long.png")
+    assert torch.equal(pixels, torch.tensor([1.0, 0.0, 0.0]).expand(1, 4, 6, 3))
+    assert load_mask(tmp_path / "long.png", "red").all()
+
+
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (6, 4))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    data = bytearray((tmp_path / "turned.jpg").read_bytes())
+    place = data.index(b"Exif") + 6
+    data[place : place + 8] = b"\xff" * 8
+    (tmp_path / "turned.jpg").write_bytes(data)
+    assert load_picture(tmp_path / "turned.jpg")[0].shape == (1, 4, 6, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "tif"])
+def test_half_a_picture_is_said(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"half.{suffix}"
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8)) for i in range(3)]
+    frames[0].save(path, save_all=suffix != "jpg", append_images=frames[1:])
+    whole = path.read_bytes()
+    for length in (len(whole) // 20, len(whole) // 2, len(whole) * 9 // 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError, match=f"half.{suffix} cannot be read as a picture"):
+            load_picture(path)
