@@ -128,22 +128,21 @@ def _adapted(network: Adapter, control: Control, model: Model, shown: Shown) -> 
     check_family(control.net, model)
     step = network.layout.downscale
     height, width = (math.ceil(side * PIXELS / step) * step for side in shown.size)
-    return network(_hint(network, network.layout.channels, control, shown.batch, (height, width)))
+    return network(_hint(network, network.layout.channels, control, shown, (height, width)))
 
 
 def _embedded(network: ControlNetwork, control: Control, shown: Shown) -> Tensor:
     """The picture as the network's feature map; checks that all the rest will fit too."""
     _check_fit(network, control, shown)
     height, width = (side * PIXELS for side in shown.size)
-    hint = _hint(network, network.layout.hint_channels, control, shown.batch, (height, width))
+    hint = _hint(network, network.layout.hint_channels, control, shown, (height, width))
     return network.embed(hint, control.net.union_type)
 
 
-def _hint(network: Steering, channels: int, control: Control, batch: int, size: tuple[int, int]) -> Tensor:
+def _hint(network: Steering, channels: int, control: Control, shown: Shown, size: tuple[int, int]) -> Tensor:
     """The pictures of a batch, at a size, in the network's channels: alpha is dropped, grey is a mean."""
-    like = next(network.parameters())
     height, width = size
-    pictures = control.hint[:batch].movedim(-1, 1).to(like.device, torch.float32)
+    pictures = control.hint[: shown.batch].movedim(-1, 1).to(shown.x.device, torch.float32)
     pictures = upscale(pictures, width, height, "nearest-exact", "center")
     if channels == 1:
         pictures = pictures.mean(1, keepdim=True)
@@ -151,7 +150,7 @@ def _hint(network: Steering, channels: int, control: Control, batch: int, size: 
         raise LatentError(
             f"{control.net.file.path.name} reads pictures of {channels} channels, this one has {pictures.shape[1]}"
         )
-    return pictures[:, :channels].to(like.dtype)
+    return pictures[:, :channels].to(next(network.parameters()).dtype)
 
 
 def _steered(network: ControlNetwork, embedded: Tensor, control: Control, shown: Shown, levels: Levels) -> Residuals:

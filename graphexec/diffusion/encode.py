@@ -79,8 +79,8 @@ def encode_feature(runtime: Runtime, clip: Clip, prompt: str, *, warn: Warn = la
     side = read_prompt(prompt, encoder.kind, runtime.tokenizer, {}, warn)
     with runtime.text_encoder(encoder, clip.patches, warn=warn) as network, torch.no_grad():
         chunks = side.fitting(network.layout.width, warn)[:1]
-        ends = _ends(network, chunks)
-        return network(_vectors(network, chunks), ends).hidden[torch.arange(1), ends.cpu()].cpu()
+        hidden = _run(runtime, network, chunks).hidden.cpu()
+        return hidden[torch.arange(1), _ends(chunks)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +145,31 @@ def _encode_side(runtime: Runtime, clip: Clip, encoder: TextEncoder, side: Token
             warn(f"{encoder.kind} has {network.layout.layers} layers; its last one is taken, not number {layer}")
 
         def encode(chunks: Chunks, keep: Tensor | None = None) -> Encoded:
-            return network(_vectors(network, chunks), _ends(network, chunks), layer, normed=normed, keep=keep)
+            return _run(runtime, network, chunks, layer, normed=normed, keep=keep)
 
         chunks = side.fitting(network.layout.width, warn)
         plain = encode(chunks)
         empty = chunk_tokens((), PADDING[encoder.kind])
         hidden = weigh(clip.weighting, chunks, plain.hidden, empty, lambda some, keep: encode(some, keep).hidden)
         return Encoded(hidden, plain.pooled[:1])
+
+
+def _run(
+    runtime: Runtime,
+    network: ClipText,
+    chunks: Chunks,
+    layer: int = -1,
+    *,
+    normed: bool = True,
+    keep: Tensor | None = None,
+) -> Encoded:
+    """What an encoder in use makes of chunks, within the memory there is."""
+
+    def compute() -> Encoded:
+        ends = _ends(chunks).to(runtime.device)
+        return network(_vectors(network, chunks, runtime.device), ends, layer, normed=normed, keep=keep)
+
+    return runtime.within_memory(compute, "encoding the prompt", network=network)
 
 
 def _text_for(encoder: TextEncoder, prompt: Prompt) -> str:
@@ -170,11 +188,10 @@ def _width(token: Token) -> int | None:
     return None if isinstance(token.value, int) else token.value.shape[-1]
 
 
-def _vectors(network: ClipText, chunks: Chunks) -> Tensor:
-    """The tokens' vectors [B, T, C]."""
-    table = network.embeddings.token_embedding
+def _vectors(network: ClipText, chunks: Chunks, device: torch.device) -> Tensor:
+    """The tokens' vectors [B, T, C]; the device is the one that computes, not the one where weights may wait."""
     ids = [[token.value if isinstance(token.value, int) else 0 for token in chunk] for chunk in chunks]
-    vectors = table(torch.tensor(ids, device=table.weight.device))
+    vectors = network.embeddings.token_embedding(torch.tensor(ids, device=device))
     for row, chunk in zip(vectors, chunks, strict=True):
         for i, token in enumerate(chunk):
             if not isinstance(token.value, int):
@@ -182,10 +199,10 @@ def _vectors(network: ClipText, chunks: Chunks) -> Tensor:
     return vectors
 
 
-def _ends(network: ClipText, chunks: Chunks) -> Tensor:
+def _ends(chunks: Chunks) -> Tensor:
     """Where each chunk's first end token is, [B]."""
     places = [
         next(i for i, token in enumerate(chunk) if isinstance(token.value, int) and token.value == END)
         for chunk in chunks
     ]
-    return torch.tensor(places, device=network.final_layer_norm.weight.device)
+    return torch.tensor(places)

@@ -42,7 +42,7 @@ def host_budget() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that an allocation failed."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | OutOfMemory):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATION_FAILED)
 
@@ -51,7 +51,7 @@ def within_memory(compute: Callable[[], T], remedies: Sequence[Callable[[], Call
     """Compute; when memory runs out, take one remedy after the other and try again.
 
     A remedy makes room and returns what to try next, None if it could do nothing. Raises `OutOfMemory` when none is
-    left.
+    left; one that `compute` raises, out of such remedies of its own, is met with these.
     """
     attempt: Callable[[], T] | None = compute
     failed: BaseException | None = None
@@ -59,11 +59,13 @@ def within_memory(compute: Callable[[], T], remedies: Sequence[Callable[[], Call
         if attempt is not None:
             try:
                 return attempt()
-            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            except (RuntimeError, MemoryError, OutOfMemory) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not out_of_memory(error):
                     raise
                 failed = error.with_traceback(None)  # its frames hold the tensors that are in the way
         attempt = remedy() if remedy is not None else None
+    if isinstance(failed, OutOfMemory):
+        raise failed
     raise OutOfMemory(
         f"{what} does not fit in memory ({str(failed).splitlines()[0]}); make the picture or the batch smaller, use"
         " tiled VAE nodes, compute in fp16 or bf16, or close what else uses the memory"

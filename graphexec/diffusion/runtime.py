@@ -24,6 +24,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Find, Patching
 from graphexec.diffusion.pristine import Pristine, check_current
 from graphexec.diffusion.resident import Kept, Resident
+from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.tokenizer import ClipTokenizer
 from graphexec.diffusion.types import Clip, ControlNet, Gligen, Model, Patch, Precision, TextEncoder, Vae
 
@@ -121,7 +122,8 @@ class Runtime:
 
         A difference without a base of its own is added to the weights of `model`, whose UNet this may switch.
         """
-        with self._lock, self._lend(self._load_control(net, model)) as network:
+        load = partial(self._load_control, net, model)
+        with self._lock, self._lend(self._loaded(load, net.file, [partial(load, on_host=True)])) as network:
             yield network
 
     @contextmanager
@@ -181,14 +183,39 @@ class Runtime:
         find: Find = lambda other: None,
         warn: Warn = _unheard,
     ) -> Generator[NetworkT]:
+        ready = partial(self._ready, kind, source, dtype, patches, find, warn)
         with self._lock:
-            resident = self._load(kind, source, dtype, warn)
-            if not resident.has(patches):
-                wanted = self._patching.steps(patches, resident.base, find)
-                resident.switch(wanted, self.budget - self.resident_bytes())
-                resident.patches = tuple(patches)
-            with self._lend(resident) as network:
+            smaller = [partial(ready, copies=False), partial(ready, copies=False, on_host=True)]
+            with self._lend(self._loaded(ready, source.file, smaller)) as network:
                 yield network
+
+    def _loaded(self, load: Callable[[], T], file: WeightsFile, smaller: Sequence[Callable[[], T]]) -> T:
+        """Load a file's network; each of `smaller`, which need the host, takes less of the device than the one before.
+
+        Raises `OutOfMemory`.
+        """
+        smaller = smaller if self.host_budget else ()
+        return self.within_memory(load, f"loading {file.path.name}", smaller=smaller, network=None)
+
+    def _ready(
+        self,
+        kind: Kind[NetworkT],
+        source: Source,
+        dtype: torch.dtype,
+        patches: Sequence[Patch],
+        find: Find,
+        warn: Warn,
+        *,
+        copies: bool = True,
+        on_host: bool = False,
+    ) -> Resident[NetworkT]:
+        """The network with its patches; `copies` are those that make the next change fast."""
+        resident = self._load(kind, source, dtype, warn, on_host=on_host)
+        if not resident.has(patches):
+            wanted = self._patching.steps(patches, resident.base, find)
+            resident.switch(wanted, self.budget - self.resident_bytes() if copies else 0)
+            resident.patches = tuple(patches)
+        return resident
 
     @contextmanager
     def _lend(self, stored: Kept[NetworkT]) -> Generator[NetworkT]:
@@ -203,38 +230,42 @@ class Runtime:
             if not stored.users:
                 stored.uses.close()
 
-    def _load(self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype, warn: Warn) -> Resident[NetworkT]:
-        """The network, last used now, on the device if it fits there."""
+    def _load(
+        self, kind: Kind[NetworkT], source: Source, dtype: torch.dtype, warn: Warn, *, on_host: bool
+    ) -> Resident[NetworkT]:
+        """The network, last used now, on the device if it fits there and need not stay on the host."""
         check_current(source.file)
         key = (kind, source, dtype)
-        stored = self._recall(key)
+        stored = self._recall(key, on_host=on_host)
         if isinstance(stored, Resident):
             return stored
         base = self._open(kind, source)
-        fits = self._fits(dtype.itemsize * base.weights.parameters)
+        fits = not on_host and self._fits(dtype.itemsize * base.weights.parameters)
         network = load_network(kind, base.weights, self.device if fits else HOST, dtype, warn)
         self._stored[key] = resident = Resident(network, base, self._lora_reader, kind.rounds, on_device=fits)
         return resident
 
-    def _load_control(self, net: ControlNet, model: Model) -> Kept[Steering]:
+    def _load_control(self, net: ControlNet, model: Model, *, on_host: bool = False) -> Kept[Steering]:
         check_current(net.file)
         file, base, dtype = read_control(net.file), net.base or model, self.dtype_of(model)
         key = (net.file, dtype, (base.file, base.prefix, base.patches) if file.needs_base else None)
-        stored = self._recall(key)
+        stored = self._recall(key, on_host=on_host)
         if stored is not None:
             return stored
-        fits = self._fits(dtype.itemsize * file.parameters)
+        fits = not on_host and self._fits(dtype.itemsize * file.parameters)
         with self.unet(base) if file.needs_base else nullcontext() as unet:
             network = load_control(net.file, unet, self.device if fits else HOST, dtype)
         self._stored[key] = stored = Kept(network, on_device=fits)
         return stored
 
-    def _recall(self, key: Hashable) -> Kept[Any] | None:
-        """A network that is here, last used now, back on the device if it fits there."""
+    def _recall(self, key: Hashable, *, on_host: bool) -> Kept[Any] | None:
+        """A network that is here, last used now, back on the device if it fits there and need not stay on the host."""
         stored = self._stored.pop(key, None)
         if stored is None:
             return None
-        if not stored.on_device and not stored.users and self._fits(stored.bytes):
+        if on_host:
+            self._to_host(stored)
+        elif not stored.on_device and not stored.users and self._fits(stored.bytes):
             stored.move(self.device, on_device=True)
         self._stored[key] = stored
         return stored
@@ -270,9 +301,15 @@ class Runtime:
         stored = self._stored_of(network)
         if stored is None or not stored.on_device or not self.host_budget:
             return False
-        stored.move(HOST, on_device=False)
-        stored.uses.enter_context(streamed(network, self.device))
+        self._to_host(stored)
         return True
+
+    def _to_host(self, stored: Kept[Any]) -> None:
+        """Take a network off the device; one in use computes from the host until its last use ends."""
+        in_use = stored.users and stored.on_device
+        stored.move(HOST, on_device=False)
+        if in_use:
+            stored.uses.enter_context(streamed(stored.network, self.device))
 
     def _stored_of(self, network: nn.Module) -> Kept[Any] | None:
         return next((stored for stored in self._stored.values() if stored.network is network), None)

@@ -6,11 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusion.tiny import UNetSize
+from diffusion.tiny_control import controlnet_weights
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from graphexec.diffusion.controlfiles import open_controlnet
+from graphexec.diffusion.encode import encode_feature, encode_prompt
 from graphexec.diffusion.faults import OutOfMemory
 from graphexec.diffusion.memory import network_bytes, out_of_memory, streamed, within_memory
 from graphexec.diffusion.runtime import Runtime
@@ -36,6 +43,20 @@ class Failing:
         if self.calls <= self.failures:
             raise full()
         return f"call {self.calls}"
+
+
+class Full(TorchFunctionMode):
+    """Memory that is full whenever torch's function of a name is called: a number of times, after some that pass."""
+
+    def __init__(self, name: str, failures: int, *, passed: int = 0) -> None:
+        super().__init__()
+        self.name = name
+        self.left = iter([False] * passed + [True] * min(failures, 1000))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ == self.name and next(self.left, False):
+            raise full()
+        return func(*args, **kwargs or {})
 
 
 @pytest.fixture
@@ -153,6 +174,64 @@ class TestLadder:
         runtime = Runtime("cpu")
         with runtime.unet(recipes[0]) as unet, pytest.raises(OutOfMemory, match=r"^sampling does not fit"):
             runtime.within_memory(Failing(9), "sampling", network=unet)
+
+    def test_an_inner_ladders_end_is_met_by_the_outer_one(self) -> None:
+        def inner() -> str:
+            return within_memory(compute, [], "loading")
+
+        compute = Failing(1)
+        assert within_memory(inner, [lambda: inner], "sampling") == "call 2"
+        with pytest.raises(OutOfMemory, match=r"^loading does not fit"):
+            within_memory(lambda: within_memory(Failing(9), [], "loading"), [], "sampling")
+
+
+class TestGettingReady:
+    """Loading, patching and encoding climb down the ladder too."""
+
+    def test_what_is_idle_makes_room_for_loading(self, recipes: Recipes) -> None:
+        runtime = Runtime("cpu")
+        with runtime.vae(recipes[2]):
+            pass
+        with Full("to", 1), runtime.unet(recipes[0]) as unet:
+            assert runtime.resident_bytes() == network_bytes(unet)
+
+    def test_then_it_is_loaded_to_the_host(self, recipes: Recipes) -> None:
+        runtime = Runtime("cpu", host_budget=MANY)
+        with Full("to", 2), runtime.unet(recipes[0]) as unet:
+            assert runtime.resident_bytes() == 0
+            assert vars(unet.out[2])["_forward_hooks"]
+        with runtime.unet(recipes[0]):
+            assert runtime.resident_bytes() == network_bytes(unet)
+
+    def test_patching_starts_anew_and_gives_the_same_weights(self, recipes: Recipes, weights: Path) -> None:
+        patched = recipes[0].patched(weights / "a.safetensors", 1.0)
+        with Runtime("cpu").unet(patched) as unet:
+            expected = {name: weight.clone() for name, weight in unet.state_dict().items()}
+        for failures in range(1, 4):
+            runtime = Runtime("cpu", host_budget=MANY)
+            with runtime.vae(recipes[2]), Full("copy_", failures, passed=2), runtime.unet(patched) as unet:
+                assert all(torch.equal(expected[name], weight) for name, weight in unet.state_dict().items())
+
+    def test_what_never_fits_is_said_with_the_files_name(self, recipes: Recipes) -> None:
+        message = r"^loading tiny.safetensors does not fit in memory \(CUDA out of memory"
+        with Full("to", MANY), pytest.raises(OutOfMemory, match=message), Runtime("cpu").unet(recipes[0]):
+            pass
+
+    def test_controlnets_are_loaded_so_too(self, recipes: Recipes, tmp_path: Path) -> None:
+        save_file(controlnet_weights(UNetSize()), tmp_path / "net.safetensors")
+        net, runtime = open_controlnet(tmp_path / "net.safetensors"), Runtime("cpu", host_budget=MANY)
+        with Full("to", 1), runtime.controlnet(net, recipes[0]):
+            assert runtime.resident_bytes() == 0
+
+    def test_prompts_are_encoded_so_too(self, recipes: Recipes) -> None:
+        clip = recipes[1]
+        expected, runtime = encode_prompt(Runtime("cpu"), clip, "a (tiger:1.5)"), Runtime("cpu", host_budget=MANY)
+        with runtime.vae(recipes[2]), runtime.text_encoder(clip.encoders[0]):
+            with Full("scaled_dot_product_attention", 1):
+                (cond,) = encode_prompt(runtime, clip, "a (tiger:1.5)").conds
+                assert torch.equal(cond.embedding, expected.conds[0].embedding)
+            with Full("scaled_dot_product_attention", MANY), pytest.raises(OutOfMemory, match=r"^encoding the prompt"):
+                encode_feature(runtime, clip, "tiger")
 
 
 def test_streamed_layers_are_back_home_even_after_an_error() -> None:

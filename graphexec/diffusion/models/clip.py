@@ -71,7 +71,8 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embedding.from_pretrained(torch.empty(layout.positions, layout.width))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return vectors + self.position_embedding.weight[: vectors.shape[1]]
+        places = torch.arange(vectors.shape[1], device=vectors.device)
+        return vectors + self.position_embedding(places)
 
 
 class Encoder(nn.Module):
