@@ -4,6 +4,7 @@ GraphexecError
 ├── WorkflowError      the workflow cannot run; carries every diagnostic
 ├── NodeError          a node raised while it ran; carries its id and class
 ├── ModelFileError     a file of weights is missing, damaged or of another kind
+├── InputError         a link brought a number that makes no sense there
 ├── FolderError        a models folder, or a name inside one, is not allowed
 ├── OutputError        an output file cannot be written where it was asked for
 ├── CacheError         the cache folder cannot be used at all
@@ -23,6 +24,7 @@ __all__ = [
     "Diagnostic",
     "FolderError",
     "GraphexecError",
+    "InputError",
     "ModelFileError",
     "NodeDefinitionError",
     "NodeError",
@@ -82,6 +84,10 @@ class NodeError(GraphexecError):
 
 class ModelFileError(GraphexecError):
     """A file of weights is missing, damaged, or not of the kind that was asked for."""
+
+
+class InputError(GraphexecError):
+    """A link brought 0 or less to an input that takes no such number; a `NodeError` with this cause names the node."""
 
 
 class FolderError(GraphexecError):

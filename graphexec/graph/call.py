@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from graphexec.errors import InputError
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.plan import PlannedNode
+from graphexec.graph.values import check_linked
 from graphexec.node.fields import Artifacts, Blocker, Expand, Graph
-from graphexec.node.spec import NodeSpec, OutputSpec
+from graphexec.node.spec import InputSpec, NodeSpec, OutputSpec
 
 Outputs = tuple[list[Any], ...]
 """What a node returned: for each output slot the items of its list (one item where no list is involved)."""
@@ -124,6 +126,8 @@ class Arguments:
     whole: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     """Inputs that take their list as it is."""
     lazy: dict[str, Callable[[int], Any]] = field(default_factory=dict[str, Callable[[int], Any]])
+    ranges: tuple[InputSpec, ...] = ()
+    """Linked inputs that do not take every number."""
     graphs: tuple[str, ...] = ()
     """Parameters that get a graph of their own in each call."""
     calls: int = 1
@@ -135,12 +139,18 @@ class Arguments:
         self.calls = 0 if 0 in lengths else max(lengths, default=1)
 
     def of(self, call: int) -> dict[str, Any]:
-        """The arguments of one call; a shorter list repeats its last item."""
+        """The arguments of one call; a shorter list repeats its last item.
+
+        Raises InputError for a number that its input does not take.
+        """
         values = {name: items[min(call, len(items) - 1)] for name, items in self.mapped.items()}
-        for name, value in self.lazy.items():
-            values[name] = _bind(value, call)
         for name, items in self.whole.items():
             values[name] = items.copy()  # what a node does to its list is nobody else's business
+        for spec in self.ranges:
+            if spec.parameter in values:
+                _need_range(spec, values[spec.parameter])
+        for name, value in self.lazy.items():
+            values[name] = _bind(value, call)
         values.update(self.fixed)
         for name in self.graphs:
             values[name] = Graph()
@@ -154,8 +164,9 @@ class Arguments:
                 return item
         return first_blocker(item for items in self.whole.values() for item in items) if self.whole else None
 
-    def lazily(self, source: str, slot: int, need: Callable[[str], Outputs], *, whole_list: bool) -> Callable[..., Any]:
-        """What a lazy input is: given the call, its value, or Suspend, or Unanswered."""
+    def lazily(self, spec: InputSpec, source: str, slot: int, need: Callable[[str], Outputs]) -> Callable[..., Any]:
+        """What a lazy input is: given the call, its value, or Suspend, or Unanswered, or InputError."""
+        whole_list = spec.whole_list
 
         def value(call: int) -> Any:
             items = need(source)[slot]
@@ -165,7 +176,10 @@ class Arguments:
             blocker = first_blocker(taken)
             if blocker is not None or not (taken or whole_list):
                 raise Unanswered(blocker)
-            return items.copy() if whole_list else taken[0]
+            found = items.copy() if whole_list else taken[0]
+            if spec in self.ranges:
+                _need_range(spec, found)
+            return found
 
         return value
 
@@ -196,9 +210,11 @@ def gather(
     for name, source, slot, lazy in planned.wires:
         parameter, whole_list = inputs[name].parameter, inputs[name].whole_list
         if lazy:
-            arguments.lazy[parameter] = arguments.lazily(source, slot, need, whole_list=whole_list)
+            arguments.lazy[parameter] = arguments.lazily(inputs[name], source, slot, need)
         else:
             (arguments.whole if whole_list else arguments.mapped)[parameter] = values[source][slot]
+    linked = [inputs[wire.input] for wire in planned.wires if wire.input not in spec.checked_inputs]
+    arguments.ranges = tuple(each for each in linked if each.minimum is not None)
     if spec.expands:
         arguments.graphs = tuple(name for name, supplied in spec.hidden.items() if supplied.kind == "graph")
     arguments.count()
@@ -223,6 +239,8 @@ def call_all(
                 returned = attempt(function, arguments.of(call))
             except Unanswered as left:
                 returned = left
+            except InputError as error:
+                returned = Raised(error)
         else:
             returned = Unanswered(blocker)
         failure = answer(collected, returned, on_block)
@@ -248,6 +266,13 @@ def answer(collected: Collected, returned: Any, on_block: Callable[[Blocker], No
 def first_blocker(items: Iterable[Any]) -> Blocker | None:
     """The first blocked value among some."""
     return next((item for item in items if isinstance(item, Blocker)), None)
+
+
+def _need_range(spec: InputSpec, value: Any) -> None:
+    """Raise InputError for a number, or one of a list, that the input does not take."""
+    for item in cast("list[Any]", value) if spec.whole_list else [value]:
+        for problem in check_linked(spec, item):
+            raise InputError(f"{spec.name}: {problem.message}; a link brought it, and {spec.expectation()} is expected")
 
 
 def _constant(value: Any) -> Callable[[], Any]:

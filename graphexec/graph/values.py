@@ -180,6 +180,17 @@ CONVERTERS: Mapping[str, Callable[[Any], tuple[Any, str | None]]] = {
 }
 
 
+def check_linked(spec: InputSpec, value: Any) -> list[Problem]:
+    """Whether a number that a link brought is 0 or less where the input's range has no such number.
+
+    Links may go beyond a range otherwise: most are those of an editor's widgets, and ComfyUI holds no link to them.
+    """
+    low = spec.minimum
+    if low is None or not isinstance(value, int | float) or not value <= 0 <= low:
+        return []
+    return _check_range(spec, value)
+
+
 def _check_range(spec: InputSpec, value: Any) -> list[Problem]:
     if not isinstance(value, int | float):
         return []

@@ -7,12 +7,14 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 from running import NOWHERE, REGISTRY, Bench, Nodes
 
+from graphexec.errors import InputError
 from graphexec.graph import events
 from graphexec.graph.compile import compile  # noqa: A004
 from graphexec.graph.context import Context
-from graphexec.graph.execute import run
+from graphexec.graph.execute import Result, run
 from graphexec.node.decorator import node
 from graphexec.node.fields import Lazy, Name
 
@@ -31,6 +33,45 @@ def blend(
     return out_0, later(), sum(whole)
 
 
+Number = Annotated[int, Field(ge=2, le=4)]
+
+
+@node("Few")
+def few_of(value: Number) -> int:
+    """Takes few, says the editor."""
+    return value
+
+
+@node("FewLazy")
+def few_lazy(value: Lazy[Number]) -> int:
+    """Calls for its number."""
+    return value()
+
+
+@node("FewWhole")
+def few_whole(value: list[Number]) -> int:
+    """Takes a list of numbers as it is."""
+    return sum(value)
+
+
+@node("FewLater")
+async def few_later(value: Number) -> int:
+    """Is asynchronous."""
+    return value
+
+
+def few(kind: str, number: int, folder: Path) -> Result:
+    """Run a node of a kind on a number that comes over a link."""
+    pack = ModuleType("pack")
+    vars(pack).update(few=few_of, lazy=few_lazy, whole=few_whole, later=few_later)
+    document = {
+        "int": {"class_type": "Int", "inputs": {"value": number}},
+        "few": {"class_type": kind, "inputs": {"value": ["int", 0]}},
+    }
+    plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["few"])
+    return run(plan, Context(output=str(folder)))
+
+
 def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
     pack = ModuleType("pack")
     vars(pack).update(blend=blend)
@@ -42,6 +83,36 @@ def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
     }
     plan = compile(document, registry=registry, folders=NOWHERE, targets=["blend"])
     assert run(plan, Context(output=str(tmp_path))).outputs["blend"] == ([3], [4], [4])
+
+
+class TestNumbersOverLinks:
+    """One that is 0 or less must be so in the input's range, which otherwise binds only numbers in the file."""
+
+    def test_none_at_all_fails_the_node_before_it_is_called(self, tmp_path: Path) -> None:
+        failure = few("Few", 0, tmp_path).failures["few"]
+        assert isinstance(failure.__cause__, InputError)
+        assert str(failure) == (
+            "node few (Few): value: Value 0 smaller than min of 2; a link brought it, and INT from 2 to 4 is expected"
+        )
+
+    @pytest.mark.parametrize("kind", ["Few", "FewLazy", "FewWhole", "FewLater"])
+    def test_however_the_node_takes_it(self, tmp_path: Path, kind: str) -> None:
+        failures = few(kind, -8, tmp_path).failures
+        assert isinstance(failures["few"].__cause__, InputError)
+
+    @pytest.mark.parametrize("number", [1, 3, 9])
+    def test_others_are_taken_as_comfyui_takes_them(self, tmp_path: Path, number: int) -> None:
+        assert few("Few", number, tmp_path).value("few") == number
+
+    def test_each_item_of_a_list_is_looked_at(self, bench: Bench) -> None:
+        pack = ModuleType("pack")
+        vars(pack).update(few=few_of)
+        document = {
+            "r": {"class_type": "Range", "inputs": {"n": 3}},
+            "few": {"class_type": "Few", "inputs": {"value": ["r", 0]}},
+        }
+        plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["few"])
+        assert "Value 0" in str(run(plan, bench.context).failures["few"])
 
 
 class TestLists:
