@@ -15,15 +15,11 @@ from pathlib import Path
 
 from graphexec.errors import OutputError
 from graphexec.graph.atomic import sweep, temporary
+from graphexec.graph.prefixes import BATCH, OUTSIDE, expand_prefix, numbered, path_parts, prefix_fault
 from graphexec.node.fields import Artifact, Artifacts
 
 __all__ = ["OutputFolder", "PublishedRecord"]
 
-_BATCH = "%batch_num%"
-_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
-"""What Windows does not allow in a file name."""
-_FIELD = re.compile(r"%(year|month|day|hour|minute|second|width|height|date(?::[^%]*)?)%")
-_DATE_PART = re.compile(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?")
 _NO_LINKS = frozenset({errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
 """What file systems without hard links answer."""
 
@@ -96,8 +92,8 @@ class _Batch:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder, stem) not in self.numbers:
                 self.numbers[folder, stem] = count(_highest_number(folder, stem) + 1)
-            name = stem.replace(_BATCH, str(index))
-            paths = (folder / f"{name}_{number:05}_{artifact.suffix}" for number in self.numbers[folder, stem])
+            name = stem.replace(BATCH, str(index))
+            paths = (folder / numbered(name, number, artifact.suffix) for number in self.numbers[folder, stem])
             again = [earlier] if earlier is not None and _fits(earlier, folder, name, artifact.suffix) else []
             if again and _holds(again[0], artifact):
                 return again[0]
@@ -106,59 +102,23 @@ class _Batch:
 
     def _place(self, artifact: Artifact) -> tuple[Path, str]:
         """The folder, and the name without its number. Raises OutputError."""
-        prefix = _expand(artifact, self.now).replace("\\", "/")
-        parts = [part for part in prefix.split("/") if part not in ("", ".")]
+        path = expand_prefix(artifact.prefix, self.now, artifact.width, artifact.height)
+        parts = path_parts(path)
         base = self.root / "temp" if artifact.folder == "temp" else self.root
         folder = base.joinpath(*parts[:-1])
-        bad = _FORBIDDEN.search(prefix + artifact.suffix)
-        if bad is not None:
+        fault = prefix_fault(path, artifact.suffix)
+        if fault is None and not folder.resolve().is_relative_to(base.resolve()):
+            fault = OUTSIDE
+        if fault is not None:
             raise OutputError(
-                f"the file name prefix {artifact.prefix!r} has the character {bad.group()!r}, which file names may not"
-                " have everywhere; leave it out"
-            )
-        if prefix.startswith("/") or ".." in parts or not folder.resolve().is_relative_to(base.resolve()):
-            raise OutputError(
-                f"the file name prefix {artifact.prefix!r} leads out of the output folder {base};"
-                " name a place inside it, or choose another output folder"
+                f"the file name prefix {artifact.prefix!r} {fault.what}; {fault.hint} (output folder {base})"
             )
         return folder, parts[-1] if parts else ""
 
 
-def _expand(artifact: Artifact, now: datetime) -> str:
-    values = {
-        "year": f"{now.year}",
-        "month": f"{now.month:02}",
-        "day": f"{now.day:02}",
-        "hour": f"{now.hour:02}",
-        "minute": f"{now.minute:02}",
-        "second": f"{now.second:02}",
-        "width": f"{artifact.width}",
-        "height": f"{artifact.height}",
-        "date": _date("yyyy-MM-dd", now),
-    }
-
-    def value(match: re.Match[str]) -> str:
-        name, _, pattern = match.group(1).partition(":")
-        return _date(pattern, now) if pattern else values[name]
-
-    return _FIELD.sub(value, artifact.prefix)
-
-
-def _date(pattern: str, now: datetime) -> str:
-    values = {"M": now.month, "d": now.day, "h": now.hour, "m": now.minute, "s": now.second}
-
-    def value(match: re.Match[str]) -> str:
-        part = match.group()
-        if part[0] == "y":
-            return f"{now.year:04}"[-len(part) :]
-        return str(values[part[0]]).zfill(len(part))
-
-    return _DATE_PART.sub(value, pattern)
-
-
 def _highest_number(folder: Path, stem: str) -> int:
     """The highest number that a file of this name has, 0 if there is none; as ComfyUI counts."""
-    literal = (re.escape(os.path.normcase(part)) for part in stem.split(_BATCH))
+    literal = (re.escape(os.path.normcase(part)) for part in stem.split(BATCH))
     numbered = re.compile("[0-9]+".join(literal) + "_([0-9]+)(?:_|$)")
     with os.scandir(folder) as listing:
         entries = list(listing)

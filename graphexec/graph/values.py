@@ -9,8 +9,10 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
+from graphexec.graph.prefixes import expand_prefix, prefix_fault
 from graphexec.node.spec import InputSpec
 
 Code = Literal[
@@ -19,12 +21,15 @@ Code = Literal[
     "value_bigger_than_max",
     "value_not_in_list",
     "prefix_outside_output",
+    "bad_filename_prefix",
     "lossy_conversion",
 ]
 
 LARGEST_EXACT_FLOAT = 2**53
 LONGEST_SHOWN = 80
 MANY_CHOICES = 20
+SHORTEST_DATE = datetime(2000, 1, 1)
+"""Whatever the moment of writing, names are at least as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +220,11 @@ def _check_range(spec: InputSpec, value: Any) -> list[Problem]:
 
 def _check_prefix(prefix: str) -> list[Problem]:
     """What is certain before dates and sizes are filled in; the output folder looks again when it writes."""
-    path = prefix.replace("\\", "/")
-    if not path.startswith("/") and ".." not in path.split("/"):
+    fault = prefix_fault(expand_prefix(prefix, SHORTEST_DATE))
+    if fault is None:
         return []
-    message = f"The file name prefix {show(prefix)} leads out of the output folder"
-    return [Problem("prefix_outside_output", message, "name a place inside it, or choose another with --output")]
+    code: Code = "prefix_outside_output" if fault.outside else "bad_filename_prefix"
+    return [Problem(code, f"The file name prefix {show(prefix)} {fault.what}", fault.hint)]
 
 
 def _check_choice(spec: InputSpec, value: Any) -> Checked:

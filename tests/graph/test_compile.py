@@ -318,7 +318,15 @@ def test_prefixes_stay_in_the_output_folder(prefix: str) -> None:
     assert (found.code, found.node, found.input) == ("prefix_outside_output", "1", "filename_prefix")
 
 
-@pytest.mark.parametrize("prefix", ["a/b/c", "a..b", "...", "%date:yyyy%/x"])
+@pytest.mark.parametrize("prefix", ["%date:yyyy-MM-dd hh:mm:ss%", "x\ny", "a" * 300, "b" * 249, "a/%height%?"])
+def test_prefixes_that_no_file_can_have_are_refused_before_anything_runs(prefix: str) -> None:
+    found = only({"1": ("Write", {"text": "", "filename_prefix": prefix})})
+    assert (found.code, found.node, found.input) == ("bad_filename_prefix", "1", "filename_prefix")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["a/b/c", "a..b", "...", "%date:yyyy%/x", "%date:hh-mm%", "a" * 240, "%batch_num%" * 50]
+)
 def test_prefixes_may_name_subfolders(prefix: str) -> None:
     assert faults({"1": ("Write", {"text": "", "filename_prefix": prefix})}) == []
 

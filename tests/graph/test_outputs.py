@@ -129,6 +129,14 @@ def test_what_windows_does_not_allow_is_refused(tmp_path: Path, prefix: str) -> 
     assert files(tmp_path) == []
 
 
+@pytest.mark.parametrize("prefix", ["x" * 300, "ä" * 130, "x" * 300 + "/a", "x" * 245])
+def test_names_that_no_file_system_takes_are_refused(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(OutputError, match="more than 255 bytes; make it shorter"):
+        publish(tmp_path, prefix)
+    assert files(tmp_path) == []
+    assert publish(tmp_path, "x" * 244) == ["x" * 244 + "_00001_.png"]
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["..", ".", "a", "/", "\\", "link", "inside", "%year%", "", "%date:/../%"])))
 def test_no_prefix_whatever_leads_out(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
@@ -146,7 +154,7 @@ def test_no_prefix_whatever_leads_out(tmp_path_factory: pytest.TempPathFactory, 
     assert [path.name for path in jail.iterdir()] == ["output"]
 
 
-@pytest.mark.parametrize("prefix", ["file/a", "loop/a", "x" * 300, "\ud800"])
+@pytest.mark.parametrize("prefix", ["file/a", "loop/a", "\ud800"])
 def test_what_the_disk_refuses_is_reported_with_its_place(tmp_path: Path, prefix: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
