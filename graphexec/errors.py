@@ -87,7 +87,7 @@ class ModelFileError(GraphexecError):
 
 
 class InputError(GraphexecError):
-    """A link brought 0 or less to an input that takes no such number; a `NodeError` with this cause names the node."""
+    """A link brought 0 or less to an input that takes more than that; a `NodeError` with this cause names the node."""
 
 
 class FolderError(GraphexecError):

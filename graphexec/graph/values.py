@@ -186,12 +186,12 @@ CONVERTERS: Mapping[str, Callable[[Any], tuple[Any, str | None]]] = {
 
 
 def check_linked(spec: InputSpec, value: Any) -> list[Problem]:
-    """Whether a number that a link brought is 0 or less where the input's range has no such number.
+    """Whether a number that a link brought is 0 or less where only more than that makes sense: counts, sizes.
 
-    Links may go beyond a range otherwise: most are those of an editor's widgets, and ComfyUI holds no link to them.
+    Links may go beyond a range otherwise: many are only what an editor offers, and ComfyUI holds no link to them.
     """
     low = spec.minimum
-    if low is None or not isinstance(value, int | float) or not value <= 0 <= low:
+    if low is None or not isinstance(value, int | float) or not value <= 0 < low:
         return []
     return _check_range(spec, value)
 

@@ -158,8 +158,9 @@ def image_from_batch(image: Image, batch_index: BatchIndex = 0, length: BatchSiz
         batch_index: of the first one, from 0; beyond the end it is the last one.
         length: how many, as far as there are.
     """
-    first = min(batch_index, len(image) - 1)
-    return image[first : first + length].clone()
+    from graphexec.diffusion.imaging.batches import pick
+
+    return pick(image, batch_index, length)
 
 
 @node("RepeatImageBatch", category="image/batch")

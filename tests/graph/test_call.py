@@ -86,7 +86,7 @@ def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
 
 
 class TestNumbersOverLinks:
-    """One that is 0 or less must be so in the input's range, which otherwise binds only numbers in the file."""
+    """None is 0 or less where the input's range begins above; otherwise the range binds only numbers in the file."""
 
     def test_none_at_all_fails_the_node_before_it_is_called(self, tmp_path: Path) -> None:
         failure = few("Few", 0, tmp_path).failures["few"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphexec.diffusion.faults import LatentError
 
-__all__ = ["as_masks", "cut_or_add_alpha", "paired", "rebatch", "repeat_to", "same_channels"]
+__all__ = ["as_masks", "cut_or_add_alpha", "paired", "pick", "rebatch", "repeat_to", "same_channels"]
 
 
 def repeat_to(items: Tensor, count: int) -> Tensor:
@@ -24,6 +24,18 @@ def paired(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Both at the length of the longer batch."""
     count = max(len(first), len(second))
     return repeat_to(first, count), repeat_to(second, count)
+
+
+def pick(pictures: Tensor, first: int, count: int) -> Tensor:
+    """Up to `count` pictures of a batch from the one numbered `first`: beyond the end the last, below 0 from the end.
+
+    Raises LatentError where that is none.
+    """
+    start = min(first, len(pictures) - 1)
+    picked = pictures[start : start + count].clone()
+    if len(picked) == 0:
+        raise LatentError(f"{count} pictures from number {first} on are none of a batch of {len(pictures)}")
+    return picked
 
 
 def as_masks(mask: Tensor) -> Tensor:

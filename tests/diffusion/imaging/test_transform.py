@@ -5,11 +5,19 @@ import pytest
 import torch
 
 from graphexec.diffusion.faults import LatentError
-from graphexec.diffusion.imaging.batches import rebatch, repeat_to, same_channels
+from graphexec.diffusion.imaging.batches import pick, rebatch, repeat_to, same_channels
 from graphexec.diffusion.imaging.scaling import fit_into, scale, scale_by, scale_to_longest, scale_to_megapixels
 from graphexec.diffusion.imaging.transform import batch, crop, outpaint_frame, solid, stitch
 
 WIDE = torch.rand(2, 20, 40, 3)
+
+
+def test_pictures_are_picked_as_far_as_there_are() -> None:
+    numbered = torch.arange(4.0).reshape(4, 1, 1, 1)
+    picked = [pick(numbered, first, 2).flatten().tolist() for first in (0, 3, 9, -3)]
+    assert picked == [[0, 1], [3], [3], [1, 2]]
+    with pytest.raises(LatentError, match="1 pictures from number -1 on are none of a batch of 4"):
+        pick(numbered, -1, 1)
 
 
 class TestScaling:
