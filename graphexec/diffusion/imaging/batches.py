@@ -39,7 +39,14 @@ def pick(pictures: Tensor, first: int, count: int) -> Tensor:
 
 
 def as_masks(mask: Tensor) -> Tensor:
-    """Masks [B,H,W] of what may be [H,W] or [B,1,H,W]."""
+    """Masks [B,H,W] of what may be [H,W] or [B,1,H,W].
+
+    Raises LatentError for masks of no cell, which CropMask cuts beyond a mask's edges.
+    """
+    if mask.numel() == 0:
+        raise LatentError(
+            f"masks [batch, height, width] of at least one cell are needed, these are {tuple(mask.shape)}"
+        )
     return mask.reshape(-1, *mask.shape[-2:])
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphexec.diffusion.imaging.batches import repeat_to
+from graphexec.diffusion.imaging.batches import as_masks, repeat_to
 from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latents.arithmetic import fitted
 from graphexec.diffusion.types import DOWNSCALE, Latent
@@ -58,7 +58,7 @@ def seed_behavior(latent: Latent, behavior: SeedBehavior) -> Latent:
 
 def with_noise_mask(latent: Latent, mask: Tensor) -> Latent:
     """Latents that sampling may change only where the mask [B,H,W] of any size is not 0."""
-    return replace(latent, noise_mask=mask.reshape(-1, 1, *mask.shape[-2:]))
+    return replace(latent, noise_mask=as_masks(mask)[:, None])
 
 
 def rebatch(latents: Sequence[Latent], size: int) -> list[Latent]:
@@ -117,7 +117,7 @@ def _joined(items: Sequence[_Item]) -> Latent:
 
 
 def _planes(mask: Tensor) -> Tensor:
-    return mask.reshape(-1, 1, *mask.shape[-2:])
+    return as_masks(mask)[:, None]
 
 
 def _index(latent: Latent) -> tuple[int, ...]:

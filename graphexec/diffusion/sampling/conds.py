@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphexec.diffusion.imaging.batches import as_masks
 from graphexec.diffusion.sampling.discrete import ModelSampling
 from graphexec.diffusion.types import DOWNSCALE, Area, Cond, Conditioning, Control, Grounding, Region
 
@@ -166,7 +167,7 @@ def _fit_mask(region: Region | None, like: Tensor) -> Tensor | None:
     """The region's mask at the latents' size: [B, 1, h, w]."""
     if region is None:
         return None
-    planes = region.mask.reshape(-1, 1, *region.mask.shape[-2:]).to(like)
+    planes = as_masks(region.mask)[:, None].to(like)
     if planes.shape[-2:] != like.shape[-2:]:
         planes = F.interpolate(planes, size=like.shape[-2:], mode="bilinear", align_corners=False)
     return planes

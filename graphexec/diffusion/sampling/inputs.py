@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphexec.diffusion.families import FAMILIES, SIZE_WIDTH
 from graphexec.diffusion.faults import LatentError
+from graphexec.diffusion.imaging.batches import as_masks
 from graphexec.diffusion.imaging.resize import upscale
 from graphexec.diffusion.latent_format import to_model
 from graphexec.diffusion.models.unet import timestep_embedding
@@ -63,7 +64,7 @@ def extra_channels(cond: Cond, missing: int, around: Surroundings) -> Tensor:
         grey = torch.tensor(GREY).view(1, -1, 1, 1).to(around.latent).expand_as(around.latent)
         return torch.cat([torch.ones_like(around.latent[:, :1]), grey], dim=1)
     shown = around.latent if cond.inpaint is None else to_model(around.model, cond.inpaint.latent)
-    planes = _fit(mask.reshape(-1, 1, *mask.shape[-2:]), around.latent).round()
+    planes = _fit(as_masks(mask)[:, None], around.latent).round()
     return torch.cat([planes, _fit(shown, around.latent)], dim=1)
 
 

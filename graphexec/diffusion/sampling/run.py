@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from graphexec.diffusion.faults import LatentError, NonFiniteError
 from graphexec.diffusion.guiders import CfgGuider, Guider, Noise, Sampler
 from graphexec.diffusion.hooks import hook_warnings
+from graphexec.diffusion.imaging.batches import as_masks
 from graphexec.diffusion.latent_format import from_model, to_model
 from graphexec.diffusion.options import DeepShrink
 from graphexec.diffusion.runtime import Runtime
@@ -311,6 +312,6 @@ def _fit_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
     """A mask of any size as [B, 1, h, w], soft at its edges, repeated or cut to the batch."""
     if mask is None:
         return None
-    planes = mask.reshape(-1, 1, *mask.shape[-2:]).to(samples)
+    planes = as_masks(mask)[:, None].to(samples)
     fitted = F.interpolate(planes, size=samples.shape[-2:], mode="bilinear")
     return fitted.repeat(-(-len(samples) // len(fitted)), 1, 1, 1)[: len(samples)]

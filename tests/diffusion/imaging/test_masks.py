@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphexec.diffusion.faults import LatentError
+from graphexec.diffusion.imaging.compositing import join_alpha, paste_picture
 from graphexec.diffusion.imaging.masks import channel_mask, color_mask, crop_mask, feather, grow, mask_picture
+from graphexec.diffusion.latents.batches import with_noise_mask
+from graphexec.diffusion.types import Latent
 
 DOT = torch.zeros(7, 9)
 DOT[3, 4] = 1
@@ -50,6 +53,21 @@ def test_inputs_stay_as_they_are() -> None:
 )
 def test_parts_are_cut_off_at_the_edges(place: tuple[int, int, int, int], shape: tuple[int, ...]) -> None:
     assert crop_mask(DOT, *place).shape == shape
+
+
+def test_what_is_empty_is_said_by_what_comes_next() -> None:
+    nothing = crop_mask(DOT, 20, 0, 4, 4)
+    picture, latent = torch.zeros(1, 8, 8, 3), Latent(torch.zeros(1, 4, 8, 8))
+    for use in (
+        lambda: mask_picture(nothing),
+        lambda: feather(nothing, 1, 1, 1, 1),
+        lambda: grow(nothing, 1, tapered=True),
+        lambda: paste_picture(picture, picture, 0, 0, nothing, resize=False),
+        lambda: join_alpha(picture, nothing),
+        lambda: with_noise_mask(latent, nothing),
+    ):
+        with pytest.raises(LatentError, match=r"at least one cell are needed, these are \(1, 4, 0\)"):
+            use()
 
 
 class TestColors:
