@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphexec.diffusion.types import EncoderKind, Family
+from graphexec.diffusion.types import Clip, EncoderKind, Family, Model
+from graphexec.errors import ModelFileError
 
-__all__ = ["FAMILIES", "SIZE_WIDTH", "FamilyFacts"]
+__all__ = ["FAMILIES", "SIZE_WIDTH", "FamilyFacts", "check_encoders"]
 
 SIZE_WIDTH = 256
 """Channels in which SDXL is told each number of a picture's size."""
@@ -34,3 +35,11 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
     "sdxl": FamilyFacts("SDXL", 0.13025, ("clip_l", "clip_g"), 2048, -2, 6),
     "sdxl_refiner": FamilyFacts("the SDXL refiner", 0.13025, ("clip_g",), 1280, -2, 5),
 }
+
+
+def check_encoders(model: Model, clip: Clip) -> None:
+    """Raise `ModelFileError` unless the text encoders are those of the model's family."""
+    if clip.family != model.family:
+        raise ModelFileError(
+            f"the model is {FAMILIES[model.family].title}, its text encoders are those of {FAMILIES[clip.family].title}"
+        )

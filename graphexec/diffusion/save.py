@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.families import check_encoders
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.patch import Patching, Steps, patched_weight
@@ -79,7 +80,11 @@ class Saved:
 
 
 def checkpoint_tensors(model: Model, clip: Clip, vae: Vae) -> list[Saved]:
-    """A whole checkpoint, named as in latent diffusion."""
+    """A whole checkpoint, named as in latent diffusion.
+
+    Raises `ModelFileError` for text encoders of another family than the model's: no program could open such a file.
+    """
+    check_encoders(model, clip)
     text = [tensor for encoder in clip.encoders for tensor in _text(clip, encoder)]
     return [*model_tensors(model), *text, *vae_tensors(vae, "first_stage_model.")]
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from graphexec.diffusion.beside import INDEX_SUFFIX, whole_of
 from graphexec.diffusion.checkpoint import UNET, open_checkpoint, open_vae, read_unet
-from graphexec.diffusion.families import FAMILIES
+from graphexec.diffusion.families import FAMILIES, check_encoders
 from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.layout import ClipLayout, clip_layout
 from graphexec.diffusion.models.names import named_shapes, text_parts
@@ -81,11 +81,8 @@ def open_diffusers(index: Path) -> tuple[Model, Clip, Vae]:
     if len(encoders) == 1 and len(FAMILIES[model.family].encoders) == 1:
         (kind,) = FAMILIES[model.family].encoders
         clip = Clip((replace(clip.encoders[0], kind=kind),), model.family)
-    if clip.family != model.family:
-        raise ModelFileError(
-            f"{folder}: the model is {FAMILIES[model.family].title}, its text encoders are those of"
-            f" {FAMILIES[clip.family].title}"
-        )
+    with in_file(folder):
+        check_encoders(model, clip)
     return model, clip, open_vae(_weights(folder, "vae"))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphexec.diffusion.families import check_encoders
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.merge import check_families
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS
@@ -188,6 +189,17 @@ def _merged(one: Facts, two: Facts, name: str) -> Inferred:
     except MergeError as error:
         return Inferred((one,), (Note(str(error), name, hint="choose two of one family"),))
     return Inferred((one,))
+
+
+def of_saved(model: Facts, clip: Facts) -> Inferred:
+    """Nothing comes out; text encoders of another family than the model's are an error."""
+    if "recipe" not in model or "recipe" not in clip:
+        return Inferred()
+    try:
+        check_encoders(model["recipe"], clip["recipe"])
+    except ModelFileError as error:
+        return Inferred(notes=(Note(str(error), "clip", hint="choose those that belong to the model"),))
+    return Inferred()
 
 
 def of_model(model: Facts) -> Inferred:

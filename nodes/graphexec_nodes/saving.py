@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from graphexec.diffusion.families import check_encoders
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, FilenamePrefix, Progress, Range, Widget, WorkflowInfo
+from graphexec_nodes import facts
 
 if TYPE_CHECKING:
     from graphexec.diffusion.save import Saved
@@ -16,7 +18,7 @@ SUFFIX = ".safetensors"
 Rank = Annotated[int, Range(ge=1, le=4096), Widget(step=1)]
 
 
-@node("CheckpointSave", category="advanced/model_merging", display_name="Save Checkpoint")
+@node("CheckpointSave", category="advanced/model_merging", display_name="Save Checkpoint", infer=facts.of_saved)
 def save_checkpoint(
     model: Model, clip: Clip, vae: Vae, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "checkpoints/ComfyUI"
 ) -> Artifacts:
@@ -31,6 +33,7 @@ def save_checkpoint(
     from graphexec.diffusion.save import checkpoint_tensors, model_metadata
 
     metadata = model_metadata(model, filename_prefix, workflow.prompt, workflow.extra_pnginfo)
+    check_encoders(model, clip)
     return _file(lambda: checkpoint_tensors(model, clip, vae), metadata, filename_prefix)
 
 

@@ -28,6 +28,7 @@ from graphexec.diffusion.save import (
     vae_tensors,
 )
 from graphexec.diffusion.types import Clip, Model, Sampling, Vae
+from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
 
@@ -105,6 +106,11 @@ class TestCheckpoints:
         assert all(torch.equal(unet[name], original[name]) for name in unet)
         autoencoder = write(tmp_path / "v", vae_tensors(vae))
         assert all(torch.equal(autoencoder[name], original[f"first_stage_model.{name}"]) for name in autoencoder)
+
+    def test_text_encoders_of_another_family_make_no_checkpoint(self, recipes: Recipes) -> None:
+        model, clip, vae = recipes
+        with pytest.raises(ModelFileError, match=r"the model is SDXL, its text encoders are those of SD 1\.x"):
+            checkpoint_tensors(replace(model, family="sdxl"), clip, vae)
 
     def test_openclip_has_its_own_names_and_q_k_v_as_one(self, tmp_path: Path, recipes: Recipes) -> None:
         model, clip, vae = recipes

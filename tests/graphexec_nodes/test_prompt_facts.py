@@ -81,6 +81,15 @@ def test_no_node_forgets_what_it_passes_on(wire: str) -> None:
     assert [spec.name for spec in passing if spec.infer is None] == []
 
 
+def test_checkpoints_are_saved_with_their_own_text_encoders(models: Path) -> None:
+    def saved(clip: str) -> Nodes:
+        links = {"model": ["sdxl", 0], "clip": [clip, 1], "vae": ["sd1", 2]}
+        return {"it": ("CheckpointSave", {**links, "filename_prefix": "x"})}
+
+    assert found(models, saved("sdxl")) == []
+    assert found(models, saved("sd1")) == [("static_fact", "it", "clip")]
+
+
 FOREIGN = ("conditioning_of_another_family", "it", "positive")
 AREA = {"width": 64, "height": 64, "x": 0, "y": 0, "strength": 1.0}
 SIDES = (("positive", "A", "own"), ("negative", "A", "own"), ("positive", "B", "own"), ("negative", "B", "other"))
