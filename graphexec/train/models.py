@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,8 +59,16 @@ class BaseModel:
     dtype: torch.dtype
 
     @classmethod
-    def load(cls, source: ModelSource, precision: Precision, device: torch.device) -> BaseModel:
+    def load(
+        cls,
+        source: ModelSource,
+        precision: Precision,
+        device: torch.device,
+        warn: Callable[[str], object] = lambda message: None,
+    ) -> BaseModel:
         """Read a checkpoint. The VAE computes in float32 unless the source says otherwise.
+
+        `warn` is told of what else is in its files.
 
         Raises `ModelFileError` for a file that is no checkpoint, `TrainingError` for one that cannot be trained so.
         """

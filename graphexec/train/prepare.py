@@ -62,7 +62,7 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     for warning in data.warnings:
         warn(warning)
     steps = steps_in_all(config, data)
-    base = BaseModel.load(config.model, config.loop.precision, pick_device(config.loop.device))
+    base = BaseModel.load(config.model, config.loop.precision, pick_device(config.loop.device), warn)
     batches = _batches(config, data, base, seed, steps)
     batches.fill(_filling(watch, cancelled))
     if config.loop.cache_latents or config.loop.cache_latents_to_disk:
