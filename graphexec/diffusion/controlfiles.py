@@ -13,7 +13,8 @@ from typing import Literal
 from graphexec.diffusion.checkpoint import read_unet
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.listing import list_file
-from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
+from graphexec.diffusion.models.control_layout import AdapterLayout, adapter_layout, controlnet_layout
+from graphexec.diffusion.models.layout import UNetLayout
 from graphexec.diffusion.models.names import unet_parts
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.types import ControlNet, Model
@@ -110,21 +111,32 @@ def check_family(net: ControlNet, model: Model) -> None:
     What is added to the weights of the model it steers says nothing of its own.
     """
     file, name = read_control(net.file), model.file.path.name
+    if file.needs_base:
+        return
+    _family, unet, _sampling = read_unet(list_file(model.file.path, allow_pickle=True), model.prefix)
     if file.kind == "adapter":
-        xl = adapter_layout(file.shapes).xl
-        if xl != (model.family == "sdxl"):
-            wanted = "SDXL" if xl else "SD 1.x and 2.x"
-            raise ModelFileError(
-                f"{net.file.path}: the T2I-Adapter is for {wanted}, the model {name} is {model.family}"
-            )
-    elif not file.needs_base:
-        _family, unet, _sampling = read_unet(list_file(model.file.path), model.prefix)
+        with in_file(net.file.path):
+            _check_adapter(adapter_layout(file.shapes), unet, model)
+    else:
         own = controlnet_layout(file.shapes).encoder
         if (own.context_width, own.vector_width) != (unet.context_width, unet.vector_width):
             raise ModelFileError(
                 f"{net.file.path}: this is a ControlNet for models with prompts {own.context_width} wide, and {name} is"
                 f" {FAMILIES[model.family].title}, with prompts {unet.context_width} wide"
             )
+
+
+def _check_adapter(adapter: AdapterLayout, unet: UNetLayout, model: Model) -> None:
+    if adapter.xl != (model.family == "sdxl"):
+        wanted = "SDXL" if adapter.xl else "SD 1.x and 2.x"
+        raise ModelFileError(f"the T2I-Adapter is for {wanted}, the model {model.file.path.name} is {model.family}")
+    theirs = dict(enumerate(unet.input_widths))
+    unfit = [(width, theirs[at]) for at, width in adapter.widths.items() if theirs.get(at, width) != width]
+    if unfit:
+        raise ModelFileError(
+            f"the T2I-Adapter adds maps of {unfit[0][0]} channels where the model {model.file.path.name}, which is"
+            f" {FAMILIES[model.family].title}, has {unfit[0][1]}: it is for another family"
+        )
 
 
 def check_base(file: ControlFile, model: Model) -> None:

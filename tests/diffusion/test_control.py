@@ -13,6 +13,7 @@ from diffusion.tiny_control import (
     applied,
     control_lora,
     controlnet_weights,
+    light_adapter_weights,
     prefixed,
     union_weights,
 )
@@ -194,11 +195,19 @@ class TestAdapters:
         torch.testing.assert_close(one.inputs[2], other.inputs[2])
 
     def test_one_for_sdxl_needs_sdxl(self, runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
-        xl = Control(write(tmp_path / "xl.safetensors", adapter_weights(xl=True)), picture())
+        xl = Control(write(tmp_path / "xl.safetensors", adapter_weights(64, xl=True)), picture())
         with pytest.raises(ModelFileError, match=r"is for SDXL, the model tiny\.safetensors is sd1"):
             asked(ControlRunner(runtime, recipes[0], LEVELS), xl)
         found = asked(ControlRunner(runtime, replace(recipes[0], family="sdxl"), LEVELS), xl, side=7)
         assert middle(found).shape[-2:] == (2, 2)
+
+    @pytest.mark.parametrize("adapter", [adapter_weights(48), light_adapter_weights(48)], ids=["full", "light"])
+    def test_one_of_other_widths_is_for_another_family(
+        self, runner: ControlRunner, tmp_path: Path, adapter: Mapping[str, Tensor]
+    ) -> None:
+        message = r"a\.safetensors: the T2I-Adapter adds maps of 48 channels where the model tiny\.safetensors.* has 32"
+        with pytest.raises(ModelFileError, match=message):
+            asked(runner, Control(write(tmp_path / "a.safetensors", adapter), picture()))
 
 
 class TestWeightsFromTheModel:

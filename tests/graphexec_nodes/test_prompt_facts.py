@@ -36,6 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(controlnet_weights(UNetSize()), root / "controlnet/sd1.safetensors")
     save_file(controlnet_weights(WIDE), root / "controlnet/wide.safetensors")
     save_file(adapter_weights(xl=True), root / "controlnet/adapter.safetensors")
+    save_file(adapter_weights(48), root / "controlnet/adapter48.safetensors")
     return root
 
 
@@ -135,7 +136,7 @@ def test_both_sides_and_every_way_to_sample(models: Path) -> None:
     assert [place for _code, _node, place in found(models, dual)] == ["cond2"]
 
 
-@pytest.mark.parametrize("name", ["wide.safetensors", "adapter.safetensors"])
+@pytest.mark.parametrize("name", ["wide.safetensors", "adapter.safetensors", "adapter48.safetensors"])
 def test_controlnets_of_another_family(models: Path, name: str) -> None:
     steering = {
         "control_net": ["net", 0],

@@ -8,17 +8,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graphexec.diffusion.models.control_layout import LEVELS, AdapterLayout
+from graphexec.diffusion.models.control_layout import LEVELS, PLACES, XL_PLACES, AdapterLayout
 from graphexec.diffusion.models.layout import need
 from graphexec.diffusion.models.taps import Residuals
 from graphexec.lora.header import Shapes
 
 __all__ = ["Adapter"]
 
-PLACES = (2, 5, 8, 11)
-"""The input blocks of SD 1.x and 2.x that end a level; each level's feature map is added there."""
-XL_PLACES = (3, 5, 8)
-"""SDXL's first downsampling, then the ends of its levels; the last feature map goes to the middle."""
 XL_HALVED = (2,)
 HALVED = (1, 2, 3)
 """The levels that begin by halving the size."""

@@ -14,6 +14,10 @@ __all__ = ["AdapterLayout", "ControlNetLayout", "UnionLayout", "adapter_layout",
 DOWNSCALE = 8
 XL_DOWNSCALE = 16
 LEVELS = 4
+PLACES = (2, 5, 8, 11)
+"""The input blocks of SD 1.x and 2.x that end a level; each level's feature map of a T2I-Adapter is added there."""
+XL_PLACES = (3, 5, 8)
+"""SDXL's first downsampling, then the ends of its levels; the last feature map goes to the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,13 @@ class AdapterLayout:
     def downscale(self) -> int:
         """Pixels a side that its first layer takes together."""
         return XL_DOWNSCALE if self.xl else DOWNSCALE
+
+    @property
+    def widths(self) -> dict[int, int]:
+        """Channels of what is added, by input block of the UNet."""
+        last = [f"{i}.out_conv" if self.light else f"{(i + 1) * self.per_level - 1}.block2" for i in range(LEVELS)]
+        found = [need(self.shapes, f"body.{name}.weight", 4)[0] for name in last]
+        return dict(zip(XL_PLACES if self.xl else PLACES, found, strict=False))
 
 
 def controlnet_layout(shapes: Shapes, encoder: UNetLayout | None = None) -> ControlNetLayout:

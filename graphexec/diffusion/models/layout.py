@@ -99,6 +99,11 @@ class UNetLayout:
     output_blocks: tuple[tuple[Layer, ...], ...]
 
     @property
+    def input_widths(self) -> list[int]:
+        """Channels of what each input block gives."""
+        return [_width_after(block[-1]) for block in self.input_blocks]
+
+    @property
     def attention_layers(self) -> list[AttentionLayer]:
         """The stacks of transformer blocks, in the order in which they run."""
         blocks = (*self.input_blocks, self.middle_block, *self.output_blocks)
@@ -161,6 +166,10 @@ class VaeLayout:
     def downscale(self) -> int:
         """Pixels per latent, along one side."""
         return 1 << sum(level.resample for level in self.decoder.levels)
+
+
+def _width_after(layer: Layer) -> int:
+    return layer.out_channels if isinstance(layer, ConvLayer | ResLayer) else layer.channels
 
 
 def unet_layout(shapes: Shapes) -> UNetLayout:
