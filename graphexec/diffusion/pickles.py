@@ -19,6 +19,9 @@ from graphexec.lora.header import Shapes
 
 __all__ = ["PickledFile", "is_pickled", "read_pickled"]
 
+WRAPPERS = ("state_dict", "params_ema", "params-ema", "params", "model", "net")
+"""Where programs that train put the tensors, Real-ESRGAN among them; the first that is there counts."""
+
 FAULTS = (
     *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError),
     *(AttributeError, ArithmeticError, AssertionError, MemoryError, OSError),
@@ -75,7 +78,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         whole: Any = _load(path)
     except FAULTS as error:
         raise ModelFileError(f"{path}: {_fault(error)}") from error
-    tree = whole.get("state_dict", whole) if isinstance(whole, Mapping) else None
+    tree = _unwrapped(whole)
     if not isinstance(tree, Mapping):
         raise ModelFileError(f"{path}: the file holds no tensors by name")
     entries = cast("Mapping[Any, Any]", tree).items()
@@ -83,6 +86,13 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelFileError(f"{path}: the file holds no tensors by name")
     return tensors
+
+
+def _unwrapped(whole: Any) -> Any:
+    if not isinstance(whole, Mapping):
+        return whole
+    found = cast("Mapping[Any, Any]", whole)
+    return next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), found)
 
 
 class PickledFile:

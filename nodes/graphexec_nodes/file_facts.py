@@ -65,6 +65,17 @@ def of_clips(clip_name1: Path, clip_name2: Path) -> Inferred:
     return _opened(lambda: (_recipe(open_clips(clip_name1, clip_name2)),), "clip_name1")
 
 
+def of_upscaler(model_name: Path) -> Inferred:
+    """Nothing is known of an upscale model but whether it is a safetensors file, as it has to be."""
+    from graphexec.lora.header import read_header
+
+    def known() -> tuple[dict[str, Any]]:
+        read_header(model_name)
+        return ({},)
+
+    return _opened(known, "model_name")
+
+
 def of_controlnet(control_net_name: Path) -> Inferred:
     """The recipe of a ControlNet or T2I-Adapter."""
     from graphexec.diffusion.controlfiles import open_controlnet

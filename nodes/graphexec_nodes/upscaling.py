@@ -9,18 +9,22 @@ from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.types import Image, UpscaleModel
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Progress
+from graphexec_nodes import file_facts
 from graphexec_nodes.sockets import Runtime
 
 UpscaleFile = Annotated[Path, Folder("upscale_models")]
 
 
-@node("UpscaleModelLoader", category="loaders", display_name="Load Upscale Model")
+@node("UpscaleModelLoader", category="loaders", display_name="Load Upscale Model", infer=file_facts.of_upscaler)
 def load_upscale_model(model_name: UpscaleFile) -> UpscaleModel:
     """Open an upscale model (ESRGAN, SwinIR and others); running it needs the extra `upscale`.
 
     Args:
         model_name: a file of the upscale_models folder.
     """
+    from graphexec.lora.header import read_header
+
+    read_header(model_name)
     return UpscaleModel(WeightsFile.of(model_name))
 
 

@@ -49,6 +49,15 @@ def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: boo
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(target).items())
 
 
+@pytest.mark.parametrize("name", ["params_ema", "params-ema", "params", "model", "net"])
+def test_tensors_lie_where_programs_that_train_put_them(tmp_path: Path, name: str) -> None:
+    weights = {"conv_first.weight": torch.ones(2), "model": torch.zeros(1)}
+    torch.save({name: weights, "params" if name == "params_ema" else "epoch": {}}, tmp_path / "x.pth")
+    assert convert_checkpoint(tmp_path / "x.pth", tmp_path / "x.safetensors") == 2
+    torch.save(weights, tmp_path / "y.pth")
+    assert convert_checkpoint(tmp_path / "y.pth", tmp_path / "y.safetensors") == 2
+
+
 def test_a_pickled_checkpoint_is_opened_and_loaded_where_that_is_allowed(tmp_path: Path, runtime: Runtime) -> None:
     weights = checkpoint_weights(family="sd2")
     torch.save(weights, tmp_path / "x.ckpt")
