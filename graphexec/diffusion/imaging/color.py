@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.batches import need_channels, repeat_to
 
 __all__ = ["luma", "rgb_to_yuv", "yuv_to_rgb"]
@@ -34,7 +35,13 @@ def rgb_to_yuv(picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def yuv_to_rgb(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Pictures [B,H,W,3] from grey pictures of Y, U and V (the mean of their channels), cut off at 0 and 1."""
+    """Pictures [B,H,W,3] from grey pictures of Y, U and V (the mean of their channels), cut off at 0 and 1.
+
+    Raises LatentError where they are of different sizes.
+    """
+    sizes = [tuple(picture.shape[1:3]) for picture in (y, u, v)]
+    if len(set(sizes)) > 1:
+        raise LatentError(f"Y, U and V have to be of one height and width, these are {', '.join(map(str, sizes))}")
     channels = [picture.mean(-1) for picture in (y, u, v)]
     count = max(map(len, channels))
     y, u, v = (repeat_to(channel, count) for channel in channels)

@@ -34,4 +34,7 @@ def load_latent(path: Path) -> Latent:
     if SAMPLES not in tensors:
         raise ModelFileError(f"{path} holds no latent: there is no tensor called {SAMPLES}")
     samples = tensors[SAMPLES].float()
+    if samples.ndim != 4:
+        shape = tuple(samples.shape)
+        raise ModelFileError(f"{path}: a latent is [batch, channels, height, width], the one in this file is {shape}")
     return Latent(samples if VERSION in tensors else samples * (1.0 / OLD_SCALE))

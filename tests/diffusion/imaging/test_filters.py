@@ -78,6 +78,11 @@ class TestColors:
     def test_there_and_back(self) -> None:
         assert torch.allclose(yuv_to_rgb(*rgb_to_yuv(PICTURE)), PICTURE, atol=1e-5)
 
+    def test_channels_of_different_sizes_are_refused(self) -> None:
+        grey = torch.zeros(1, 4, 4, 3)
+        with pytest.raises(LatentError, match=r"one height and width, these are \(4, 4\), \(2, 2\), \(4, 4\)"):
+            yuv_to_rgb(grey, grey[:, :2, :2], grey)
+
     def test_grey_has_no_color(self) -> None:
         assert all(torch.allclose(part, torch.tensor(0.5)) for part in rgb_to_yuv(torch.full((1, 2, 2, 3), 0.7))[1:])
         with pytest.raises(LatentError, match="the YUV conversion takes pictures"):

@@ -37,6 +37,13 @@ def test_what_is_no_file_of_tensors(tmp_path: Path, content: bytes | None, said:
         load_latent(path)
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 8), (1, 4, 1, 8, 8)])
+def test_latents_of_other_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    save_file({"latent_tensor": torch.zeros(shape)}, tmp_path / "x.latent")
+    with pytest.raises(ModelFileError, match=r"x\.latent: a latent is \[batch, channels, height, width\]"):
+        load_latent(tmp_path / "x.latent")
+
+
 def test_other_tensors(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(1)}, tmp_path / "x.latent")
     with pytest.raises(ModelFileError, match="no latent"):
