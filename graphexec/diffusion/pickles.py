@@ -46,7 +46,7 @@ class Inert:
         """Whatever was kept of it is dropped."""
 
 
-INERT = [
+INERT: list[Any] = [
     type(name, (Inert,), {"__module__": module})
     for module, name in (
         # What PyTorch Lightning knew of the best checkpoint; its numbers are numpy's.

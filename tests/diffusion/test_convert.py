@@ -31,10 +31,10 @@ class Harm:
 
 
 class Runs:
-    """What runs a command when it is read."""
+    """What calls a function of the system when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("false",)
+        return os.getpid, ()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -101,7 +101,7 @@ def test_what_is_more_or_less_than_tensors_is_refused(tmp_path: Path, content: A
 
 
 @pytest.mark.parametrize(
-    ("content", "named"), [(Harm(), f"{Harm.__module__}.Harm"), (Runs(), f"{os.system.__module__}.system")]
+    ("content", "named"), [(Harm(), f"{Harm.__module__}.Harm"), (Runs(), f"{os.getpid.__module__}.getpid")]
 )
 def test_a_refusal_names_what_is_refused_and_does_not_advise_to_load_it(
     tmp_path: Path, content: object, named: str

@@ -39,7 +39,7 @@ def encode_animated_webp(
     height, width = pictures.shape[1:3]
     if max(height, width) > WEBP_SIDE:
         raise PictureError(
-            f"a WebP file takes up to {WEBP_SIDE} pixels a side, these pictures are {width} x {height}; save them as PNG"
+            f"a WebP file takes up to {WEBP_SIDE} pixels a side, these pictures are {width} x {height}; save a PNG"
         )
     exif = Pillow.Exif()
     for tag, (name, text) in zip(count(MODEL_TAG, -1), texts.items(), strict=False):
