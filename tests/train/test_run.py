@@ -204,8 +204,11 @@ def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
 def test_pictures_of_every_epoch_are_made_once(
     loop: Any, samples: Any, steps: list[int], folder: Path, tmp_path: Path
 ) -> None:
+    def sample(lora: Path, step: int) -> list[Path]:
+        return [lora]
+
     config = config_of(folder, saving=out(tmp_path), loop=loop, samples=samples)
-    _, told = trained(config, sample=lambda lora, step: [lora])
+    _, told = trained(config, sample=sample)
     assert [event.step for event in told.of(Sampled)] == steps
 
 

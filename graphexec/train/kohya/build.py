@@ -106,7 +106,7 @@ def _saving(settings: Settings) -> Saving:
     return Saving(output_dir=settings.get("output_dir"), precision=precision, **fields, **_kept(settings, fields))
 
 
-def _kept(settings: Settings, fields: Mapping[str, Any]) -> dict[str, int | None]:
+def _kept(settings: Settings, fields: Mapping[str, Any]) -> dict[str, Any]:
     """How many checkpoints stay: kohya counts those by epochs, and of the others the steps that lie between them."""
     for kind in ("epochs", "steps"):
         if settings.get(f"save_last_n_{kind}") and not fields.get(f"every_n_{kind}"):
