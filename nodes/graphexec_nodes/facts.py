@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphexec.diffusion.families import check_encoders
 from graphexec.diffusion.faults import MergeError
@@ -12,6 +13,9 @@ from graphexec.diffusion.merge import check_families
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
+
+if TYPE_CHECKING:
+    from graphexec.lora.coverage import Coverage
 
 FLOAT_BYTES = 4
 
@@ -100,15 +104,7 @@ def of_lora(
 
     At strengths of 0 nothing is read.
     """
-    from graphexec.diffusion.loras import load_lora
-
-    if strength_model == strength_clip == 0:
-        return Inferred((model, clip))
-    if "recipe" not in model or "recipe" not in clip:
-        return Inferred()
-    loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
-    notes = tuple(_coverage_note(warning) for warning in loaded.coverage.warnings())
-    return Inferred((model, clip), notes)
+    return _with_lora(model, clip, lora_name, strength_model, strength_clip)
 
 
 def of_lora_by_block(
@@ -120,7 +116,6 @@ def of_lora_by_block(
     block_vector: str | Facts,
 ) -> Inferred:
     """As `of_lora`; a vector of block weights that cannot be read is an error, one that does not suit a warning."""
-    from graphexec.diffusion.loras import load_lora
     from graphexec.lora.blocks import check_blocks, parse_blocks
 
     if not isinstance(block_vector, str):
@@ -129,15 +124,12 @@ def of_lora_by_block(
         values = parse_blocks(block_vector).values
     except ModelFileError as error:
         return Inferred((model, clip), (Note(str(error), "block_vector", code="invalid_block_vector"),))
-    if strength_model == strength_clip == 0:
-        return Inferred((model, clip))
-    if "recipe" not in model or "recipe" not in clip:
-        return Inferred()
-    loaded = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0)
-    told = check_blocks(values, model["recipe"].family, loaded.coverage.unet)
-    odd = (Note(message, "block_vector", "warning", "block_weights_partly_used") for message in told)
-    notes = (*odd, *(_coverage_note(warning) for warning in loaded.coverage.warnings()))
-    return Inferred((model, clip), notes)
+
+    def odd(coverage: Coverage) -> list[Note]:
+        told = check_blocks(values, model["recipe"].family, coverage.unet)
+        return [Note(message, "block_vector", "warning", "block_weights_partly_used") for message in told]
+
+    return _with_lora(model, clip, lora_name, strength_model, strength_clip, odd)
 
 
 def of_lora_by_block_or_none(
@@ -153,6 +145,25 @@ def of_lora_by_block_or_none(
     if bypass is True or strength_model == strength_clip == 0:
         return Inferred((model, clip))
     return of_lora_by_block(model, clip, lora_name, strength_model, strength_clip, block_vector)
+
+
+def _with_lora(
+    model: Facts,
+    clip: Facts,
+    lora_name: Path,
+    strength_model: float | Facts,
+    strength_clip: float | Facts,
+    odd: Callable[[Coverage], Sequence[Note]] = lambda coverage: (),
+) -> Inferred:
+    """Both with a LoRA on top; `odd` is what else to tell of what it covers."""
+    from graphexec.diffusion.loras import load_lora
+
+    if strength_model == strength_clip == 0:
+        return Inferred((model, clip))
+    if "recipe" not in model or "recipe" not in clip:
+        return Inferred()
+    coverage = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0).coverage
+    return Inferred((model, clip), (*odd(coverage), *map(_coverage_note, coverage.warnings())))
 
 
 def of_lora_on_model(model: Facts, lora_name: Path, strength_model: float | Facts) -> Inferred:

@@ -135,10 +135,10 @@ def karras_sigmas(steps: int, high: float, low: float, rho: float) -> list[float
     """Karras et al. 2022, equation 5 (https://arxiv.org/abs/2206.00364), and 0."""
     check_above_zero(sigma_max=high, sigma_min=low, rho=rho)
     try:
-        ramp, start, end = torch.linspace(0, 1, steps), high ** (1 / rho), low ** (1 / rho)
+        start, end = high ** (1 / rho), low ** (1 / rho)
     except OverflowError:
-        ramp, start, end = torch.linspace(0, 1, steps), math.inf, math.inf
-    sigmas = (start + ramp * (end - start)) ** rho
+        start = end = math.inf  # which no schedule has, as is said below
+    sigmas = (start + torch.linspace(0, 1, steps) * (end - start)) ** rho
     return _checked(_listed(sigmas, 0.0), sigma_max=high, sigma_min=low, rho=rho)
 
 
