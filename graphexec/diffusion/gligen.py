@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from graphexec.diffusion.models.taps import Tap
     from graphexec.diffusion.runtime import Runtime
 
-__all__ = ["grounding_tap", "open_gligen", "place"]
+__all__ = ["grounded", "open_gligen", "place"]
 
 MARK = "position_net.null_positive_feature"
 PIXELS = 8
@@ -43,8 +44,9 @@ def place(conditioning: Conditioning, net: Gligen, feature: Tensor, area: Area) 
     return Conditioning(tuple(replace(c, grounding=_grown(c.grounding, net, box)) for c in conditioning.conds))
 
 
-def grounding_tap(runtime: Runtime, grounding: Grounding, model: Model, cells: Sequence[int]) -> Tap:
-    """What lets the UNet of `model`, which works on latents of `cells` (rows, columns), see the things.
+@contextmanager
+def grounded(runtime: Runtime, grounding: Grounding | None, model: Model, cells: Sequence[int]) -> Generator[list[Tap]]:
+    """What lets the UNet of `model`, which works on latents of `cells` (rows, columns), see the things meanwhile.
 
     Raises `ModelFileError` if the text encoder that described them does not fit.
     """
@@ -52,6 +54,9 @@ def grounding_tap(runtime: Runtime, grounding: Grounding, model: Model, cells: S
 
     from graphexec.diffusion.models.gligen import Grounded
 
+    if grounding is None:
+        yield []
+        return
     rows, columns = cells
     features = torch.cat([box.feature for box in grounding.boxes])
     boxes = torch.tensor([_corners(box.area, rows, columns) for box in grounding.boxes])
@@ -62,7 +67,7 @@ def grounding_tap(runtime: Runtime, grounding: Grounding, model: Model, cells: S
                 f"{grounding.net.file.path}: this GLIGEN reads text features {known} wide, the text encoder gives"
                 f" {features.shape[-1]}: they are of different families"
             )
-        return Grounded(network, network(features, boxes))
+        yield [Grounded(network, network(features, boxes))]
 
 
 def _grown(grounding: Grounding | None, net: Gligen, box: GroundedBox) -> Grounding:

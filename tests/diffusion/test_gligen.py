@@ -13,14 +13,14 @@ from torch import Tensor
 
 from graphexec.diffusion.encode import encode_feature, encode_prompt
 from graphexec.diffusion.faults import LatentError
-from graphexec.diffusion.gligen import grounding_tap, open_gligen, place
+from graphexec.diffusion.gligen import grounded, open_gligen, place
 from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.names import named_shapes
 from graphexec.diffusion.models.taps import Place
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
-from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen, Model, Vae
+from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen, GroundedBox, Grounding, Model, Vae
 from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
@@ -131,10 +131,19 @@ def test_only_the_blocks_of_the_file_look(runtime: Runtime, recipes: Recipes, ne
     )
     grounding = placed.conds[0].grounding
     assert grounding is not None
-    tap, x = grounding_tap(runtime, grounding, recipes[0], (8, 8)), torch.randn(2, 64, 32)
-    assert tap.between_attentions(x, Place("input", 7, 0, (8, 8), (8, 8))) is x
-    with torch.no_grad():
+    x = torch.randn(2, 64, 32)
+    with grounded(runtime, grounding, recipes[0], (8, 8)) as (tap,), torch.no_grad():
+        assert tap.between_attentions(x, Place("input", 7, 0, (8, 8), (8, 8))) is x
         assert not torch.equal(tap.between_attentions(x, Place("input", 1, 0, (8, 8), (8, 8))), x)
+
+
+def test_a_network_stays_in_use_while_the_unet_looks(runtime: Runtime, recipes: Recipes, net: Gligen) -> None:
+    grounding = Grounding(net, (GroundedBox(torch.ones(1, FEATURE), Area(8, 8, 0, 0)),))
+    with grounded(runtime, grounding, recipes[0], (8, 8)):
+        runtime.clear()
+        assert runtime.resident_bytes()
+    runtime.clear()
+    assert not runtime.resident_bytes()
 
 
 def test_the_feature_is_the_end_tokens_before_projection(runtime: Runtime, recipes: Recipes) -> None:

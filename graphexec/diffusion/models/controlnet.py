@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphexec.diffusion.models.control_layout import ControlNetLayout, UnionLayout
 from graphexec.diffusion.models.taps import NO_TAPS, Place, Residuals
-from graphexec.diffusion.models.unet import run_block, timestep_embedding, unet_block
+from graphexec.diffusion.models.unet import attention, run_block, timestep_embedding, unet_block
 
 __all__ = ["ControlNetwork"]
 
@@ -51,7 +51,8 @@ class ControlNetwork(nn.Module):
         embedded = self.input_hint_block(hint)
         if self.layout.union is None or union_type is None:
             return embedded
-        means = embedded.mean(dim=(2, 3)) + self.task_embedding[union_type]
+        means = embedded.mean(dim=(2, 3))
+        means = means + self.task_embedding[union_type].to(means)  # which may be lying on the host
         shift = self.spatial_ch_projs(self.transformer_layes(means[:, None])[:, 0])
         return embedded + shift[:, :, None, None]
 
@@ -92,7 +93,7 @@ class UnionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, UNION_HEADS, batch_first=True)
+        self.attn = UnionAttention(width)
         self.ln_1 = nn.LayerNorm(width)
         layers = (("c_fc", nn.Linear(width, width * 4)), ("gelu", QuickGELU()), ("c_proj", nn.Linear(width * 4, width)))
         self.mlp = nn.Sequential(OrderedDict(layers))
@@ -100,9 +101,23 @@ class UnionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [B, N, C]."""
-        h = self.ln_1(x)
-        x = x + self.attn(h, h, h, need_weights=False)[0]
+        x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
+
+
+class UnionAttention(nn.Module):
+    """Self-attention under the names of `nn.MultiheadAttention`, which uses its last layer's weights past the layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, N, C]."""
+        q, k, v = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        return self.out_proj(attention(q, k, v, UNION_HEADS))
 
 
 class QuickGELU(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphexec.diffusion.control import ControlRunner
 from graphexec.diffusion.families import FAMILIES
-from graphexec.diffusion.gligen import grounding_tap
+from graphexec.diffusion.gligen import grounded
 from graphexec.diffusion.hooks import hooked_model
 from graphexec.diffusion.models.layout import UNetLayout
 from graphexec.diffusion.models.taps import NO_TAPS, Taps
@@ -193,8 +193,7 @@ class Predictor:
         timesteps = torch.full((len(parts),), float(self.levels.timestep(sigma)), device=x.device)
         forward = Pass(sigma, [job.side for job in group], tuple(id(job.shown) for job in group))
         taps = [*taps, *(tap for effect in self.effects if (tap := effect.tap(forward)) is not None)]
-        if (grounding := group[0].shown.prepared.grounding) is not None:
-            taps.append(grounding_tap(self.runtime, grounding, self.model, parts.shape[-2:]))
+        grounding, cells = group[0].shown.prepared.grounding, parts.shape[-2:]
 
         def network(scaled: Tensor) -> Tensor:
             inputs = scaled if extra is None else torch.cat([scaled, extra.to(scaled)], dim=1)
@@ -202,10 +201,12 @@ class Predictor:
             if controls := group[0].shown.controls:
                 told = _joined([job.shown.control_context for job in group], len(x))
                 residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group))
-            with self.runtime.unet(group[0].model) as unet:
+            things = grounded(self.runtime, grounding, self.model, cells)
+            with self.runtime.unet(group[0].model) as unet, things as seen:
                 shown = inputs.to(context.dtype), timesteps, context, vector, residuals
+                looks = [*taps, *seen]
                 # Taps change what flows as they like, from step to step: nothing to compile.
-                return (unet(*shown, taps) if taps else self.runtime.forward(unet, *shown)).to(scaled.dtype)
+                return (unet(*shown, looks) if looks else self.runtime.forward(unet, *shown)).to(scaled.dtype)
 
         predict: Predict = network
         for effect in reversed(self.effects):
