@@ -14,11 +14,13 @@ GraphexecError
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "DAMAGED_PICTURE",
     "CacheError",
     "Cancelled",
     "Diagnostic",
@@ -34,6 +36,11 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning"]
+
+DAMAGED_PICTURE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, struct.error,
+)  # fmt: skip
+"""What Pillow raises at files that are no picture, or not whole; its DecompressionBombError beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

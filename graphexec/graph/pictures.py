@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, cast
 
-from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.errors import DAMAGED_PICTURE, Diagnostic, WorkflowError
 from graphexec.graph.scan import load
 
 __all__ = ["MAX_TEXT", "picture_kind", "workflow_in_picture"]
@@ -130,7 +130,7 @@ def _exif_values(data: bytes, name: str) -> list[str]:
         with Image.open(BytesIO(data)) as picture:
             exif = cast("Mapping[int, object]", picture.getexif())
             return [value for value in exif.values() if isinstance(value, str)]
-    except (OSError, EOFError, ValueError, SyntaxError, RuntimeError, struct.error, bomb) as error:
+    except (*DAMAGED_PICTURE, bomb) as error:
         raise _unreadable(name, str(error)) from error
 
 

@@ -10,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, ImageSequence
 from PIL import Image as Pillow
+from PIL import ImageSequence
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from graphexec.errors import GraphexecError, ModelFileError
+from graphexec.diffusion.imaging.upright import upright
+from graphexec.errors import DAMAGED_PICTURE, GraphexecError, ModelFileError
 
 COMPRESS_LEVEL = 4
 """As ComfyUI: a third larger than the smallest, ten times faster."""
@@ -26,20 +27,6 @@ NO_ALPHA_MASK = 64
 PNG_START = b"\x89PNG\r\n\x1a\n"
 BESIDE_PIXELS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 """Chunks of PNG files that say nothing of the pixels as they are read here."""
-
-TURNS = {
-    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
-    3: Pillow.Transpose.ROTATE_180,
-    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
-    5: Pillow.Transpose.TRANSPOSE,
-    6: Pillow.Transpose.ROTATE_270,
-    7: Pillow.Transpose.TRANSVERSE,
-    8: Pillow.Transpose.ROTATE_90,
-}
-"""What makes a picture upright, by the orientation in its EXIF."""
-
-DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error)
-"""What Pillow raises at files that are no picture, or not whole."""
 
 
 class PictureError(GraphexecError):
@@ -108,14 +95,14 @@ def _frames(path: Path) -> list[Pillow.Image]:
             return _read(path)
         except ValueError:  # Pillow refuses long texts, as large workflows are, and all of the picture with them
             return _read(io.BytesIO(_pixels_only(path.read_bytes())))
-    except (*DAMAGED, Pillow.DecompressionBombError) as error:
+    except (*DAMAGED_PICTURE, Pillow.DecompressionBombError) as error:
         raise ModelFileError(f"{path} cannot be read as a picture: {error}") from error
 
 
 def _read(source: Path | io.BytesIO) -> list[Pillow.Image]:
     with Pillow.open(source) as file:
         sequence = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
-        return [_upright(frame.copy()) for frame in sequence]
+        return [upright(frame.copy()) for frame in sequence]
 
 
 def _pixels_only(data: bytes) -> bytes:
@@ -130,15 +117,6 @@ def _pixels_only(data: bytes) -> bytes:
             kept.append(data[place:following])
         place = following
     return b"".join(kept)
-
-
-def _upright(frame: Pillow.Image) -> Pillow.Image:
-    """A frame turned as its EXIF asks; as it is where that cannot be read."""
-    try:
-        turn = TURNS.get(frame.getexif().get(ExifTags.Base.Orientation, 1))
-    except DAMAGED:
-        return frame
-    return frame if turn is None else frame.transpose(turn)
 
 
 def _color(frame: Pillow.Image) -> Tensor:

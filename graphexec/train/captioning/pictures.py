@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from graphexec.diffusion.imaging.upright import upright
 from graphexec.errors import FolderError
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.data.folders import PICTURES
+from graphexec.train.data.headers import opened
 
 __all__ = ["Picture", "find_pictures", "read_picture"]
 
@@ -40,16 +42,13 @@ def _within(folder: Path, recursive: bool) -> list[Path]:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """A picture in RGB, turned upright, its transparent parts white; raises CaptionError.
+    """A picture in RGB, turned upright, its transparent parts white; raises DataError.
 
     kohya's scripts leave it to chance what shows where a picture is transparent, and look at photographs sideways.
     """
-    try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file)
-            if not upright.has_transparency_data:
-                return upright.convert("RGB")
-            white = Image.new("RGBA", upright.size, "white")
-            return Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise CaptionError(f"{path} cannot be read as a picture: {error}") from error
+    with opened(path) as file:
+        picture = upright(file)
+        if not picture.has_transparency_data:
+            return picture.convert("RGB")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")

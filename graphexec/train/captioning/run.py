@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture, read_picture
+from graphexec.train.data.faults import DataError
 
 __all__ = ["Captioned", "Captioner", "Unreadable", "caption"]
 
@@ -42,7 +42,7 @@ def caption(
         for path in pictures[start : start + batch_size]:
             try:
                 readable[path] = Picture(path.relative_to(folder).as_posix(), read_picture(path))
-            except CaptionError as error:
+            except DataError as error:
                 yield Unreadable(path, str(error))
         if readable:
             texts = captioner.captions(list(readable.values()))

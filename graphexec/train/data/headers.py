@@ -7,15 +7,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from graphexec.diffusion.imaging.upright import swaps_sides
+from graphexec.errors import DAMAGED_PICTURE
 from graphexec.train.data.buckets import Size
 from graphexec.train.data.faults import DataError
 
 __all__ = ["opened", "upright_size"]
 
-TURNED = (5, 6, 7, 8)
-"""Values of EXIF's orientation that swap width and height."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
@@ -23,7 +23,7 @@ def upright_size(path: Path) -> Size:
     """Width and height of a picture as it is shown: turned as EXIF says (sd-scripts leaves it on its side)."""
     with opened(path) as image:
         width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+        turned = swaps_sides(image)
     return (height, width) if turned else (width, height)
 
 
@@ -39,5 +39,5 @@ def opened(path: Path) -> Generator[Image.Image]:
         raise DataError(f"{path}: too many pixels; make it smaller ({error})") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not a picture of the kinds {', '.join(FORMATS)}, or damaged") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED_PICTURE as error:
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error

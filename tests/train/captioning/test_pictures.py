@@ -10,6 +10,7 @@ from PIL import Image
 from graphexec.errors import FolderError
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import find_pictures, read_picture
+from graphexec.train.data.faults import DataError
 
 
 def test_pictures_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -43,5 +44,24 @@ def test_transparent_is_white_and_photographs_stand_upright(tmp_path: Path) -> N
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
-    with pytest.raises(CaptionError, match=r"x\.png cannot be read"):
+    with pytest.raises(DataError, match=r"x\.png: not a picture of the kinds PNG"):
         read_picture(tmp_path / "x.png")
+
+
+def test_a_picture_cut_short_is_named(tmp_path: Path) -> None:
+    picture = tmp_path / "x.png"
+    Image.effect_noise((64, 64), 50).save(picture)
+    picture.write_bytes(picture.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"x\.png: cannot be read as a picture"):
+        read_picture(picture)
+
+
+def test_damaged_exif_leaves_a_picture_as_it_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (4, 2), 7).save(tmp_path / "x.jpg", exif=exif)
+    data = bytearray((tmp_path / "x.jpg").read_bytes())
+    place = data.index(b"Exif") + 6
+    data[place : place + 8] = b"\xff" * 8
+    (tmp_path / "x.jpg").write_bytes(data)
+    assert read_picture(tmp_path / "x.jpg").size == (4, 2)
