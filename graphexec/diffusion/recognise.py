@@ -53,12 +53,26 @@ _OTHERS: tuple[tuple[str, str], ...] = (
 )
 """A part of a name, and what the file is that has it; the first that fits counts."""
 
+_OPENED_BY = {
+    "a LoRA": "LoraLoader opens it, from the loras folder",
+    "a ControlNet": "ControlNetLoader opens it, from the controlnet folder",
+    "a ControlNet in the layout of diffusers": "ControlNetLoader opens it, from the controlnet folder",
+    "a UNet alone": "UNETLoader opens it, from the diffusion_models folder",
+    "a UNet in the layout of diffusers": "UNETLoader opens it, from the diffusion_models folder",
+    "an autoencoder": "VAELoader opens it, from the vae folder",
+    "an autoencoder in the layout of diffusers": "VAELoader opens it, from the vae folder",
+    "a text encoder": "CLIPLoader opens it, from the text_encoders folder",
+    "a text encoder of OpenCLIP": "CLIPLoader opens it, from the text_encoders folder",
+    "a textual inversion embedding": "a prompt names it, as embedding:NAME, from the embeddings folder",
+}
+"""The node for what no checkpoint is."""
+
 
 def looks_like(shapes: Shapes) -> str:
-    """What the file looks like, to follow "this is not …"."""
+    """What the file looks like, and what opens that, to follow "this is not …"."""
     other = next((what for part, what in _OTHERS if any(part in name for name in shapes)), None)
     if other:
-        return f"it looks like {other}"
+        return f"it looks like {other}" + (f" ({_OPENED_BY[other]})" if other in _OPENED_BY else "")
     sample = ", ".join(repr(name) for name in list(shapes)[:3])
     return f"its names begin with {sample}" if sample else "the file is empty"
 

@@ -19,7 +19,7 @@ from graphexec.diffusion.types import (
 )
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, Range, Widget, Wire
-from graphexec_nodes import facts, prompt_facts
+from graphexec_nodes import hook_facts, prompt_facts
 from graphexec_nodes.sockets import CheckpointFile, LoraFile
 
 HookStrength = Annotated[float, Range(ge=-20.0, le=20.0), Widget(step=0.01)]
@@ -45,7 +45,7 @@ class Ranges(NamedTuple):
     after_range: Annotated[TimestepsRange, Name("AFTER_RANGE")]
 
 
-@node("CreateHookLora", category="advanced/hooks/create", display_name="Create Hook LoRA")
+@node("CreateHookLora", category="advanced/hooks/create", display_name="Create Hook LoRA", infer=hook_facts.of_lora)
 def hook_lora(
     lora_name: LoraFile,
     strength_model: HookStrength = 1.0,
@@ -66,7 +66,12 @@ def hook_lora(
     return before.joined(Hooks((Hook.of_lora(lora_name, strength_model, strength_clip),)))
 
 
-@node("CreateHookLoraModelOnly", category="advanced/hooks/create", display_name="Create Hook LoRA (MO)")
+@node(
+    "CreateHookLoraModelOnly",
+    category="advanced/hooks/create",
+    display_name="Create Hook LoRA (MO)",
+    infer=hook_facts.of_lora_on_model,
+)
 def hook_lora_on_model(
     lora_name: LoraFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None
 ) -> Hooks:
@@ -80,7 +85,12 @@ def hook_lora_on_model(
     return hook_lora(lora_name, strength_model, 0.0, prev_hooks)
 
 
-@node("CreateHookModelAsLora", category="advanced/hooks/create", display_name="Create Hook Model as LoRA")
+@node(
+    "CreateHookModelAsLora",
+    category="advanced/hooks/create",
+    display_name="Create Hook Model as LoRA",
+    infer=hook_facts.of_model,
+)
 def hook_model(
     ckpt_name: CheckpointFile,
     strength_model: HookStrength = 1.0,
@@ -105,6 +115,7 @@ def hook_model(
     "CreateHookModelAsLoraModelOnly",
     category="advanced/hooks/create",
     display_name="Create Hook Model as LoRA (MO)",
+    infer=hook_facts.of_model_alone,
 )
 def hook_model_alone(
     ckpt_name: CheckpointFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None
@@ -119,7 +130,12 @@ def hook_model_alone(
     return hook_model(ckpt_name, strength_model, 0.0, prev_hooks)
 
 
-@node("SetHookKeyframes", category="advanced/hooks/scheduling", display_name="Set Hook Keyframes")
+@node(
+    "SetHookKeyframes",
+    category="advanced/hooks/scheduling",
+    display_name="Set Hook Keyframes",
+    infer=hook_facts.of_hooks,
+)
 def follow_keyframes(hooks: Hooks, hook_kf: HookKeyframes | None = None) -> Hooks:
     """Let hooks follow keyframes.
 
@@ -204,7 +220,7 @@ def keyframes_of(
     return (prev_hook_kf or HookKeyframes()).joined(spread(strengths, start_percent, end_percent))
 
 
-@node("CombineHooks2", category="advanced/hooks/combine", display_name="Combine Hooks [2]")
+@node("CombineHooks2", category="advanced/hooks/combine", display_name="Combine Hooks [2]", infer=hook_facts.of_hooks)
 def combine_two_hooks(
     hooks_A: Hooks | None = None,
     hooks_B: Hooks | None = None,
@@ -213,7 +229,7 @@ def combine_two_hooks(
     return _joined(hooks_A, hooks_B)
 
 
-@node("CombineHooks4", category="advanced/hooks/combine", display_name="Combine Hooks [4]")
+@node("CombineHooks4", category="advanced/hooks/combine", display_name="Combine Hooks [4]", infer=hook_facts.of_hooks)
 def combine_four_hooks(
     hooks_A: Hooks | None = None,
     hooks_B: Hooks | None = None,
@@ -224,7 +240,7 @@ def combine_four_hooks(
     return _joined(hooks_A, hooks_B, hooks_C, hooks_D)
 
 
-@node("CombineHooks8", category="advanced/hooks/combine", display_name="Combine Hooks [8]")
+@node("CombineHooks8", category="advanced/hooks/combine", display_name="Combine Hooks [8]", infer=hook_facts.of_hooks)
 def combine_eight_hooks(
     hooks_A: Hooks | None = None,
     hooks_B: Hooks | None = None,
@@ -239,7 +255,7 @@ def combine_eight_hooks(
     return _joined(hooks_A, hooks_B, hooks_C, hooks_D, hooks_E, hooks_F, hooks_G, hooks_H)
 
 
-@node("SetClipHooks", category="advanced/hooks/clip", display_name="Set CLIP Hooks", infer=facts.of_clip)
+@node("SetClipHooks", category="advanced/hooks/clip", display_name="Set CLIP Hooks", infer=hook_facts.of_hooked_clip)
 def hook_clip(clip: Clip, apply_to_conds: bool = True, schedule_clip: bool = False, hooks: Hooks | None = None) -> Clip:
     """Let hooks change a text encoder.
 

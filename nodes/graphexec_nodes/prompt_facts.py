@@ -10,6 +10,8 @@ from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.types import Family
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
+from graphexec_nodes.hook_facts import carried
+from graphexec_nodes.hook_facts import notes as hook_notes
 
 
 def of_text(clip: Facts) -> Inferred:
@@ -34,7 +36,10 @@ def of_prompts(**inputs: object) -> Inferred:
 
 def of_pairs(**inputs: object) -> Inferred:
     """Both sides of the guidance, made of others of their side."""
-    sides = ([known for name, known in inputs.items() if name.startswith(side)] for side in ("positive", "negative"))
+    sides = (
+        [known for name, known in inputs.items() if name.startswith((side, "hooks"))]
+        for side in ("positive", "negative")
+    )
     return Inferred(tuple(map(_beside, sides)))
 
 
@@ -78,13 +83,17 @@ def _of_text(clip: Facts, family: Family) -> Inferred:
 
 
 def _of_family(clip: Facts) -> dict[str, Any]:
-    return {"families": frozenset({clip["recipe"].family}), "controls": frozenset()} if "recipe" in clip else {}
+    if "recipe" not in clip:
+        return {}
+    return {"families": frozenset({clip["recipe"].family}), "controls": frozenset(), "hooks": carried((clip,))}
 
 
 def _beside(inputs: Iterable[object]) -> dict[str, Any]:
-    """What is known of any of the prompts among inputs is known of all together."""
+    """What is known of any of the prompts and hooks among inputs is known of all together."""
+    inputs = list(inputs)
     prompts = list(filter(_is_prompt, inputs))
-    return {key: frozenset[Any]().union(*(known[key] for known in prompts)) for key in ("families", "controls")}
+    known = {key: frozenset[Any]().union(*(prompt[key] for prompt in prompts)) for key in ("families", "controls")}
+    return {**known, "hooks": carried(inputs)}
 
 
 def _is_prompt(known: object) -> TypeGuard[Facts]:
@@ -102,7 +111,9 @@ def _unsuited(model: Facts, inputs: Mapping[str, object]) -> tuple[Note, ...]:
     if "recipe" not in model:
         return ()
     prompts = [(name, known) for name, known in inputs.items() if _is_prompt(known)]
-    return tuple(note for name, known in prompts for note in _notes(model["recipe"], name, known))
+    hooks = {hook: name for name, known in reversed(prompts) for hook in known["hooks"]}
+    unsuited = [note for name, known in prompts for note in _notes(model["recipe"], name, known)]
+    return (*unsuited, *hook_notes(hooks, model["recipe"], None))
 
 
 def _notes(model: Any, name: str, known: Facts) -> Iterable[Note]:

@@ -176,6 +176,8 @@ def apply_trained_lora(
     """
     from graphexec.diffusion.loras import load_lora, unused
 
+    if strength_model == 0:
+        return model
     loaded = load_lora(model, None, lora, strength_model, 0.0)
     for warning in unused(loaded.coverage, lora.path, strict=strict_lora):
         warn(warning)

@@ -189,8 +189,8 @@ class TestFacts:
 
 
 def hooked(lora_name: str) -> dict[str, Any]:
-    """The chain with a LoRA that only the prompt's hooks apply."""
-    workflow = chain(sampler={"model": ["ckpt", 0]}, text={"clip": ["hooked", 0]})
+    """The chain from a pickled checkpoint, with a LoRA that only the prompt's hooks apply."""
+    workflow = chain(ckpt={"ckpt_name": "tiny.ckpt"}, sampler={"model": ["ckpt", 0]}, text={"clip": ["hooked", 0]})
     del workflow["lora"]
     workflow["hook"] = {
         "class_type": "CreateHookLora",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusion.tiny import UNetSize, checkpoint_weights, write_checkpoint, write_lora
+import torch
+from diffusion.tiny import UNetSize, checkpoint_weights, lora_weights, write_checkpoint, write_lora
 from diffusion.tiny_control import adapter_weights, controlnet_weights
 from safetensors.torch import save_file
 
@@ -33,6 +34,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = {name.removeprefix(prefix): weight for name, weight in whole.items() if name.startswith(prefix)}
         save_file(part, root / kind / "sd1.safetensors")
     write_lora(root / "loras/wide.safetensors", 1, size=WIDE)
+    own = lora_weights(1)
+    save_file(own, root / "loras/own.safetensors")
+    save_file(
+        {**own, **{f"lora_unet_nowhere.lora_{way}.weight": torch.ones(4, 4) for way in ("up", "down")}},
+        root / "loras/more.safetensors",
+    )
     save_file(controlnet_weights(UNetSize()), root / "controlnet/sd1.safetensors")
     save_file(controlnet_weights(WIDE), root / "controlnet/wide.safetensors")
     save_file(adapter_weights(xl=True), root / "controlnet/adapter.safetensors")
@@ -56,13 +63,18 @@ def sampled(positive: str, negative: str = "own", model: str = "sd1") -> Nodes:
     return {"it": ("KSampler", {**settings, **links})}
 
 
-def found(models: Path, *parts: Nodes) -> list[tuple[str, str | None, str | None]]:
-    """The faults of a workflow, whose nodes are not all in use: code, node and input."""
+def checked(models: Path, *parts: Nodes, strict_lora: bool = False) -> list[graphexec.Diagnostic]:
+    """What is wrong with a workflow, whose nodes are not all in use."""
     nodes = {name: node for part in (LOADED, *parts) for name, node in part.items()}
     workflow = {name: {"class_type": kind, "inputs": dict(inputs)} for name, (kind, inputs) in nodes.items()}
     folders = graphexec.Folders.from_roots(models)
-    checked = graphexec.check(workflow, registry=REGISTRY, folders=folders, targets=["it"])
-    return [(each.code, each.node, each.input) for each in checked.diagnostics if each.code != "unused_node"]
+    told = graphexec.check(workflow, registry=REGISTRY, folders=folders, targets=["it"], strict_lora=strict_lora)
+    return [each for each in told.diagnostics if each.code != "unused_node"]
+
+
+def found(models: Path, *parts: Nodes) -> list[tuple[str, str | None, str | None]]:
+    """The faults of a workflow: code, node and input."""
+    return [(each.code, each.node, each.input) for each in checked(models, *parts)]
 
 
 def test_what_belongs_together(models: Path) -> None:
@@ -181,3 +193,74 @@ class TestFilesOfTheirOwn:
         (models / "diffusion_models/broken.safetensors").write_bytes(b"<html>")
         broken: Nodes = {"it": ("UNETLoader", {"unet_name": "broken.safetensors", "weight_dtype": "default"})}
         assert found(models, broken) == [("invalid_model_file", "it", "unet_name")]
+
+
+BAD = ("invalid_model_file", "it", "positive")
+
+
+def hook(lora: str = "wide.safetensors", **links: Any) -> tuple[str, dict[str, Any]]:
+    return "CreateHookLora", {"lora_name": lora, "strength_model": 1.0, "strength_clip": 1.0, **links}
+
+
+def carried(hooks: str = "hook", cond: str = "own") -> tuple[str, dict[str, Any]]:
+    inputs = {"cond_NEW": [cond, 0], "strength": 1.0, "set_cond_area": "default", "hooks": [hooks, 0]}
+    return "ConditioningSetProperties", inputs
+
+
+class TestHooks:
+    """LoRAs that hooks carry are matched with the model."""
+
+    def test_a_hook_that_suits(self, models: Path) -> None:
+        assert found(models, {"hook": hook("own.safetensors"), "led": carried()}, sampled("led")) == []
+
+    def test_a_lora_of_another_family_on_a_prompt(self, models: Path) -> None:
+        parts: Nodes = {"hook": hook(), "led": carried()}
+        assert found(models, parts, sampled("led")) == [BAD]
+        assert found(models, parts, sampled("led", "led")) == [BAD]
+        assert found(models, parts, sampled("own", "led")) == [("invalid_model_file", "it", "negative")]
+
+    def test_it_is_told_through_whatever_passes_hooks_on(self, models: Path) -> None:
+        through: Nodes = {
+            "first": hook(),
+            "second": hook("own.safetensors", prev_hooks=["first", 0]),
+            "framed": ("SetHookKeyframes", {"hooks": ["second", 0]}),
+            "joined": ("CombineHooks2", {"hooks_A": ["framed", 0]}),
+            "pair": (
+                "PairConditioningSetProperties",
+                {
+                    "positive_NEW": ["own", 0], "negative_NEW": ["own", 0], "strength": 1.0, "set_cond_area": "default",
+                    "hooks": ["joined", 0],
+                },
+            ),
+            "both": ("ConditioningCombine", {"conditioning_1": ["own", 0], "conditioning_2": ["pair", 1]}),
+        }  # fmt: skip
+        assert found(models, through, sampled("both")) == [BAD]
+
+    @pytest.mark.parametrize(("led", "at"), [(True, ["hooked", "it"]), (False, ["hooked"])])
+    def test_on_a_text_encoder_it_is_told_there_and_where_its_prompts_lead(
+        self, models: Path, led: bool, at: list[str]
+    ) -> None:
+        parts: Nodes = {
+            "hook": hook(),
+            "hooked": (
+                "SetClipHooks",
+                {"clip": ["sd1", 1], "apply_to_conds": led, "schedule_clip": False, "hooks": ["hook", 0]},
+            ),
+            "text": ("CLIPTextEncode", {"text": "x", "clip": ["hooked", 0]}),
+        }
+        assert [node for _code, node, _input in found(models, parts, sampled("text"))] == at
+
+    def test_what_is_at_strength_0_is_not_read(self, models: Path) -> None:
+        silent = {"strength_model": 0.0, "strength_clip": 0.0}
+        assert found(models, {"hook": hook(**silent), "led": carried()}, sampled("led")) == []
+
+    def test_a_model_of_another_family(self, models: Path) -> None:
+        inputs = {"ckpt_name": "sdxl.safetensors", "strength_model": 1.0, "strength_clip": 1.0}
+        parts: Nodes = {"hook": ("CreateHookModelAsLora", inputs), "led": carried()}
+        assert found(models, parts, sampled("led")) == [("static_fact", "it", "positive")]
+
+    def test_what_is_used_in_part_is_a_warning_and_an_error_if_that_is_wished(self, models: Path) -> None:
+        parts: Nodes = {"hook": hook("more.safetensors"), "led": carried()}
+        for strict, severity in ((False, "warning"), (True, "error")):
+            (told,) = checked(models, parts, sampled("led"), strict_lora=strict)
+            assert (told.code, told.severity, told.node, told.input) == ("lora_partly_used", severity, "it", "positive")
