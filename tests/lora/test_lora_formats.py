@@ -5,11 +5,13 @@ import json
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lora.headers import header_of
 
 from graphexec.errors import ModelFileError
 from graphexec.lora import list_modules
-from graphexec.lora.parts import split_name
+from graphexec.lora.parts import ENDINGS, PEFT, split_name
 
 
 @pytest.mark.parametrize(
@@ -111,3 +113,32 @@ class TestMetadata:
     def test_metadata_that_cannot_be_read_is_refused(self, text: str) -> None:
         with pytest.raises(ModelFileError, match="lora_adapter_metadata"):
             list_modules(header_of(self.SHAPES, {"lora_adapter_metadata": text}))
+
+
+TENSORS = sorted({*(f"lora_unet_a{ending}" for ending in ENDINGS), *(f"unet.a.{part}.weight" for part in PEFT)})
+SHAPES = st.lists(st.integers(0, 5), max_size=5).map(tuple)
+WEIGHTS = st.sampled_from([(4, 4), (5, 2, 3, 3), (3,)])
+
+
+@given(st.dictionaries(st.sampled_from(TENSORS), SHAPES), WEIGHTS)
+def test_tensors_of_whatever_shape_are_looked_at_without_a_fault(
+    shapes: dict[str, tuple[int, ...]], weight: tuple[int, ...]
+) -> None:
+    for module in list_modules(header_of(shapes)).modules:
+        adapter = module.adapter
+        for told in (adapter.rank, adapter.shape, adapter.has_scale):
+            assert told is None or isinstance(told, (int, tuple))
+        assert isinstance(adapter.fits(weight), bool)
+
+
+@pytest.mark.parametrize("kind", ["down", "hada_w1_b", "a1", "lokr_w2_b"])
+@pytest.mark.parametrize("size", [(), (4,)])
+def test_factors_without_sides_fit_nothing(kind: str, size: tuple[int, ...]) -> None:
+    ends = {
+        "down": {".lora_down.weight": size, ".lora_up.weight": (4, 4)},
+        "hada_w1_b": {".hada_w1_b": size, ".hada_w1_a": (4, 4), ".hada_w2_a": (4, 4), ".hada_w2_b": (4, 4)},
+        "a1": {f".{part}.weight": size for part in ("a1", "a2", "b1", "b2")},
+        "lokr_w2_b": {".lokr_w1": (2, 2), ".lokr_w2_a": (2, 2), ".lokr_w2_b": size},
+    }[kind]
+    (module,) = list_modules(header_of({f"lora_unet_a{end}": shape for end, shape in ends.items()})).modules
+    assert not module.adapter.fits((4, 4))

@@ -116,6 +116,11 @@ class Adapter(ABC):
         """The shape of one of its tensors; () if it has none of that name."""
         return self.parts[part].shape if part in self.parts else ()
 
+    def length(self, part: str, dimension: int) -> int:
+        """How long one of its tensors is along a dimension; 0 if it has no such dimension."""
+        size = self.size(part)
+        return size[dimension] if dimension < len(size) else 0
+
 
 class Additive(Adapter):
     """An adapter that adds something to the weight, in proportion to the strength."""

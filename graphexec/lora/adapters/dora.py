@@ -46,8 +46,9 @@ class Dora(Adapter):
 
     def fits(self, shape: Shape) -> bool:
         """The delta fits, and there is one magnitude a row or a column."""
-        along = shape[0] if self.is_by_rows(shape) else shape[1]
-        return self.inner.fits(shape) and math.prod(self.size("magnitude")) == along
+        if len(shape) < 2 or not self.inner.fits(shape):
+            return False
+        return math.prod(self.size("magnitude")) == shape[0 if self.is_by_rows(shape) else 1]
 
     def is_by_rows(self, shape: Shape) -> bool:
         """Whether the rows (outputs) of a weight of this shape have the magnitudes, or its columns (inputs)."""

@@ -26,7 +26,7 @@ class Glora(Additive):
     @property
     def rank(self) -> int:
         """Columns of the factor that is as high as the weight."""
-        return self.size(self._order()[0])[1]
+        return self.length(self._order()[0], 1)
 
     @property
     def shape(self) -> Shape | None:

@@ -26,7 +26,7 @@ class Loha(Additive):
     @property
     def rank(self) -> int:
         """Rows of `w1_b`."""
-        return self.size("hada_w1_b")[0]
+        return self.length("hada_w1_b", 0)
 
     @property
     def shape(self) -> Shape | None:

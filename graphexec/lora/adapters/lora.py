@@ -27,7 +27,7 @@ class Lora(Additive):
     @property
     def rank(self) -> int:
         """Rows of the down factor."""
-        return self.size("down")[0]
+        return self.length("down", 0)
 
     @property
     def shape(self) -> Shape | None:
