@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.types import Clip, Hook, LoraPatch, Model
@@ -60,9 +60,8 @@ def of_hooked_clip(clip: Facts, apply_to_conds: bool | Facts, hooks: Facts | Non
 
 def carried(inputs: Iterable[object]) -> frozenset[Hook]:
     """All hooks that are known of any of the inputs."""
-    return frozenset[Hook]().union(
-        *(known["hooks"] for known in inputs if isinstance(known, Mapping) and "hooks" in known)
-    )
+    known = [cast("Facts", each).get("hooks", ()) for each in inputs if isinstance(each, Mapping)]
+    return frozenset[Hook]().union(*known)
 
 
 def notes(hooks: Mapping[Hook, str], model: Model | None, clip: Clip | None) -> Iterator[Note]:

@@ -251,8 +251,8 @@ class TestHooks:
         assert [node for _code, node, _input in found(models, parts, sampled("text"))] == at
 
     def test_what_is_at_strength_0_is_not_read(self, models: Path) -> None:
-        silent = {"strength_model": 0.0, "strength_clip": 0.0}
-        assert found(models, {"hook": hook(**silent), "led": carried()}, sampled("led")) == []
+        silent = hook(strength_model=0.0, strength_clip=0.0)
+        assert found(models, {"hook": silent, "led": carried()}, sampled("led")) == []
 
     def test_a_model_of_another_family(self, models: Path) -> None:
         inputs = {"ckpt_name": "sdxl.safetensors", "strength_model": 1.0, "strength_clip": 1.0}

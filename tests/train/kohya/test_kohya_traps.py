@@ -1,8 +1,11 @@
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from train.kohya.settings import BASE, Desk
 
 UNET_ONLY = "network_train_unet_only = true\n"
@@ -92,6 +95,25 @@ def test_bases_that_are_none(desk: Desk) -> None:
     ):
         (fault,) = desk.errors("", BASE.replace("base.safetensors", name))
         assert (fault.code, fault.hint) == (code, hint)
+
+
+def test_bases_that_lack_a_part(desk: Desk) -> None:
+    whole = load_file(desk.folder / "base.safetensors")
+    for start, says in (("cond_stage_model.", "no text encoder"), ("first_stage_model.", "no VAE")):
+        part = {name: weight for name, weight in whole.items() if not name.startswith(start)}
+        save_file(part, desk.folder / "part.safetensors")
+        (fault,) = desk.errors("", BASE.replace("base.safetensors", "part.safetensors"))
+        assert (fault.code, says in fault.message) == ("wrong_base", True)
+    assert desk.reading('vae = "base.safetensors"', BASE.replace("base.safetensors", "part.safetensors"))
+
+
+def test_a_base_for_inpainting(desk: Desk) -> None:
+    whole = load_file(desk.folder / "base.safetensors")
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    whole[name] = torch.zeros(whole[name].shape[0], 9, 3, 3)
+    save_file(whole, desk.folder / "nine.safetensors")
+    (fault,) = desk.errors("", BASE.replace("base.safetensors", "nine.safetensors"))
+    assert "takes 9 channels" in fault.message
 
 
 @pytest.mark.parametrize(
