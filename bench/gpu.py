@@ -79,13 +79,13 @@ def rows(setting: Setting, device: str) -> Iterator[Row]:
     yield at_most(f"VAE decode {setting.large}²", decode * 1e3, "ms", 30)
     whole = best([lambda: picture.make(setting.steps)], setting.runs)[0]
     yield at_most(f"{setting.steps} steps end to end, warm: two prompts, sampling, decode", whole, "s", 1.15)
+    if device == "cuda":
+        yield at_most("memory at most, SDXL's load included", torch.cuda.max_memory_allocated() / 2**30, "GiB", 8.8)
+    else:
+        yield Row("memory at most", "only known of a GPU", "at most 8.8 GiB")
     lora = lora_of(setting.sdxl, RANK)
     switch = best([switching(runtime, model, lora)], setting.runs * 2)[0]
     yield at_most(f"LoRA strength change, rank {RANK} on all of the UNet's transformers", switch * 1e3, "ms", 25)
-    if device == "cuda":
-        yield at_most("memory at most, from the load of SDXL on", torch.cuda.max_memory_allocated() / 2**30, "GiB", 8.8)
-    else:
-        yield Row("memory at most", "only known of a GPU", "at most 8.8 GiB")
 
 
 def sd15_rows(setting: Setting, device: str) -> Iterator[Row]:

@@ -72,7 +72,10 @@ class Kind(Generic[NetworkT]):
     absent: str = "there is no such network in this file"
     """What to say of a file that has none."""
     rounds: bool = False
-    """Whether changed weights of files of 16 bits or fewer are rounded to float16, as ComfyUI's text encoders are."""
+    """Whether changed weights of files of 16 bits or fewer are rounded to float16, as ComfyUI's text encoders are.
+
+    So a GPU loses nothing if it holds them in float16 and computes in float32.
+    """
 
 
 class Weights:
@@ -92,6 +95,11 @@ class Weights:
     def parameters(self) -> int:
         """How many numbers there are in all."""
         return sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def bits(self) -> int:
+        """How many bits the most exact of them has."""
+        return 8 * max(self.tensor(name).dtype.itemsize for name in self.shapes)
 
     def tensor(self, name: str) -> Tensor:
         """A weight as the file has it, not to be changed; it may lie in the mapped file. Scaled ones are float32."""

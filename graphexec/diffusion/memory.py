@@ -73,12 +73,15 @@ def within_memory(compute: Callable[[], T], remedies: Sequence[Callable[[], Call
 
 
 @contextmanager
-def streamed(network: nn.Module, device: torch.device) -> Generator[None]:
-    """Lets a network whose weights lie on the host compute on `device`: each layer's are there while it computes."""
+def streamed(network: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> Generator[None]:
+    """Lets a network whose weights lie elsewhere, or in fewer bits, compute on `device` in `dtype` (None: as they are).
+
+    Each layer's weights are so while it computes.
+    """
     handles: list[Any] = []
     for layer in network.modules():
         if any(True for _ in layer.parameters(recurse=False)):
-            lent = _Lent(device)
+            lent = _Lent(device, dtype)
             handles.append(layer.register_forward_pre_hook(lent.bring))
             handles.append(layer.register_forward_hook(lent.take_back, always_call=True))
     try:
@@ -91,14 +94,14 @@ def streamed(network: nn.Module, device: torch.device) -> Generator[None]:
 class _Lent:
     """The weights of one layer while it computes elsewhere."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.device, self.dtype = device, dtype
         self.home: list[tuple[nn.Parameter, Tensor]] = []
 
     def bring(self, layer: nn.Module, inputs: object) -> None:
         self.home = [(parameter, parameter.data) for parameter in layer.parameters(recurse=False)]
         for parameter, data in self.home:
-            parameter.data = data.to(self.device, non_blocking=True)
+            parameter.data = data.to(self.device, self.dtype, non_blocking=True)
 
     def take_back(self, layer: nn.Module, inputs: object, output: object) -> None:
         for parameter, data in self.home:

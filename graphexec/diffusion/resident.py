@@ -29,6 +29,8 @@ class Kept(Generic[NetworkT]):
     network: NetworkT
     users: int = field(default=0, kw_only=True)
     on_device: bool = field(default=True, kw_only=True)
+    computes: torch.dtype | None = field(default=None, kw_only=True)
+    """What each layer's weights become while it computes; None where they are that already."""
     uses: ExitStack = field(default_factory=ExitStack, kw_only=True)
     compiled: Compiled | None = field(default=None, kw_only=True)
 

@@ -50,7 +50,8 @@ class Runtime:
     those in use stay. They go to the host as long as it holds no more than `host_budget` (None: half of the
     computer's memory where the device is a GPU, else nothing), and a network too large for the device computes from
     there, layer by layer. `precision` is what UNets compute in unless a model says otherwise (None: fp16 on CUDA, else
-    fp32). Text encoders and VAEs always compute in float32. `compiling` UNets makes each step shorter and the first
+    fp32). Text encoders always compute in float32, VAEs too, but on CUDA, unless the precision is fp32, in bfloat16
+    where the GPU has it. `compiling` UNets makes each step shorter and the first
     one, at each new size, minutes longer. `strict_lora` makes it an error that a hook's LoRA is used only in part.
     """
 
@@ -68,6 +69,8 @@ class Runtime:
         self.budget = device_budget(self.device) if budget is None else budget
         self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
         self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
+        self.light = self.device.type == "cuda" and self.precision != "fp32"
+        self.vae_dtype = torch.bfloat16 if self.light and torch.cuda.is_bf16_supported() else torch.float32
         self.compiling: Compiling | None = compiling
         self.strict_lora = strict_lora
         self._lock = threading.RLock()
@@ -106,14 +109,14 @@ class Runtime:
         self, encoder: TextEncoder, patches: Sequence[Patch] = (), *, warn: Warn = _unheard
     ) -> Generator[ClipText]:
         """One text encoder of a recipe, for the length of the block; `warn` as for `unet`."""
-        find = partial(self._merged_text, encoder.kind)
-        with self._use(TEXT[encoder.kind], _of_encoder(encoder), torch.float32, patches, find, warn) as network:
+        kind, source, find = TEXT[encoder.kind], _of_encoder(encoder), partial(self._merged_text, encoder.kind)
+        with self._use(kind, source, self._text_dtype(kind, source), patches, find, warn) as network:
             yield network
 
     @contextmanager
     def vae(self, vae: Vae, *, warn: Warn = _unheard) -> Generator[Autoencoder]:
         """The autoencoder of a recipe, for the length of the block; `warn` as for `unet`."""
-        with self._use(VAE, Source(vae.file, vae.prefix), torch.float32, warn=warn) as network:
+        with self._use(VAE, Source(vae.file, vae.prefix), self.vae_dtype, warn=warn) as network:
             yield network
 
     @contextmanager
@@ -222,8 +225,8 @@ class Runtime:
         """The network, which stays where it is meanwhile; from the host it computes on the device layer by layer."""
         stored.users += 1
         try:
-            if stored.users == 1 and not stored.on_device:
-                stored.uses.enter_context(streamed(stored.network, self.device))
+            if stored.users == 1 and (stored.computes or not stored.on_device):
+                stored.uses.enter_context(streamed(stored.network, self.device, stored.computes))
             yield stored.network
         finally:
             stored.users -= 1
@@ -242,8 +245,18 @@ class Runtime:
         base = self._open(kind, source)
         fits = not on_host and self._fits(dtype.itemsize * base.weights.parameters)
         network = load_network(kind, base.weights, self.device if fits else HOST, dtype, warn)
-        self._stored[key] = resident = Resident(network, base, self._lora_reader, kind.rounds, on_device=fits)
+        computes = torch.float32 if kind.rounds and dtype != torch.float32 else None
+        self._stored[key] = resident = Resident(
+            network, base, self._lora_reader, kind.rounds, on_device=fits, computes=computes
+        )
         return resident
+
+    def _text_dtype(self, kind: Kind[ClipText], source: Source) -> torch.dtype:
+        """What a text encoder's weights are held in."""
+        if not self.light:
+            return torch.float32
+        with self._lock:
+            return torch.float16 if self._open(kind, source).weights.bits <= 16 else torch.float32
 
     def _load_control(self, net: ControlNet, model: Model, *, on_host: bool = False) -> Kept[Steering]:
         check_current(net.file)
@@ -306,7 +319,7 @@ class Runtime:
 
     def _to_host(self, stored: Kept[Any]) -> None:
         """Take a network off the device; one in use computes from the host until its last use ends."""
-        in_use = stored.users and stored.on_device
+        in_use = stored.users and stored.on_device and not stored.computes
         stored.move(HOST, on_device=False)
         if in_use:
             stored.uses.enter_context(streamed(stored.network, self.device))

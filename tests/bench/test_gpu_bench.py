@@ -13,8 +13,8 @@ MEASURED = (
     "SDXL 64²",
     "VAE decode",
     "3 steps",
-    "LoRA strength",
     "memory at most",
+    "LoRA strength",
 )
 
 

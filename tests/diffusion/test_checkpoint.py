@@ -16,6 +16,7 @@ from diffusion.tiny import (
     checkpoint_weights,
     lora_weights,
     random_weights,
+    unet_shapes,
     vae_shapes,
 )
 from safetensors.torch import save_file
@@ -99,7 +100,7 @@ def instead(other: Weights) -> Callable[[Weights], Weights]:
         (without("attn2.to_k"), r"attn2\.to_k\.weight' is missing"),
         (without("quant_conv"), "quant_conv"),
         (instead(lora_weights()), r"looks like a LoRA \(LoraLoader opens it"),
-        (renamed("model.diffusion_model.", ""), r"looks like a UNet alone \(UNETLoader opens it"),
+        (instead(random_weights(unet_shapes(UNetSize()), 0)), r"looks like a UNet alone \(UNETLoader opens it"),
         (instead({"x.y": torch.zeros(1)}), r"begin with 'x\.y'"),
         (instead({}), "empty"),
     ],
