@@ -52,6 +52,7 @@ def grounded(runtime: Runtime, grounding: Grounding | None, model: Model, cells:
     """
     import torch
 
+    from graphexec.diffusion.memory import sent
     from graphexec.diffusion.models.gligen import Grounded
 
     if grounding is None:
@@ -67,7 +68,7 @@ def grounded(runtime: Runtime, grounding: Grounding | None, model: Model, cells:
                 f"{grounding.net.file.path}: this GLIGEN reads text features {known} wide, the text encoder gives"
                 f" {features.shape[-1]}: they are of different families"
             )
-        yield [Grounded(network, network(features, boxes))]
+        yield [Grounded(network, network(sent(features, runtime.device), sent(boxes, runtime.device)))]
 
 
 def _grown(grounding: Grounding | None, net: Gligen, box: GroundedBox) -> Grounding:

@@ -54,10 +54,14 @@ def vae_decode(
     with runtime.vae(vae, warn=warn) as network, torch.no_grad():
         scale = network.layout.downscale
         samples = _need_latents(latent.samples, network)
-        work = TileWork(lambda part: network.decode(part.to(runtime.device, runtime.vae_dtype)).float(), scale=scale)
+
+        def pixels_of(part: Tensor) -> Tensor:
+            return network.decode(part.to(runtime.device, runtime.vae_dtype)).float().cpu()
+
+        work = TileWork(pixels_of, scale=scale)
         memory = _Memory(runtime, network, work, "decoding", _to_decode(tiles or FOR_DECODING, scale), warn)
         pixels = memory.in_tiles(samples) if tiles else memory.at_once(samples)
-        picture = ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().contiguous()
+        picture = ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1).contiguous()
         return _finite(picture, "the decoded picture")
 
 
@@ -72,15 +76,15 @@ def vae_encode(
     with runtime.vae(vae, warn=warn) as network, torch.no_grad():
         grain = network.layout.downscale
         pixels = crop_to_cells(_need_pictures(image, grain)[..., :COLORS].movedim(-1, 1), grain)
-        work = TileWork(lambda part: network.encode(_signed(part, runtime)).float(), grain=grain)
+
+        def latents_of(part: Tensor) -> Tensor:
+            signed = part.to(runtime.device, torch.float32) * 2 - 1
+            return network.encode(signed.to(runtime.vae_dtype)).float().cpu()
+
+        work = TileWork(latents_of, grain=grain)
         memory = _Memory(runtime, network, work, "encoding", _to_encode(tiles or FOR_ENCODING, grain), warn)
         samples = memory.in_tiles(pixels) if tiles else memory.at_once(pixels)
-        return Latent(_finite(samples.cpu(), "the encoded latent"))
-
-
-def _signed(pixels: Tensor, runtime: Runtime) -> Tensor:
-    """Pixels of 0..1 as a VAE takes them: -1..1, where and in what it computes."""
-    return (pixels.to(runtime.device, torch.float32) * 2 - 1).to(runtime.vae_dtype)
+        return Latent(_finite(samples, "the encoded latent"))
 
 
 def crop_to_cells(samples: Tensor, multiple: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Generic, TypeVar, get_args
 
 import torch
@@ -96,10 +96,11 @@ class Weights:
         """How many numbers there are in all."""
         return sum(map(math.prod, self.shapes.values()))
 
-    @property
+    @cached_property
     def bits(self) -> int:
-        """How many bits the most exact of them has."""
-        return 8 * max(self.tensor(name).dtype.itemsize for name in self.shapes)
+        """How many bits the most exact of them has in the file."""
+        names = (part.name for name, part in self._parts.items() if not name.startswith(IGNORED))
+        return 8 * max((self._file.tensor(self.source.prefix + name).itemsize for name in names), default=0)
 
     def tensor(self, name: str) -> Tensor:
         """A weight as the file has it, not to be changed; it may lie in the mapped file. Scaled ones are float32."""

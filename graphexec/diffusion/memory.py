@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from graphexec.diffusion.faults import OutOfMemory
 
-__all__ = ["device_budget", "host_budget", "network_bytes", "out_of_memory", "streamed", "within_memory"]
+__all__ = ["device_budget", "host_budget", "network_bytes", "out_of_memory", "sent", "streamed", "within_memory"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,11 @@ def within_memory(compute: Callable[[], T], remedies: Sequence[Callable[[], Call
         f"{what} does not fit in memory ({str(failed).splitlines()[0]}); make the picture or the batch smaller, use"
         " tiled VAE nodes, compute in fp16 or bf16, or close what else uses the memory"
     ) from failed
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; from pinned memory, so that the host need not wait for a GPU."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Runtime:
         self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
         self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
         self.light = self.device.type == "cuda" and self.precision != "fp32"
-        self.vae_dtype = torch.bfloat16 if self.light and torch.cuda.is_bf16_supported() else torch.float32
+        self.vae_dtype = torch.bfloat16 if self.light and _has_bf16(self.device) else torch.float32
         self.compiling: Compiling | None = compiling
         self.strict_lora = strict_lora
         self._lock = threading.RLock()
@@ -353,6 +353,11 @@ def _of_model(model: Model) -> Source:
 
 def _of_encoder(encoder: TextEncoder) -> Source:
     return Source(encoder.file, encoder.prefix)
+
+
+def _has_bf16(gpu: torch.device) -> bool:
+    """Whether a GPU has it; torch also says so of those that only imitate it, and of the current one alone."""
+    return bool(torch.version.hip) or torch.cuda.get_device_properties(gpu).major >= 8
 
 
 def _pick(device: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, load_network
+from graphexec.diffusion.memory import sent
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
@@ -93,10 +94,8 @@ class BaseModel:
         return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device, dtype)
 
     def take(self, tensor: Tensor) -> Tensor:
-        """A tensor of the host on the device; from pinned memory, so that the host need not wait for a GPU."""
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        """A tensor of the host on the device, without waiting."""
+        return sent(tensor, self.device)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:

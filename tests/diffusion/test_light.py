@@ -73,6 +73,13 @@ class TestTextEncoders:
         with light().text_encoder(clip.encoders[0]) as network:
             assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
+    def test_whole_numbers_in_a_file_do_not_count(self, tmp_path: Path) -> None:
+        places = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+        save_file(checkpoint_weights() | places, tmp_path / "x.safetensors")
+        clip = open_checkpoint(tmp_path / "x.safetensors")[1]
+        with light().text_encoder(clip.encoders[0]) as network:
+            assert {weight.dtype for weight in network.parameters()} == {torch.float16}
+
 
 def test_a_vae_is_near_to_what_it_is_in_32_bits(recipes: Recipes) -> None:
     latent = Latent(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)))

@@ -19,8 +19,10 @@ from torch.overrides import TorchFunctionMode
 from graphexec.diffusion.controlfiles import open_controlnet
 from graphexec.diffusion.encode import encode_feature, encode_prompt
 from graphexec.diffusion.faults import OutOfMemory
+from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.memory import network_bytes, out_of_memory, streamed, within_memory
 from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.sampling.run import sample
 from graphexec.diffusion.types import Clip, Model, Vae
 
 Recipes = tuple[Model, Clip, Vae]
@@ -232,6 +234,35 @@ class TestGettingReady:
                 assert torch.equal(cond.embedding, expected.conds[0].embedding)
             with Full("scaled_dot_product_attention", MANY), pytest.raises(OutOfMemory, match=r"^encoding the prompt"):
                 encode_feature(runtime, clip, "tiger")
+
+
+class NoPairs(TorchFunctionMode):
+    """Memory that is full whenever attention is of more than one picture; counts how often."""
+
+    met = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ == "scaled_dot_product_attention" and len(args[0]) > 1:
+            self.met += 1
+            raise full()
+        return func(*args, **kwargs or {})
+
+
+def test_what_did_not_fit_into_one_step_is_not_tried_at_the_next(recipes: Recipes) -> None:
+    runtime = Runtime("cpu")
+    told = [encode_prompt(runtime, recipes[1], text) for text in ("a cat", "a dog")]
+    runtime.clear()
+
+    def made() -> Tensor:
+        return sample(
+            runtime, recipes[0], *told, empty_latent(32, 32), seed=1, steps=4, cfg=3.0, sampler_name="euler",
+            scheduler="normal",
+        ).samples  # fmt: skip
+
+    with NoPairs() as memory:
+        apart = made()
+    assert memory.met == 1
+    torch.testing.assert_close(apart, made(), rtol=1e-4, atol=1e-4)
 
 
 def test_streamed_layers_are_back_home_even_after_an_error() -> None:

@@ -1,10 +1,13 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
 import torch
 from diffusion.tiny import SD15, UNetSize, random_weights, text_shapes, unet_shapes, vae_shapes
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
@@ -93,3 +96,20 @@ def test_the_autoencoder_keeps_its_scale() -> None:
         latent = vae.encode(torch.randn(1, 3, 16, 24))
         assert latent.shape == (1, 4, 2, 3)
         assert vae.decode(latent).shape == (1, 3, 16, 24)
+
+
+def test_the_vaes_attention_needs_no_matrix_of_pixels_by_pixels() -> None:
+    """torch's kernels that do without take only what lies channel by channel."""
+
+    class Watching(TorchFunctionMode):
+        strides: ClassVar[list[int]] = []
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.__name__ == "scaled_dot_product_attention":
+                self.strides.extend(each.stride(-1) for each in args[:3])
+            return func(*args, **kwargs or {})
+
+    vae = Autoencoder(vae_layout(vae_shapes()))
+    with Watching() as seen, torch.no_grad():
+        vae.decode(torch.zeros(1, 4, 6, 8))
+    assert seen.strides == [1, 1, 1]

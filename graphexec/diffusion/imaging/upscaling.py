@@ -51,10 +51,10 @@ def upscale_with_model(
     """
     need_channels(picture, COLORS, "an upscale model")
     network = load_upscaler(model)
-    network.to(runtime.device)
-    with torch.inference_mode():
+    runtime.within_memory(lambda: network.to(runtime.device), "loading the upscale model", network=None)
+    with torch.no_grad():
         colors = upscale_by_network(network, picture[..., :COLORS].movedim(-1, 1), runtime, progress)
-    found = colors.movedim(1, -1).clamp(0, 1).clone()
+    found = colors.movedim(1, -1).clamp(0, 1)
     if picture.shape[-1] == COLORS:
         return found
     alpha = resize_picture(picture[..., COLORS:], found.shape[2], found.shape[1], "bilinear")

@@ -55,16 +55,16 @@ def _sharpened(samples: Tensor, how: Sharpen) -> Tensor:
     """
     length = torch.linalg.vector_norm(samples, dim=1, keepdim=True) + 1e-6
     direction = samples / length
-    kernel = _gaussian(how.radius * 2 + 1, how.sigma).to(samples) * -(how.alpha * 10)
+    kernel = _gaussian(how.radius * 2 + 1, how.sigma, samples.device).to(samples) * -(how.alpha * 10)
     kernel[how.radius, how.radius] = kernel[how.radius, how.radius] - kernel.sum() + 1.0
     channels = samples.shape[1]
     padded = _mirrored(_mirrored(direction, -1, how.radius), -2, how.radius)
     return length * F.conv2d(padded, kernel.expand(channels, 1, *kernel.shape), groups=channels)
 
 
-def _gaussian(size: int, sigma: float) -> Tensor:
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
     """A Gaussian over -1..1 on both sides, with the sum 1."""
-    line = torch.linspace(-1, 1, size)
+    line = torch.linspace(-1, 1, size, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     bell = torch.exp(-(torch.sqrt(x * x + y * y) ** 2) / (2.0 * sigma * sigma))
     return bell / bell.sum()

@@ -43,7 +43,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (t.flatten(2).transpose(1, 2).unsqueeze(1) for t in (self.q(h), self.k(h), self.v(h)))
+        # Contiguous: of others torch makes whole matrices of pixels by pixels.
+        q, k, v = (t.flatten(2).mT.contiguous().unsqueeze(1) for t in (self.q(h), self.k(h), self.v(h)))
         out = F.scaled_dot_product_attention(q, k, v).squeeze(1)
         return x + self.proj_out(out.transpose(1, 2).unflatten(2, x.shape[-2:]).contiguous())
 

@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.memory import sent
+
 __all__ = ["SeededNoise", "initial_noise"]
 
 SEEDS = 1 << 64
@@ -35,13 +37,13 @@ class SeededNoise:
     def independent(self) -> Callable[[float, float], Tensor]:
         """Draws of one generator; the first equals the initial noise of the seed."""
         generator = _generator(self.seed)
-        return lambda sigma, after: _draw(self.like.shape, self.like.dtype, generator).to(self.like.device)
+        return lambda sigma, after: sent(_draw(self.like.shape, self.like.dtype, generator), self.like.device)
 
     def continued(self) -> Callable[[Tensor], Tensor]:
         """Draws in the shape of what is given, going on where the initial noise ended."""
         generator = _generator(self.seed)
         _draw(self.like.shape, self.like.dtype, generator)
-        return lambda like: _draw(like.shape, like.dtype, generator).to(like.device)
+        return lambda like: sent(_draw(like.shape, like.dtype, generator), like.device)
 
     def brownian(self, sigmas: Sequence[float]) -> Callable[[float, float], Tensor]:
         """Increments of one Brownian path over the levels above 0, for the batch as a whole."""
@@ -57,7 +59,7 @@ class SeededNoise:
             first, last = sorted((sigma, after))
             moved = cast(Tensor, tree(max(first, begin), min(last, end)))
             width = torch.tensor(last) - torch.tensor(first)
-            return (math.copysign(1.0, after - sigma) * moved / width.sqrt()).to(self.like.device)
+            return sent(math.copysign(1.0, after - sigma) * moved / width.sqrt(), self.like.device)
 
         return increment
 

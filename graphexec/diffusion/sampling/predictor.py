@@ -94,6 +94,8 @@ class Predictor:
     layout: UNetLayout = field(init=False)
     """The UNet's."""
     steer: ControlRunner = field(init=False)
+    _apart: bool = field(default=False, init=False)
+    """Whether there was no memory for several conds in one forward pass."""
     _known: list[Control] = field(default_factory=list[Control], init=False)
     _ready: dict[int, list[Shown]] = field(default_factory=dict[int, list[Shown]], init=False)
 
@@ -180,12 +182,14 @@ class Predictor:
             return self._forward(group, x, sigma, taps)
 
         def apart() -> Sequence[Tensor]:
+            self._apart = True
             return [estimate for job in group for estimate in self._forward([job], x, sigma, taps)]
 
         # The group's own model: taking the run's first would put hooks off and on again at every step.
         with self.runtime.unet(group[0].model) as unet:
-            smaller = [apart] if len(group) > 1 else []
-            return self.runtime.within_memory(together, "the sampling step", smaller=smaller, network=unet)
+            ways = [together, apart] if len(group) > 1 else [together]
+            first, *smaller = ways[1:] if self._apart and len(group) > 1 else ways
+            return self.runtime.within_memory(first, "the sampling step", smaller=smaller, network=unet)
 
     def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         parts = torch.cat([_inside(x, job.shown.prepared.box) for job in group])

@@ -40,6 +40,14 @@ def test_keys_and_values_get_what_the_networks_make_of_them(tmp_path: Path) -> N
         torch.testing.assert_close(new, k + 0.5 * F.linear(inner, w["linear.1.weight"], w["linear.1.bias"]))
 
 
+def test_a_run_in_fewer_bits_leaves_the_networks_as_they_are_in_the_file(tmp_path: Path) -> None:
+    file, keys, _ = write(tmp_path / "h.pt")
+    k = torch.randn(1, 3, 8, dtype=torch.bfloat16)
+    _, changed, _ = HyperTap(read_hypernetwork(file), 1.0).attention_inputs("self", k, k, k, AT)
+    assert changed.dtype == torch.bfloat16
+    assert all(torch.equal(read_hypernetwork(file)[8][0].state_dict()[name[7:]], keys[name]) for name in keys)
+
+
 def test_other_widths_are_left_alone(tmp_path: Path) -> None:
     tap, k = HyperTap(read_hypernetwork(write(tmp_path / "h.pt")[0]), 1.0), torch.randn(1, 3, 16)
     assert tap.attention_inputs("self", k, k, k, AT) == (k, k, k)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -51,14 +52,20 @@ class HyperTap(Tap):
 
     networks: Mapping[int, Pair]
     strength: float
+    _placed: dict[int, Pair] = field(default_factory=dict[int, Pair], init=False)
+    """Copies where and in what this run computes."""
 
     def attention_inputs(
         self, kind: AttentionKind, q: Tensor, k: Tensor, v: Tensor, at: Place
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Changes k and v."""
-        if k.shape[-1] not in self.networks:
+        width = k.shape[-1]
+        if width not in self.networks:
             return q, k, v
-        for_k, for_v = (network.to(k) for network in self.networks[k.shape[-1]])
+        if width not in self._placed:
+            for_k, for_v = copy.deepcopy(self.networks[width])
+            self._placed[width] = for_k.to(k), for_v.to(k)
+        for_k, for_v = self._placed[width]
         return q, k + for_k(k) * self.strength, v + for_v(v) * self.strength
 
 

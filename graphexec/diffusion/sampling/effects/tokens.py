@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.memory import sent
 from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.options import HyperTile, TokenMerging
 from graphexec.diffusion.sampling.effects.base import Effect, Pass, Setting
@@ -107,7 +108,7 @@ class _Merge:
     def of(cls, tokens: Tensor, size: tuple[int, int], merged: int, generator: torch.Generator) -> _Merge:
         """Merge the `merged` tokens that are most like one of the takers, of which each square holds one."""
         takers, others = _takers(size, generator)
-        takers, others = takers.to(tokens.device), others.to(tokens.device)
+        takers, others = sent(takers, tokens.device), sent(others, tokens.device)
         directions = tokens / tokens.norm(dim=-1, keepdim=True)
         likeness, into = (directions[:, others] @ directions[:, takers].mT).max(dim=-1)
         order = likeness.argsort(dim=-1, descending=True)
