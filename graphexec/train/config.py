@@ -280,6 +280,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
+    """How often the loss on held-out pictures is measured; None for epochs means after each, as in sd-scripts."""
+
     every_n_steps: int | None = None
     every_n_epochs: int | None = None
     max_steps: int | None = None

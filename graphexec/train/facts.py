@@ -16,14 +16,20 @@ __all__ = ["facts_of"]
 
 def facts_of(config: TrainConfig, data: Data) -> dict[str, Any]:
     """The settings of a run and its pictures, as JSON; what the loop knows of itself is not among them."""
+    files = {"path": config.model.path, "vae": config.model.vae}
     facts = {
-        "model": asdict(config.model) | {"bytes": config.model.path.stat().st_size},
-        "network": asdict(replace(config.network, given=None)),
+        "model": asdict(config.model) | {name: _file(path) for name, path in files.items()},
+        "network": asdict(replace(config.network, given=None, weights=None)),
         "noise": asdict(config.noise),
         "objective": asdict(config.objective),
         "pictures": {"count": len(data.pictures), "digest": _digest(data)},
     }
     return json.loads(json.dumps(facts, default=_plain))
+
+
+def _file(path: Path | None) -> dict[str, Any] | None:
+    """What tells whether a file is the same, wherever it lies now."""
+    return None if path is None else {"name": path.name, "bytes": path.stat().st_size}
 
 
 def _digest(data: Data) -> str:

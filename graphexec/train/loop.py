@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -118,12 +119,18 @@ class Loop(Generic[BatchT]):
         self._generator = torch.Generator(self.device)
         self._position = Position()
         self._meter = Meter(plan.steps, 1 if self.device.type == "cpu" else BLOCK)
+        self._whole = True
         self._facts = {**_described(plan, self._course, groups), **(facts or {})}
 
     @property
     def step(self) -> int:
         """Steps done."""
         return self._position.step
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is trained is as it was after the last step, and not in the middle of another."""
+        return self._whole
 
     @property
     def epoch(self) -> int:
@@ -201,10 +208,12 @@ class Loop(Generic[BatchT]):
         now = self._position
         rates = self.stepper.schedule(self._course.factor(now.step))
         losses = [self._backward(batch, now.batches + i, len(chunk)) for i, batch in enumerate(chunk)]
-        self._update()
+        self._whole = False
+        norm = self._update()
+        self._whole = True
         now.step, now.batches = now.step + 1, now.batches + len(chunk)
         names = [tuple(batch.names) for batch in chunk]
-        for stepped in self._meter.add(now.step, now.epoch + 1, rates, losses, names):
+        for stepped in self._meter.add(now.step, now.epoch + 1, rates, losses, names, norm):
             self._watch(stepped)
 
     def _backward(self, batch: BatchT, place: int, parts: int) -> Tensor:
@@ -216,17 +225,18 @@ class Loop(Generic[BatchT]):
         self._scaler.scale(loss / parts).backward()
         return loss.detach()
 
-    def _update(self) -> None:
+    def _update(self) -> Tensor | None:
+        """Take the step; the norm of its gradients, None under a scaler, which leaves out a step where it is none."""
         optimiser, limit = self.stepper.optimiser, self.plan.optimiser.max_grad_norm
-        if limit:
-            self._scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        self._scaler.unscale_(optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit or math.inf)
         self._scaler.step(optimiser)
         self._scaler.update()
         optimiser.zero_grad(set_to_none=True)
         self._constrain()
         if self._ema is not None:
             self._ema.update(self._position.step)
+        return None if self._scaler.is_enabled() else norm
 
     def _values(self) -> dict[str, Any]:
         return {

@@ -18,13 +18,22 @@ __all__ = ["Meter"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A step whose losses, one a batch, are not read yet; `names` are the pictures' by batch."""
+    """A step whose losses, one a batch, are not read yet; `names` are the pictures' by batch.
+
+    `norm` is that of the gradients, None where it may be infinite.
+    """
 
     step: int
     epoch: int
     rates: Mapping[str, float]
     losses: Sequence[Tensor]
     names: Sequence[Sequence[str]]
+    norm: Tensor | None
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """What has to be finite."""
+        return [*self.losses, *([] if self.norm is None else [self.norm])]
 
 
 @dataclass
@@ -46,9 +55,10 @@ class Meter:
         rates: Mapping[str, float],
         losses: Sequence[Tensor],
         names: Sequence[Sequence[str]],
+        norm: Tensor | None = None,
     ) -> list[Stepped]:
         """Note a step; what it and those before it came to, if it is time to read."""
-        self._waiting.append(Entry(step, epoch, rates, losses, names))
+        self._waiting.append(Entry(step, epoch, rates, losses, names, norm))
         return self.read() if len(self._waiting) >= self.block else []
 
     def read(self) -> list[Stepped]:
@@ -56,22 +66,29 @@ class Meter:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return []
-        values = iter(torch.stack([loss for entry in waiting for loss in entry.losses]).tolist())
-        return [self._stepped(entry, [next(values) for _ in entry.losses]) for entry in waiting]
+        values = iter(torch.stack([number for entry in waiting for number in entry.numbers]).tolist())
+        return [self._stepped(entry, [next(values) for _ in entry.numbers]) for entry in waiting]
 
-    def _stepped(self, entry: Entry, losses: Sequence[float]) -> Stepped:
+    def _stepped(self, entry: Entry, numbers: Sequence[float]) -> Stepped:
+        losses, norms = numbers[: len(entry.losses)], numbers[len(entry.losses) :]
         for loss, names in zip(losses, entry.names, strict=True):
             if not math.isfinite(loss):
-                raise NonFiniteLoss(_explain(entry.step, loss, names))
+                raise NonFiniteLoss(_explain(f"the loss of step {entry.step} is {loss}", names))
+        for norm in norms:
+            if not math.isfinite(norm):
+                names = [name for batch in entry.names for name in batch]
+                raise NonFiniteLoss(
+                    _explain(f"gradients of step {entry.step} are {norm}, though its loss is not", names)
+                )
         self.last = sum(losses) / len(losses)
         rate = (entry.step - self.first) / max(time.perf_counter() - self._began, 1e-9)
         left = (self.total - entry.step) / rate
         return Stepped(entry.step, self.total, entry.epoch, self.last, entry.rates, rate, left)
 
 
-def _explain(step: int, loss: float, names: Sequence[str]) -> str:
+def _explain(what: str, names: Sequence[str]) -> str:
     return (
-        f"the loss of step {step} is {loss}, with these pictures: {', '.join(names)}. What was saved before is kept."
+        f"{what}, with these pictures: {', '.join(names)}. What was saved before is kept."
         " Most often the learning rate is too high, or fp16 too narrow (bf16 or fp32 are not); if it comes at the first"
         " steps, look at these pictures"
     )

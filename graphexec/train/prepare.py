@@ -26,6 +26,7 @@ from graphexec.train.models import BaseModel, pick_device
 from graphexec.train.network import TrainedNetwork
 from graphexec.train.noise import Levels
 from graphexec.train.objective import DiffusionLoss
+from graphexec.train.optimisers import check_arguments
 from graphexec.train.state import read_state
 from graphexec.train.texts import Captions, Embed, KeptCaptions
 from graphexec.train.validate import Validator
@@ -45,11 +46,20 @@ class Prepared:
     about: Base
     network: TrainedNetwork
     loop: Loop[Batch]
+    batches: Batches
     validator: Validator | None
 
+    def fill(self, watch: Watch, cancelled: Callable[[], bool]) -> None:
+        """Encode what is to be kept, so that the VAE's work is done and it may leave the device. Raises `Cancelled`."""
+        self.batches.fill(_filling(watch, cancelled))
+        if self.validator is not None:
+            self.validator.batches.fill(lambda done, total: _stop_if(cancelled, done, total))
+        if self.batches.kept is not None:
+            self.base.vae.cpu()
 
-def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[], bool]) -> Prepared:
-    """Read the pictures' list and the base model, encode what is to be kept, attach the network.
+
+def prepare(config: TrainConfig, seed: int, watch: Watch) -> Prepared:
+    """Read the pictures' list and the base model, attach the network; nothing is encoded yet.
 
     Raises `GraphexecError` for whatever cannot be trained as it is configured.
     """
@@ -64,9 +74,6 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     steps = steps_in_all(config, data)
     base = BaseModel.load(config.model, config.loop.precision, pick_device(config.loop.device), warn)
     batches = _batches(config, data, base, seed, steps)
-    batches.fill(_filling(watch, cancelled))
-    if config.loop.cache_latents or config.loop.cache_latents_to_disk:
-        base.vae.cpu()  # its work is done, but for held-out pictures
     network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed)
     for warning in network.warnings:
         warn(warning)
@@ -85,8 +92,8 @@ def prepare(config: TrainConfig, seed: int, watch: Watch, cancelled: Callable[[]
     )
     if config.schedule.kind != "constant" and not loop.stepper.scheduled:
         warn(f"{config.optimiser.kind} finds its own way; lr_scheduler {config.schedule.kind} is left out")
-    validator = _validator(config, data, base, loss, seed)
-    return Prepared(seed, data, base, _about(base), network.train(), loop, validator)
+    validator = _validator(config, data, base, loss, seed, batches)
+    return Prepared(seed, data, base, _about(base), network.train(), loop, batches, validator)
 
 
 def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], object]) -> int:
@@ -125,6 +132,7 @@ def _about(base: BaseModel) -> Base:
 
 
 def _check(config: TrainConfig) -> None:
+    check_arguments(config.optimiser)
     noise, cached = config.noise, config.loop.cache_text or config.loop.cache_text_to_disk
     if not 0 <= noise.min_timestep < noise.max_timestep <= 1000:
         raise TrainingError(
@@ -175,11 +183,15 @@ def _store(config: TrainConfig, name: str, *, on_disk: bool, in_memory: bool) ->
 
 def _filling(watch: Watch, cancelled: Callable[[], bool]) -> Callable[[int, int], None]:
     def filled(done: int, total: int) -> None:
-        if cancelled():
-            raise Cancelled(f"stopped after the latents of {done} of {total} pictures; none is trained yet")
+        _stop_if(cancelled, done, total)
         watch(Cached(done, total))
 
     return filled
+
+
+def _stop_if(cancelled: Callable[[], bool], done: int, total: int) -> None:
+    if cancelled():
+        raise Cancelled(f"stopped after the latents of {done} of {total} pictures; none is trained yet")
 
 
 def _loss(
@@ -200,7 +212,10 @@ def _constraint(config: TrainConfig, network: TrainedNetwork) -> Callable[[], ob
     return (lambda: network.scale_norms(limit)) if limit else (lambda: None)
 
 
-def _validator(config: TrainConfig, data: Data, base: BaseModel, loss: DiffusionLoss, seed: int) -> Validator | None:
+def _validator(
+    config: TrainConfig, data: Data, base: BaseModel, loss: DiffusionLoss, seed: int, trained: Batches
+) -> Validator | None:
     if data.validation is None:
         return None
-    return Validator(Batches(data.validation, base.encode, seed), loss, seed, config.validation.max_steps)
+    held_out = Batches(data.validation, base.encode, seed, kept=trained.kept)
+    return Validator(held_out, loss, seed, config.validation.max_steps)

@@ -8,11 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphexec.diffusion.faults import MissingLibrary
+from graphexec.diffusion.faults import MissingLibrary, OutOfMemory
+from graphexec.diffusion.memory import out_of_memory
 from graphexec.errors import Cancelled, GraphexecError
 from graphexec.train.config import TrainConfig
 from graphexec.train.data.facts import data_metadata
 from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
+from graphexec.train.faults import NonFiniteLoss
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 from graphexec.train.loop import Moment
 from graphexec.train.metadata import Progress, metadata
@@ -51,18 +53,35 @@ def train(
     """Train a LoRA as it is configured, and write it.
 
     Raises `Cancelled` when it was asked to stop, with its state saved; `NonFiniteLoss` naming the pictures, with what
-    was saved before left alone; `GraphexecError` for whatever cannot be trained so.
+    was saved before left alone; `OutOfMemory`; `GraphexecError` for whatever cannot be trained so.
     """
     resume = None if config.saving.resume is None else find_state(config.saving.resume)
     with _told(config, watch, append=resume is not None) as (tell, log):
         seed = choose_seed(config, resume, lambda message: tell(Warned(message)))
-        parts = prepare(config, seed, tell, cancelled)
-        try:
-            if resume is not None:
-                parts.loop.resume(resume)
-            return _Run(config, parts, tell, log, sample).go(cancelled)
-        finally:
-            parts.network.detach()
+        with _within_memory():
+            parts = prepare(config, seed, tell)
+            try:
+                if resume is not None:
+                    parts.loop.resume(resume)
+                parts.fill(tell, cancelled)
+                return _Run(config, parts, tell, log, sample).go(cancelled)
+            finally:
+                parts.network.detach()
+
+
+@contextmanager
+def _within_memory() -> Generator[None]:
+    """Memory that runs out is told with what would need less."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"the training does not fit in memory ({str(error).splitlines()[0]}): set gradient_checkpointing, a smaller"
+            ' train_batch_size with gradient_accumulation_steps, mixed_precision = "bf16", cache_latents, or'
+            " cache_text_encoder_outputs with network_train_unet_only"
+        ) from error
 
 
 @contextmanager
@@ -97,6 +116,7 @@ class _Run:
     _began: float = field(default_factory=time.perf_counter)
     _first: int = field(init=False)
     _sampled_after: int = -1
+    _validated_after: int = -1
     _checkpoints: Checkpoints = field(init=False)
     _state: StateFile = field(init=False)
 
@@ -115,8 +135,12 @@ class _Run:
         try:
             for moment in loop.run(cancelled):
                 self._between(moment)
-        except Cancelled:
-            self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
+        except NonFiniteLoss:
+            raise
+        except Exception:
+            # Cancelled, or a batch that cannot be read or does not fit: what was learned before it is not lost.
+            if loop.is_whole:
+                self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
             raise
         return self._finished()
 
@@ -128,7 +152,7 @@ class _Run:
             saved = self._checkpointed(moment)
         if saved or self._state.is_due():
             self._save_state(moment)
-        if due(moment, validation.every_n_steps, validation.every_n_epochs):
+        if due(moment, validation.every_n_steps, validation.every_n_epochs or 1):
             self._validated(moment)
         if due(moment, samples.every_n_steps, samples.every_n_epochs):
             self._sampled(moment, saved)
@@ -176,8 +200,10 @@ class _Run:
             self.tell(Saved(self._state.path, moment.step, moment.epoch))
 
     def _validated(self, moment: Moment) -> None:
-        if self.parts.validator is None:
+        """Once after a step, even where it is due by steps and by epochs."""
+        if self.parts.validator is None or moment.step == self._validated_after:
             return
+        self._validated_after = moment.step
         self.parts.network.eval()
         with self.parts.loop.averaged():
             loss = self.parts.validator()

@@ -127,6 +127,19 @@ def test_what_is_no_number_stops_the_run_and_names_the_pictures(tmp_path: Path) 
     assert again.loop.step == 6
 
 
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_gradients_that_are_no_numbers_stop_the_run_before_it_is_saved(limit: float, tmp_path: Path) -> None:
+    toy = Toy(replace(of_steps(6), optimiser=Optimiser(max_grad_norm=limit)))
+    toy.network.bias.register_hook(lambda gradient: gradient * (float("nan") if len(toy.seen) == 3 else 1.0))
+    with pytest.raises(NonFiniteLoss, match=r"gradients of step 3 are nan, though its loss is not.*: 0-2\.png"):
+        for moment in toy.loop.run(lambda: False):
+            toy.loop.save(tmp_path / "state")
+            assert moment.step < 3
+    again = Toy(replace(of_steps(6), optimiser=Optimiser(max_grad_norm=limit)))
+    again.loop.resume(tmp_path / "state")
+    assert again.loop.step == 2
+
+
 def test_nothing_is_saved_of_a_run_that_is_lost(tmp_path: Path) -> None:
     toy = Toy(of_steps(9), Lines(bad=(0, 1)))
     vars(toy.loop)["_meter"].block = 5

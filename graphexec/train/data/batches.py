@@ -47,17 +47,17 @@ class Batches:
         self._prior = prior_loss_weight
         self._steps = steps
         self._accumulation = accumulation
-        self._kept = kept
+        self.kept = kept
 
     def fill(self, watch: Callable[[int, int], object] = lambda done, of: None) -> None:
         """Encode now whatever is to be kept, so that the VAE may go; `watch` is told how many pictures are done."""
-        if self._kept is None:
+        if self.kept is None:
             return
         pictures = self._data.pictures
         for done, picture in enumerate(pictures, 1):
             view = plain_view(picture)
             for flipped in (False, True) if picture.subset.augment.flip else (False,):
-                self._kept.get(picture, View(view.left, view.top, flipped), self._encode)
+                self.kept.get(picture, View(view.left, view.top, flipped), self._encode)
             watch(done, len(pictures))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -91,9 +91,9 @@ class Batches:
         return caption(picture.text, picture.subset.captions, moment, draw)
 
     def _latents(self, uses: list[tuple[Picture, View]]) -> Latents:
-        if self._kept is None:
+        if self.kept is None:
             return encoded(uses, self._encode)
-        each = [self._kept.get(picture, view, self._encode) for picture, view in uses]
+        each = [self.kept.get(picture, view, self._encode) for picture, view in uses]
         latents = torch.cat([one["latents"] for one in each])
         if all("masks" not in one for one in each):
             return {"latents": latents}
