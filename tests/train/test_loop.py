@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from train.toy import Lines, Toy, of_steps
 
 from graphexec.errors import Cancelled
@@ -130,7 +131,11 @@ def test_what_is_no_number_stops_the_run_and_names_the_pictures(tmp_path: Path) 
 @pytest.mark.parametrize("limit", [0.0, 1.0])
 def test_gradients_that_are_no_numbers_stop_the_run_before_it_is_saved(limit: float, tmp_path: Path) -> None:
     toy = Toy(replace(of_steps(6), optimiser=Optimiser(max_grad_norm=limit)))
-    toy.network.bias.register_hook(lambda gradient: gradient * (float("nan") if len(toy.seen) == 3 else 1.0))
+
+    def spoilt(gradient: Tensor) -> Tensor:
+        return gradient * (float("nan") if len(toy.seen) == 3 else 1.0)
+
+    toy.network.bias.register_hook(spoilt)
     with pytest.raises(NonFiniteLoss, match=r"gradients of step 3 are nan, though its loss is not.*: 0-2\.png"):
         for moment in toy.loop.run(lambda: False):
             toy.loop.save(tmp_path / "state")
