@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diffusion.tiny import write_checkpoint
@@ -27,6 +28,7 @@ from graphexec.train.data.faults import DataError
 from graphexec.train.estimate import Cost, count_cost, measure_speed
 from graphexec.train.faults import TrainingError
 from graphexec.train.plan import make_plan
+from graphexec.train.run import train
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +151,10 @@ def test_speed_is_measured() -> None:
     assert (speed.device, speed.operations > 1e6) == ("cpu", True)
     with pytest.raises(TrainingError, match="no device cuda:99 here"):
         measure_speed("cuda:99", "fp32", 0.01)
+
+
+@pytest.mark.parametrize("given", [{}, {"decompose": True}, {"kind": "loha"}, {"kind": "lokr"}])
+def test_a_lora_to_go_on_from_costs_as_much_as_at_first(given: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    bare = replace(config(folder, max_epochs=None, max_steps=1), saving=Saving(tmp_path), network=Network(**given))
+    again = replace(bare.network, rank=8, weights=train(bare).lora, dim_from_weights=True)
+    assert make_plan(replace(bare, network=again)).cost == make_plan(bare).cost

@@ -104,7 +104,7 @@ class Start:
             )
         alpha = _alpha(_plain(module.adapter), adapter.rank, self.read)
         shaped = {name: tensor.float().reshape(mine[name].shape) for name, tensor in found.items()}
-        return {"alpha": torch.tensor(alpha), **shaped}
+        return {"alpha": torch.tensor(alpha, device="cpu"), **shaped}  # a number even where a plan counts shapes alone
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
