@@ -81,7 +81,9 @@ class TrainedDora(TrainedAdapter):
 
     def _gain(self, weight: Tensor) -> Tensor:
         """Magnitudes over norms, in the adapter's precision."""
-        with torch.autocast(weight.device.type, enabled=False):
+        # A plan computes with shapes alone, on a device of which torch.autocast knows nothing.
+        device = "cpu" if weight.is_meta else weight.device.type
+        with torch.autocast(device, enabled=False):
             cross, squares = self.inner.overlaps(weight)
             # By parts, so that no second weight is made; where rounding would leave less than nothing, nothing is left.
             norm = (self.base_squares + 2 * cross + squares).clamp_min(EPSILON**2).sqrt()
