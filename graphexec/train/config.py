@@ -256,6 +256,8 @@ class Saving:
     """How many of the files that are saved by steps stay; None: all."""
     state: bool = True
     """Keep beside each checkpoint (and at an interruption) what `resume` needs."""
+    state_at_end: bool = False
+    """Keep it at the end, even without `state`."""
     resume: Path | None = None
     comment: str = ""
     title: str | None = None

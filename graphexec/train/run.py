@@ -163,7 +163,7 @@ class _Run:
         if self.parts.validator is not None:
             self._validated(end)
         self._write_lora(self._checkpoints.last, end)
-        self._save_state(end)
+        self._save_state(end, at_end=True)
         if end.ends_epoch and due(end, None, self.config.samples.every_n_epochs):
             self._sampled(end, self._checkpoints.last)
         plot = self._plot()
@@ -189,10 +189,10 @@ class _Run:
         progress = Progress(parts.seed, moment.step, moment.epoch, parts.loop.plan.steps, epochs)
         return metadata(self.config, parts.about, data_metadata(parts.data), progress)
 
-    def _save_state(self, moment: Moment) -> None:
+    def _save_state(self, moment: Moment, *, at_end: bool = False) -> None:
         """Before the first step there is nothing that would be lost, and maybe the state of an earlier run."""
-        loop = self.parts.loop
-        if self.config.saving.state and loop.step > self._first:
+        loop, saving = self.parts.loop, self.config.saving
+        if (saving.state or (at_end and saving.state_at_end)) and loop.step > self._first:
             loop.settle()
             self._state.make_room()
             loop.save(self._state.path)

@@ -88,7 +88,7 @@ class StateFile:
 
     def warning(self) -> str | None:
         """What should be known before training: that there is a state already, which is not gone on from."""
-        if not self._is_anothers or not self.saving.state:
+        if not self._is_anothers or not (self.saving.state or self.saving.state_at_end):
             return None
         kept = aside(self.path).name
         return f"{self.path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept}"

@@ -236,6 +236,14 @@ def test_the_state_is_kept_before_pictures_are_made(folder: Path, tmp_path: Path
     assert (tmp_path / "last.state").exists()
 
 
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_state_of_the_end_alone(at_end: bool, folder: Path, tmp_path: Path) -> None:
+    saving = out(tmp_path, state=False, state_at_end=at_end, every_n_steps=1)
+    _, told = trained(config_of(folder, saving=saving, loop={"max_steps": 2}))
+    assert [event.step for event in told.of(Saved) if event.path.suffix == ".state"] == ([2] if at_end else [])
+    assert (tmp_path / "last.state").exists() == at_end
+
+
 def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     trained(config_of(folder, saving=out(tmp_path)))
     other = config_of(folder, saving=out(tmp_path, resume=tmp_path), network={"alpha": 2.0}, loop={"max_steps": 8})

@@ -89,3 +89,4 @@ def test_a_state_that_is_gone_on_from_is_replaced(tmp_path: Path) -> None:
         state.make_room()
         assert path.exists()
     assert StateFile(Saving(tmp_path, state=False)).warning() is None
+    assert StateFile(Saving(tmp_path, state=False, state_at_end=True)).warning() is not None

@@ -131,4 +131,6 @@ def _every_by_ratio(settings: Settings) -> int | None:
 
 def _logging(settings: Settings) -> Logging:
     fields = fill(settings.values, "logging")
+    if settings.get("log_with") and "directory" not in fields:
+        settings.error("missing_key", "log_with", "TensorBoard's curves have no folder", "set logging_dir")
     return Logging(**fields, tensorboard="directory" in fields)

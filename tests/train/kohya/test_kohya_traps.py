@@ -57,6 +57,12 @@ def test_pictures_that_change_are_not_encoded_once(desk: Desk, key: str) -> None
     assert warnings(desk, "cache_latents = true\nflip_aug = true") == set()
 
 
+def test_tensorboard_needs_a_folder(desk: Desk) -> None:
+    (fault,) = desk.errors('log_with = "tensorboard"')
+    assert (fault.code, fault.key, fault.hint) == ("missing_key", "log_with", "set logging_dir")
+    assert warnings(desk, 'log_with = "tensorboard"\nlogging_dir = "logs"') == set()
+
+
 def test_prediction(desk: Desk) -> None:
     assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
     assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
