@@ -18,6 +18,7 @@ from graphexec.diffusion.save import ARCHITECTURES
 from graphexec.diffusion.types import Family
 from graphexec.errors import ModelFileError
 from graphexec.train.config import GivenNetwork, Network, Noise, Objective, Optimiser, TrainConfig
+from graphexec.train.hashes import weights_hash
 
 __all__ = ["Base", "NamedFile", "Progress", "metadata"]
 
@@ -42,12 +43,11 @@ class NamedFile:
         """Read a file; `ModelFileError` if it cannot be."""
         try:
             with path.open("rb") as file:
-                whole = hashlib.file_digest(file, "sha256").hexdigest()
                 file.seek(OLD_HASH[0])
                 part = hashlib.sha256(file.read(OLD_HASH[1])).hexdigest()
         except OSError as error:
             raise ModelFileError(f"{path}: the file cannot be read ({error.strerror or error})") from error
-        return cls(path.name, part[:8], whole)
+        return cls(path.name, part[:8], weights_hash(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.types import LATENT_CHANNELS, EncoderKind, Family, Model
 from graphexec.train.config import ModelSource, Precision, TrainFamily
-from graphexec.train.data.cache import file_hash
 from graphexec.train.faults import TrainingError
+from graphexec.train.hashes import weights_hash
 from graphexec.train.noise import Target
 
 __all__ = ["BaseModel", "pick_device"]
@@ -105,11 +105,12 @@ class BaseModel:
 
     def latents_key(self) -> str:
         """What latents depend on besides the picture: the autoencoder's file and precision, the family's scale."""
-        return f"{file_hash(self.source.vae or self.source.path)} {self.source.vae_precision or 'fp32'} {self.family}"
+        vae = weights_hash(self.source.vae or self.source.path)
+        return f"{vae} {self.source.vae_precision or 'fp32'} {self.family}"
 
     def text_key(self) -> str:
         """What encoded captions depend on besides the captions."""
-        return f"{file_hash(self.source.path)} {self.layer} {self.source.max_token_length} {self.dtype}"
+        return f"{weights_hash(self.source.path)} {self.layer} {self.source.max_token_length} {self.dtype}"
 
 
 def _load(

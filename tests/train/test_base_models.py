@@ -1,6 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from graphexec.diffusion.images import vae_encode
 from graphexec.diffusion.runtime import Runtime
 from graphexec.train.config import ModelSource
 from graphexec.train.faults import TrainingError
+from graphexec.train.metadata import NamedFile
 from graphexec.train.models import BaseModel, pick_device
 
 CPU = torch.device("cpu")
@@ -58,6 +61,19 @@ def test_the_vae_may_come_from_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert not torch.equal(own.encode(pixels), lent.encode(pixels))
     assert own.latents_key() != lent.latents_key()
     assert own.text_key() == lent.text_key() != base_of(folder, "sd1", clip_skip=2).text_key()
+
+
+def test_a_checkpoint_is_hashed_once_until_it_changes(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "base.safetensors")
+    base, whole = base_of(tmp_path, "base"), path.read_bytes()
+    digest = base.latents_key().split()[0]
+    before, other = path.stat(), tmp_path / "other"
+    other.write_bytes(whole[::-1])
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)  # which cannot be told from the one before, so that only a second reading would
+    assert digest == base.text_key().split()[0] == NamedFile.of(path).sha256 == hashlib.sha256(whole).hexdigest()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert NamedFile.of(path).sha256 == hashlib.sha256(whole[::-1]).hexdigest()
 
 
 def test_networks_compute_in_the_precision_asked_for(folder: Path) -> None:
