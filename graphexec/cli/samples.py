@@ -174,13 +174,25 @@ def _reading(config: TrainConfig) -> dict[str, tuple[str, Mapping[str, Any]]]:
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     if config.model.clip_skip > 1:
         found["clip"] = ("CLIPSetLastLayer", {"clip": ["lora", 1], "stop_at_clip_layer": -config.model.clip_skip})
-    if config.model.v_prediction is not None:
-        sampling = "v_prediction" if config.model.v_prediction else "eps"
-        zero = config.noise.zero_terminal_snr
+    if _is_told(config):
+        sampling, zero = "v_prediction" if _predicts_v(config) else "eps", config.noise.zero_terminal_snr
         found["model"] = ("ModelSamplingDiscrete", {"model": ["lora", 0], "sampling": sampling, "zsnr": zero})
     if config.model.vae is not None:
         found["vae"] = ("VAELoader", {"vae_name": config.model.vae.name})
     return found
+
+
+def _is_told(config: TrainConfig) -> bool:
+    """Whether the settings say of the base what its file need not."""
+    return config.model.v_prediction is not None or config.noise.zero_terminal_snr
+
+
+def _predicts_v(config: TrainConfig) -> bool:
+    """As the settings say, else as the file does."""
+    from graphexec.diffusion.checkpoint import read_layout
+
+    told = config.model.v_prediction
+    return read_layout(config.model.path).sampling.prediction == "v" if told is None else told
 
 
 def _clip(config: TrainConfig) -> list[Any]:
@@ -188,7 +200,7 @@ def _clip(config: TrainConfig) -> list[Any]:
 
 
 def _model(config: TrainConfig) -> list[Any]:
-    return ["model", 0] if config.model.v_prediction is not None else ["lora", 0]
+    return ["model", 0] if _is_told(config) else ["lora", 0]
 
 
 def _prefix(config: TrainConfig, step: int) -> str:

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false
 """Pictures made while a LoRA is trained."""
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from diffusion.tiny import checkpoint_weights
+from safetensors.torch import save_file
 
 from graphexec.cli.options import Places
 from graphexec.cli.samples import make_sampler, prompt_workflow, trained_nodes
 from graphexec.errors import GraphexecError
 from graphexec.graph.workflow import Workflow, read_workflow
 from graphexec.node.registry import Registry
-from graphexec.train.config import ModelSource, Samples, Saving, TrainConfig
+from graphexec.train.config import ModelSource, Noise, Samples, Saving, TrainConfig
 from graphexec.train.prompts import Prompt
 
 CONFIG = TrainConfig(ModelSource(Path("base.safetensors")), (), Saving(Path("out"), "style"))
@@ -80,3 +84,14 @@ def test_the_base_is_read_as_in_the_training() -> None:
     assert inputs(nodes, "model")["sampling"] == "v_prediction"
     assert inputs(nodes, "decode")["vae"] == ["vae", 0]
     assert inputs(nodes, "vae") == {"vae_name": "good.safetensors"}
+
+
+@pytest.mark.parametrize(("mark", "prediction"), [({"v_pred": torch.zeros(0)}, "v_prediction"), ({}, "eps")])
+def test_zero_terminal_snr_with_the_prediction_of_the_file(
+    mark: dict[str, torch.Tensor], prediction: str, tmp_path: Path
+) -> None:
+    save_file(checkpoint_weights() | mark, tmp_path / "base.safetensors")
+    config = replace(CONFIG, model=ModelSource(tmp_path / "base.safetensors"), noise=Noise(zero_terminal_snr=True))
+    nodes = prompt_workflow(config, Prompt("a cat"), "style.safetensors", 1)
+    assert inputs(nodes, "model") == {"model": ["lora", 0], "sampling": prediction, "zsnr": True}
+    assert inputs(nodes, "sampler")["model"] == ["model", 0]
