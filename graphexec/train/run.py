@@ -162,7 +162,7 @@ class _Run:
         end = Moment(loop.step, loop.epoch, ends_epoch=loop.step % steps_per_epoch(self.config, self.parts.data) == 0)
         if self.parts.validator is not None:
             self._validated(end)
-        self._write_lora(self._checkpoints.last, end)
+        self._save_lora(self._checkpoints.last, end)
         self._save_state(end, at_end=True)
         if end.ends_epoch and due(end, None, self.config.samples.every_n_epochs):
             self._sampled(end, self._checkpoints.last)
@@ -172,16 +172,19 @@ class _Run:
 
     def _checkpointed(self, moment: Moment) -> Path:
         path = self._checkpoints.at(moment)
-        self._write_lora(path, moment)
+        self._save_lora(path, moment)
         for old in self._checkpoints.outdated(moment):
             old.unlink(missing_ok=True)
         return path
+
+    def _save_lora(self, path: Path, moment: Moment) -> None:
+        self._write_lora(path, moment)
+        self.tell(Saved(path, moment.step, moment.epoch))
 
     def _write_lora(self, path: Path, moment: Moment) -> None:
         with self.parts.loop.averaged():
             tensors = self.parts.network.tensors(DTYPES[self.config.saving.precision])
         save_lora(path, tensors, self._metadata(moment))
-        self.tell(Saved(path, moment.step, moment.epoch))
 
     def _metadata(self, moment: Moment) -> dict[str, str]:
         parts = self.parts

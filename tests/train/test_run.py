@@ -196,6 +196,7 @@ def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
     extra, saved = "last.sample.safetensors", "last-step00000004.safetensors"
     assert seen == [(extra, 0, True), (extra, 2, True), (saved, 4, True), (extra, 6, True)]
     assert told.of(Sampled)[1] == Sampled((tmp_path / "2.png",), 2)
+    assert [event.path.name for event in told.of(Saved)] == [saved, "last.state", "last.safetensors", "last.state"]
     assert not (tmp_path / extra).exists()
 
 
