@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
-from graphexec.train.aside import set_aside
+from graphexec.train.aside import aside, set_aside
 from graphexec.train.events import Event, Started, Stepped, Validated
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
 __all__ = ["JsonLines", "TensorBoard", "read_curve"]
+
+CURVES = "events.out.tfevents.*"
+"""TensorBoard's names for its files."""
 
 
 class JsonLines:
@@ -72,32 +78,61 @@ def read_curve(path: Path, event: type[Stepped] | type[Validated]) -> list[tuple
 
 
 class TensorBoard:
-    """Losses and learning rates for TensorBoard. Raises `MissingLibrary` where that is not installed."""
+    """Losses and learning rates for TensorBoard, in a folder that is written to from `Started` on.
 
-    def __init__(self, folder: Path) -> None:
+    Curves that are there are gone on with if `append`, else set aside. Raises `MissingLibrary` where TensorBoard is not
+    installed.
+    """
+
+    def __init__(self, folder: Path, *, append: bool = False) -> None:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise MissingLibrary(
                 "logs for TensorBoard need tensorboard, which is not installed: pip install 'graphexec[train]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._folder, self._append = folder, append
+        self._open = SummaryWriter
+        self._writer: SummaryWriter | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write what there is a curve for."""
+        """Write what there is a curve for. Raises `OutputError` with `Started` if there can be no files."""
         match event:
-            case Stepped():
+            case Started(first=first):
+                self._writer = self._opened(first + 1)
+            case Stepped() if self._writer is not None:
                 self._writer.add_scalar("loss", event.loss, event.step)
                 for name, rate in event.lr.items():
                     self._writer.add_scalar(f"lr/{name}", rate, event.step)
-            case Validated():
+            case Validated() if self._writer is not None:
                 self._writer.add_scalar("loss/validation", event.loss, event.step)
             case _:
                 pass
 
     def close(self) -> None:
         """Write the rest and close."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _opened(self, step: int) -> SummaryWriter:
+        """What an interrupted run wrote from the first step on that is now to come does not count."""
+        try:
+            if not self._append:
+                _set_curves_aside(self._folder)
+            return self._open(str(self._folder), purge_step=step if self._append else None)
+        except OSError as error:
+            raise OutputError(f"{self._folder}: curves cannot be written ({error.strerror or error})") from error
+
+
+def _set_curves_aside(folder: Path) -> None:
+    """Move TensorBoard's files, and nothing else that may lie in the folder; those set aside before go."""
+    if found := sorted(folder.glob(CURVES)):
+        kept = aside(folder)
+        kept.mkdir(exist_ok=True)
+        for old in kept.glob(CURVES):
+            old.unlink()
+        for file in found:
+            file.replace(kept / file.name)
 
 
 def _plain(value: object) -> object:

@@ -95,7 +95,7 @@ def _told(config: TrainConfig, watch: Watch, *, append: bool) -> Generator[tuple
         stack.callback(log.close)
         listeners: list[Watch] = [log, watch]
         if config.logging.tensorboard:
-            board = TensorBoard(folder / name)
+            board = TensorBoard(folder / name, append=append)
             stack.callback(board.close)
             listeners.append(board)
 

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 import json
@@ -84,6 +85,50 @@ def test_curves_for_tensorboard(tmp_path: Path) -> None:
     (written,) = (tmp_path / "board").iterdir()
     content = written.read_bytes()
     assert all(tag in content for tag in (b"loss", b"lr/unet", b"loss/validation"))
+
+
+def curves(folder: Path, *events: Event, append: bool = False) -> Path:
+    """TensorBoard's file of a run that told of events."""
+    before = set(folder.iterdir()) if folder.exists() else set[Path]()
+    log = TensorBoard(folder, append=append)
+    for event in events:
+        log(event)
+    log.close()
+    (written,) = set(folder.iterdir()) - before
+    return written
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_of_an_earlier_run_are_set_aside(tmp_path: Path) -> None:
+    board, kept = tmp_path / "board", tmp_path / "board.earlier"
+    TensorBoard(board)(Warned("no"))  # of a run that cannot start
+    assert not board.exists()
+    for _ in range(2):
+        first = curves(board, *EVENTS)
+        (board / "notes.txt").touch()
+        second = curves(board, *EVENTS)
+        assert {path.name for path in board.iterdir()} == {second.name, "notes.txt"}
+        assert [path.name for path in kept.iterdir()] == [first.name]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_go_on_where_the_state_was(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing import event_file_loader  # pyright: ignore[reportMissingTypeStubs]
+
+    first = curves(tmp_path / "board", *EVENTS)
+    second = curves(tmp_path / "board", Started(3, 1), append=True)
+    assert first.exists()
+    written = event_file_loader.EventFileLoader(str(second)).Load()
+    starts = [event.step for event in written if event.HasField("session_log")]
+    assert starts == [2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="curves cannot be written"):
+        TensorBoard(tmp_path / "file" / "board")(Started(3))
 
 
 def test_tensorboard_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
