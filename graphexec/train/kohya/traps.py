@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from graphexec.train.config import Optimiser, TrainConfig
+from graphexec.train.config import Objective, Optimiser, TrainConfig
 from graphexec.train.data.wording import what_varies
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.build import DEFAULT_STEPS
@@ -31,6 +31,7 @@ def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     _prediction(settings, config, base)
     _caches(settings, config)
     _noise(settings, config)
+    _loss(settings, config.objective)
     _size(settings, config, base)
     _pictures_on_the_way(settings, config)
 
@@ -149,6 +150,13 @@ def _noise(settings: Settings, config: TrainConfig) -> None:
         settings.error("contradiction", "adaptive_noise_scale", "there is no noise_offset to adapt", "set noise_offset")
     if config.noise.min_timestep >= config.noise.max_timestep:
         settings.error("wrong_value", "min_timestep", "must be below max_timestep")
+
+
+def _loss(settings: Settings, objective: Objective) -> None:
+    has_threshold = objective.loss in ("huber", "smooth_l1")
+    if has_threshold and objective.huber_schedule == "exponential" and not objective.huber_c:
+        message = "is 0, to which an exponential schedule cannot fall"
+        settings.error("wrong_value", "huber_c", message, "give a number above 0, such as 0.1")
 
 
 def _size(settings: Settings, config: TrainConfig, base: Base) -> None:

@@ -63,6 +63,13 @@ def test_tensorboard_needs_a_folder(desk: Desk) -> None:
     assert warnings(desk, 'log_with = "tensorboard"\nlogging_dir = "logs"') == set()
 
 
+@pytest.mark.parametrize("loss", ["huber", "smooth_l1"])
+def test_an_exponential_schedule_does_not_fall_to_nothing(desk: Desk, loss: str) -> None:
+    text = f'loss_type = "{loss}"\nhuber_c = 0\nhuber_schedule = '
+    assert errors(desk, f'{text}"exponential"') == {("wrong_value", "huber_c")}
+    assert warnings(desk, f'{text}"snr"') == set()
+
+
 def test_prediction(desk: Desk) -> None:
     assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
     assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
