@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from graphexec.train.captioning.errors import CaptionError
 __all__ = ["CaptionFiles", "Existing"]
 
 Existing = Literal["keep", "overwrite", "append"]
+
+INSIDE = re.compile(r"[\w'-]{2}")
+"""Two letters of the same word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,11 @@ class CaptionFiles:
         return [part.strip() for part in text.split(self.separator.strip() or None) if part.strip()]
 
     def _wrapped(self, text: str) -> str:
-        before = "" if text.startswith(self.prefix) else self.prefix
-        after = "" if text.endswith(self.postfix) else self.postfix
+        has_prefix = text.startswith(self.prefix) and not _cuts_a_word(text, len(self.prefix))
+        has_postfix = text.endswith(self.postfix) and not _cuts_a_word(text, len(text) - len(self.postfix))
+        before, after = "" if has_prefix else self.prefix, "" if has_postfix else self.postfix
         return " ".join(part for part in (before, text, after) if part)
+
+
+def _cuts_a_word(text: str, at: int) -> bool:
+    return INSIDE.fullmatch(text, max(0, at - 1), at + 1) is not None

@@ -48,6 +48,23 @@ def test_a_prefix_stands_once(tmp_path: Path) -> None:
     assert CaptionFiles().text(tmp_path / "b.png", "") == ""
 
 
+@pytest.mark.parametrize(
+    ("prefix", "postfix", "caption", "expected"),
+    [
+        ("cat", "", "cats on a mat", "cat cats on a mat"),
+        ("cat", "", "cat_ears, sun", "cat cat_ears, sun"),
+        ("cat", "", "cat, sun", "cat, sun"),
+        ("sks,", "", "sks,cat", "sks,cat"),
+        ("cat", "", "cat", "cat"),
+        ("", "art", "a work of smart", "a work of smart art"),
+        ("", "art", "a work of art", "a work of art"),
+    ],
+)
+def test_a_prefix_is_not_a_part_of_a_word(prefix: str, postfix: str, caption: str, expected: str) -> None:
+    files = CaptionFiles(prefix=prefix, postfix=postfix)
+    assert files.text(Path("a.png"), caption) == expected
+
+
 def test_what_is_no_text_is_not_appended_to(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(CaptionError, match="not UTF-8"):
