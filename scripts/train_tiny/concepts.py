@@ -1,6 +1,6 @@
 """Which concepts the checkpoint learns to draw, of the 1,116 that the text encoder can tell apart.
 
-Three hundred thousand pictures, five hours on two cores, were enough for two hundred; add names to go on from there.
+Four hundred thousand pictures, seven hours on two cores, were enough for two hundred; add names to go on from there.
 """
 
 from __future__ import annotations
