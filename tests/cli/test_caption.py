@@ -80,7 +80,7 @@ def test_an_unreadable_picture_is_named_and_the_rest_is_done(shell: Shell, folde
     (folder / "broken.png").write_bytes(b"nothing")
     result = tag(shell)
     assert result.exit_code == 1
-    assert f"error: {folder / 'broken.png'} cannot be read" in result.stderr
+    assert f"error: {folder / 'broken.png'}: not a picture of the kinds PNG" in result.stderr
     assert list(texts(folder)) == ["lime", "red"]
 
 
