@@ -250,12 +250,12 @@ class NoPairs(TorchFunctionMode):
 
 def test_what_did_not_fit_into_one_step_is_not_tried_at_the_next(recipes: Recipes) -> None:
     runtime = Runtime("cpu")
-    told = [encode_prompt(runtime, recipes[1], text) for text in ("a cat", "a dog")]
+    positive, negative = (encode_prompt(runtime, recipes[1], text) for text in ("a cat", "a dog"))
     runtime.clear()
 
     def made() -> Tensor:
         return sample(
-            runtime, recipes[0], *told, empty_latent(32, 32), seed=1, steps=4, cfg=3.0, sampler_name="euler",
+            runtime, recipes[0], positive, negative, empty_latent(32, 32), seed=1, steps=4, cfg=3.0, sampler_name="euler",
             scheduler="normal",
         ).samples  # fmt: skip
 
