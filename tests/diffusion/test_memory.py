@@ -255,8 +255,8 @@ def test_what_did_not_fit_into_one_step_is_not_tried_at_the_next(recipes: Recipe
 
     def made() -> Tensor:
         return sample(
-            runtime, recipes[0], positive, negative, empty_latent(32, 32), seed=1, steps=4, cfg=3.0, sampler_name="euler",
-            scheduler="normal",
+            runtime, recipes[0], positive, negative, empty_latent(32, 32), seed=1, steps=4, cfg=3.0,
+            sampler_name="euler", scheduler="normal",
         ).samples  # fmt: skip
 
     with NoPairs() as memory:
