@@ -137,7 +137,7 @@ class _Run:
                 self._between(moment)
         except NonFiniteLoss:
             raise
-        except Exception:
+        except (GraphexecError, RuntimeError, MemoryError):
             # Cancelled, or a batch that cannot be read or does not fit: what was learned before it is not lost.
             if loop.is_whole:
                 self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
@@ -160,8 +160,7 @@ class _Run:
     def _finished(self) -> Trained:
         loop = self.parts.loop
         end = Moment(loop.step, loop.epoch, ends_epoch=loop.step % steps_per_epoch(self.config, self.parts.data) == 0)
-        if self.parts.validator is not None:
-            self._validated(end)
+        self._validated(end)
         self._save_lora(self._checkpoints.last, end)
         self._save_state(end, at_end=True)
         if end.ends_epoch and due(end, None, self.config.samples.every_n_epochs):
