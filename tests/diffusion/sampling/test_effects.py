@@ -34,6 +34,7 @@ from graphexec.diffusion.sampling.effects.guidance import (
 from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
+from graphexec.diffusion.sampling.effects.reuse import EasyReuse, LazyReuse
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Clip, Conditioning, Model, ModelOption, Sampling, Vae
@@ -228,6 +229,71 @@ class TestReuse:
         assert all(estimate.isfinite().all() for estimate in estimates)
 
 
+class Counted:
+    """A network whose output is its input times a factor, which counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * 1.5
+
+
+class TestWhatIsLeftOut:
+    LEVELS = tuple(14.0 - 0.5 * i for i in range(20))
+    X = torch.ones(2, 4, 8, 8)
+
+    def computed(self, effect: EasyReuse, sigma: float, *conds: str, x: Tensor = X) -> bool:
+        """Whether a forward pass under conds was made, at a noise level by which x is scaled."""
+        network, sides = Counted(), ["positive", "negative"][: len(conds)]
+        effect.network(x[: len(conds)] * sigma, Pass(sigma, sides, conds), network)  # pyright: ignore[reportArgumentType]
+        return bool(network.calls)
+
+    def easy(self, threshold: float = 100.0) -> EasyReuse:
+        return EasyReuse(options.EasyCache(threshold, 0.0, 1.0), SETTING)
+
+    def test_a_switch_of_prompts_begins_anew(self) -> None:
+        effect = self.easy()
+        before = [self.computed(effect, sigma, "a", "n") for sigma in self.LEVELS[:5]]
+        after = [self.computed(effect, sigma, "b", "n") for sigma in self.LEVELS[5:10]]
+        assert before == [True, True, False, False, False]
+        # The first is computed for want of a leader, two more make the new leader's rate known.
+        assert after == [True, True, True, False, False]
+
+    def test_all_is_computed_again_once_the_change_counts_after_a_switch(self) -> None:
+        effect = self.easy(0.2)
+        for sigma in self.LEVELS[:5]:
+            self.computed(effect, sigma, "a", "n")
+        after = [self.computed(effect, sigma, "b", "n") for sigma in self.LEVELS[5:]]
+        assert sum(after[5:]) > 1
+
+    def test_the_leader_stays_where_another_cond_ends(self) -> None:
+        effect = self.easy()
+        for sigma in self.LEVELS[:4]:
+            self.computed(effect, sigma, "a", "n")
+        assert [self.computed(effect, sigma, "a") for sigma in self.LEVELS[4:7]] == [True, False, False]
+
+    def test_a_second_look_at_the_leader_follows_its_first(self) -> None:
+        effect = self.easy(0.0)
+        for sigma in self.LEVELS[:4]:
+            assert self.computed(effect, sigma, "a", "n")
+            assert self.computed(effect, sigma, "a")
+
+    @pytest.mark.parametrize("conds", [("a",), ("a", "n")])
+    def test_larger_latents_are_computed(self, conds: tuple[str, ...]) -> None:
+        effect, larger = self.easy(), torch.ones(2, 4, 12, 12)
+        found = [self.computed(effect, sigma, *conds) for sigma in self.LEVELS[:3]]
+        found += [self.computed(effect, sigma, *conds, x=larger) for sigma in self.LEVELS[3:6]]
+        assert found == [True, True, False, True, True, False]
+
+    def test_larger_latents_are_computed_in_whole_steps(self) -> None:
+        effect, network = LazyReuse(options.LazyCache(100.0, 0.0, 1.0), SETTING), Counted()
+        for sigma, side in zip(self.LEVELS, (8, 8, 8, 12, 12, 12), strict=False):
+            effect.denoise(torch.ones(1, 4, side, side) * sigma, sigma, network)
+        assert network.calls == 4
+
+
 class TestMask:
     def test_a_grey_place_begins_late(self) -> None:
         mask = torch.tensor([0.0, 0.3, 1.0])
@@ -272,7 +338,7 @@ class TestTokens:
     def test_only_self_attention_at_full_size(self) -> None:
         x = torch.randn(1, 4, 3)
         for effect in (Merged(options.TokenMerging(0.5), SETTING), Tiled(options.HyperTile(1, 1, 0, False), SETTING)):
-            assert effect.tap(Pass(1.0, ("positive",), 0)) is effect
+            assert effect.tap(Pass(1.0, ("positive",), (0,))) is effect
             at = Place("input", 4, 0, (2, 2), (4, 4))
             assert effect.attention_inputs("self", x, x, x, at)[0] is x
             assert effect.attention_inputs("cross", x, x, x, Place("input", 1, 0, (2, 2), (2, 2)))[0] is x

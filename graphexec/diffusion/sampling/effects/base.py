@@ -35,11 +35,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A forward pass: the noise level, which side each equal part of its batch belongs to, and which conds they are."""
+    """A forward pass: the noise level, which side each equal part of its batch belongs to, and which cond it is."""
 
     sigma: float
     rows: Sequence[Side]
-    conds: Hashable
+    conds: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,27 +34,31 @@ class _Change:
         if self.rate is None or self.moved is None:
             return False
         self.total += self.rate * self.moved / self.size
-        if self.total < self.threshold:
-            return True
-        self.total = 0.0
-        return False
+        return self.total < self.threshold
 
     def learn(self, x: Tensor, output: Tensor) -> None:
         """Remember what was computed, and how fast outputs change."""
         if self.output is not None and self.moved:
             self.rate = _distance(output, self.output) / self.moved
         self.x, self.output, self.size = _sample(x), _sample(output), float(output.abs().mean())
-        self.moved = None
+        self.moved, self.total = None, 0.0
 
 
 @dataclass(slots=True)
 class EasyReuse(Effect):
-    """Forward passes are left out; what one added to its input is added again."""
+    """Forward passes are left out; what one added to its input is added again.
+
+    One cond leads: at each noise level, its first pass decides for all that follow. Later passes of other groups may
+    hold it too, but see it otherwise (perturbed attention).
+    """
 
     option: EasyCache
     setting: Setting
-    _added: dict[Hashable, Tensor] = field(default_factory=dict[Hashable, Tensor])
-    _first: Hashable = None
+    _added: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict[tuple[Hashable, ...], Tensor])
+    _leader: Hashable = None
+    _leading: tuple[Hashable, ...] | None = None
+    """The conds of the leader's pass at this noise level."""
+    _sigma: float | None = None
     _skip: bool = False
     _change: _Change = field(init=False)
 
@@ -62,21 +66,44 @@ class EasyReuse(Effect):
         self._change = _Change(self.option.reuse_threshold)
 
     def network(self, x: Tensor, forward: Pass, predict: Predict) -> Tensor:
-        """The output, or the last one's difference; all conds follow the first."""
+        """The output, or the last one's difference."""
         start, end = _range(self.option, self.setting)
         if forward.sigma <= end:
             return predict(x)
-        self._first = self._first or forward.conds
-        leads, part = forward.conds == self._first, len(x) // len(forward.rows)
+        self._begin(forward)
+        added = self._added.get(forward.conds)
+        if added is not None and added.shape != x.shape:
+            self._forget()
+            added = None
+        if self._leading is None and self._leader in forward.conds:
+            self._leading = forward.conds
+        leads = self._leading == forward.conds
         if leads:
-            self._skip = forward.sigma <= start and self._change.small(x[:part])
-        if self._skip and forward.conds in self._added:
-            return x + self._added[forward.conds]
+            self._skip = forward.sigma <= start and self._change.small(self._led(x, forward))
+        if self._skip and added is not None:
+            return x + added
         output = predict(x)
         self._added[forward.conds] = output - x
         if leads:
-            self._change.learn(x[:part], output[:part])
+            self._change.learn(self._led(x, forward), self._led(output, forward))
         return output
+
+    def _begin(self, forward: Pass) -> None:
+        """At a new noise level nothing is left out yet; a leader that was missing at the last one is replaced."""
+        if forward.sigma == self._sigma:
+            return
+        if self._leading is None:
+            self._leader, self._change = forward.conds[0], _Change(self.option.reuse_threshold)
+        self._sigma, self._leading, self._skip = forward.sigma, None, False
+
+    def _forget(self) -> None:
+        """Latents of another size have nothing in common with those before."""
+        self._added.clear()
+        self._change, self._skip = _Change(self.option.reuse_threshold), False
+
+    def _led(self, x: Tensor, forward: Pass) -> Tensor:
+        """The leader's part of a batch."""
+        return x.chunk(len(forward.conds))[forward.conds.index(self._leader)]
 
 
 @dataclass(slots=True)
@@ -96,6 +123,8 @@ class LazyReuse(Effect):
         start, end = _range(self.option, self.setting)
         if sigma <= end:
             return predict(x)
+        if self._added is not None and self._added.shape != x.shape:
+            self._added, self._change = None, _Change(self.option.reuse_threshold)
         if sigma <= start and self._change.small(x) and self._added is not None:
             return x + self._added
         output = predict(x)
