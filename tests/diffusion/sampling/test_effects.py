@@ -335,6 +335,18 @@ class TestTokens:
         )
         torch.testing.assert_close(effect.attention_output("self", merged, at), tokens)
 
+    @pytest.mark.parametrize("first", [options.HyperTile(32, 1, 0, False), options.TokenMerging(0.5)])
+    def test_of_two_options_the_first_is_done(
+        self, runtime: Runtime, recipes: Recipes, prompts: Prompts, first: ModelOption
+    ) -> None:
+        x = torch.randn(2, 4, 8, 12)
+        second = (
+            options.TokenMerging(0.5) if isinstance(first, options.HyperTile) else options.HyperTile(32, 1, 0, False)
+        )
+        alone = guided(runtime, recipes[0].with_option(first), x, *prompts, 4.0)
+        both = guided(runtime, recipes[0].with_option(first).with_option(second), x, *prompts, 4.0)
+        torch.testing.assert_close(both, alone)
+
     def test_only_self_attention_at_full_size(self) -> None:
         x = torch.randn(1, 4, 3)
         for effect in (Merged(options.TokenMerging(0.5), SETTING), Tiled(options.HyperTile(1, 1, 0, False), SETTING)):

@@ -40,7 +40,7 @@ class Tiled(Effect, Tap):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The tokens as a batch of tiles, at the depths that are asked for."""
         self._cut = (1, 1)
-        depth = self._depth(at) if kind == "self" else None
+        depth = self._depth(at) if kind == "self" and _whole(q, at) else None
         if depth is None:
             return q, k, v
         tile = max(SMALLEST_TILE, self.option.tile_size) // DOWNSCALE * (2**depth if self.option.scale_depth else 1)
@@ -49,7 +49,7 @@ class Tiled(Effect, Tap):
 
     def attention_output(self, kind: AttentionKind, out: Tensor, at: Place) -> Tensor:
         """The tokens in one piece again."""
-        return _join(out, self._cut, at.size) if kind == "self" else out
+        return _join(out, self._cut, at.size) if kind == "self" and self._cut != (1, 1) else out
 
     def _depth(self, at: Place) -> int | None:
         """How often the feature map was halved, if it is to be tiled."""
@@ -85,7 +85,7 @@ class Merged(Effect, Tap):
         """Fewer queries, at full resolution only; keys and values stay."""
         merged = int(q.shape[1] * self.option.ratio)
         self._merge = None
-        if kind == "self" and at.size == at.full and merged > 0 and min(at.size) > 1:
+        if kind == "self" and at.size == at.full and merged > 0 and min(at.size) > 1 and _whole(q, at):
             self._merge = _Merge.of(q, at.size, merged, self._generator)
             q = self._merge.merge(q)
         return q, k, v
@@ -129,6 +129,11 @@ class _Merge:
         out.scatter_(1, _wide(self.takers, x), takers)
         out.scatter_(1, _wide(self.kept, x), kept)
         return out.scatter_(1, _wide(self.source, x), _pick(takers, self.into))
+
+
+def _whole(tokens: Tensor, at: Place) -> bool:
+    """Whether there is a token for each place: another option may have cut or merged them before."""
+    return tokens.shape[1] == at.size[0] * at.size[1]
 
 
 def _takers(size: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
