@@ -239,6 +239,7 @@ class UNet(nn.Module):
             at = Place("output", i, 0, _size(x), full)
             for tap in taps:
                 x, skip = tap.join(x, skip, at)
+            at = replace(at, size=_size(x))
             x = torch.cat([x, skip], dim=1)
             x = run_block(block, x, emb, context, _size(skips[-1]) if skips else _size(x), taps, at)
         return x

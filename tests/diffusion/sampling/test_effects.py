@@ -15,7 +15,7 @@ from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.guiders import CfgGuider, PerpNegGuider
 from graphexec.diffusion.latents.kinds import Sharpen, TonemapReinhard
 from graphexec.diffusion.latents.operations import operated
-from graphexec.diffusion.models.taps import Place
+from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.sampling.effects import EFFECTS
@@ -35,6 +35,7 @@ from graphexec.diffusion.sampling.effects.inpainting import Differential
 from graphexec.diffusion.sampling.effects.latents import Operated
 from graphexec.diffusion.sampling.effects.perturbed import blur
 from graphexec.diffusion.sampling.effects.reuse import EasyReuse, LazyReuse
+from graphexec.diffusion.sampling.effects.shrinking import Shrunk
 from graphexec.diffusion.sampling.effects.tokens import Merged, Tiled
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Clip, Conditioning, Model, ModelOption, Sampling, Vae
@@ -123,6 +124,29 @@ def test_options_take_a_picture_of_one_token(
 ) -> None:
     x = torch.randn(2, 4, 2, 2)
     assert guided(runtime, recipes[0].with_option(option), x, *prompts, 4.0).isfinite().all()
+
+
+class Sized(Tap):
+    """Keeps how many tokens self-attention had where it was told of a size."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, tuple[int, int]]] = []
+
+    def attention_inputs(
+        self, kind: AttentionKind, q: Tensor, k: Tensor, v: Tensor, at: Place
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        self.seen.append((q.shape[1], at.size))
+        return q, k, v
+
+
+def test_attention_is_told_the_size_that_deep_shrink_brings_back(
+    runtime: Runtime, recipes: Recipes, prompts: Prompts
+) -> None:
+    shrunk, sized = Shrunk(options.DeepShrink(2, 2.0, 0.0, 1.0, True, "bicubic", "bicubic"), SETTING), Sized()
+    with runtime.unet(recipes[0]) as unet, torch.no_grad():
+        unet(torch.randn(1, 4, 8, 12), torch.tensor([500.0]), prompts[0].conds[0].embedding, taps=[shrunk, sized])
+    assert len({tokens for tokens, _ in sized.seen}) > 1
+    assert all(tokens == size[0] * size[1] for tokens, size in sized.seen)
 
 
 def no_more(side: object, x: Tensor, taps: object) -> Tensor:
