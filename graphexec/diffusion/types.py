@@ -161,27 +161,40 @@ class HookKeyframes:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A LoRA, or another model instead of one, whose strengths follow keyframes; None leaves that network alone."""
+    """A LoRA, or another model instead of one, whose strengths follow keyframes; None leaves that network alone.
+
+    `made_by`: the node that made it. Hooks of two nodes add up, however equal; by two ways from one node they are one.
+    """
 
     model: LoraPatch | MergePatch | None
     clip: LoraPatch | MergePatch | None
     keyframes: HookKeyframes = HookKeyframes()
+    made_by: str | None = None
 
     @classmethod
-    def of_lora(cls, path: Path, strength_model: float, strength_clip: float) -> Self:
+    def of_lora(cls, path: Path, strength_model: float, strength_clip: float, made_by: str | None = None) -> Self:
         """A LoRA file as it is now; strength 0 leaves a network alone."""
         strengths = (strength_model, strength_clip)
         model, clip = (LoraPatch.of(path, strength) if strength else None for strength in strengths)
-        return cls(model, clip)
+        return cls(model, clip, made_by=made_by)
 
     @classmethod
-    def of_model(cls, model: Model, clip: Clip, strength_model: float, strength_clip: float) -> Self:
-        """A model towards which the one in use is moved: at strength 1 it takes its place."""
+    def of_model(
+        cls, model: Model, clip: Clip, strength_model: float, strength_clip: float, made_by: str | None = None
+    ) -> Self:
+        """A model towards which the one in use is moved: at strength 1 it takes its place.
+
+        As with a LoRA, what the one in use is changed by besides is added: the move is from it without patches.
+        """
 
         def towards(other: Model | Clip, strength: float) -> MergePatch | None:
             return MergePatch(other, (("", strength, 1.0 - strength),)) if strength else None
 
-        return cls(towards(model, strength_model), towards(clip, strength_clip))
+        return cls(towards(model, strength_model), towards(clip, strength_clip), made_by=made_by)
+
+    def is_one_with(self, other: Hook) -> bool:
+        """Whether both came from one node, by whichever ways and with whatever keyframes."""
+        return self.made_by is not None and replace(self, keyframes=other.keyframes) == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +204,12 @@ class Hooks:
     hooks: tuple[Hook, ...] = ()
 
     def joined(self, other: Hooks | None) -> Hooks:
-        """These and others."""
-        return self if other is None else Hooks((*self.hooks, *other.hooks))
+        """These and others; of those that came from one node the first stays."""
+        found = list(self.hooks)
+        for hook in other.hooks if other else ():
+            if not any(hook.is_one_with(known) for known in found):
+                found.append(hook)
+        return Hooks(tuple(found))
 
 
 @dataclass(frozen=True, slots=True)

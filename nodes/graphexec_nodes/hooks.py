@@ -18,7 +18,7 @@ from graphexec.diffusion.types import (
     TimestepsRange,
 )
 from graphexec.node.decorator import node
-from graphexec.node.fields import Name, Range, Widget, Wire
+from graphexec.node.fields import Name, NodeId, Range, Widget, Wire
 from graphexec_nodes import hook_facts, prompt_facts
 from graphexec_nodes.sockets import CheckpointFile, LoraFile
 
@@ -51,6 +51,8 @@ def hook_lora(
     strength_model: HookStrength = 1.0,
     strength_clip: HookStrength = 1.0,
     prev_hooks: Hooks | None = None,
+    *,
+    node_id: NodeId,
 ) -> Hooks:
     """Make a hook of a LoRA: it changes only the conditionings that carry it, and may follow keyframes.
 
@@ -63,7 +65,7 @@ def hook_lora(
     before = prev_hooks or Hooks()
     if strength_model == 0 and strength_clip == 0:
         return before
-    return before.joined(Hooks((Hook.of_lora(lora_name, strength_model, strength_clip),)))
+    return before.joined(Hooks((Hook.of_lora(lora_name, strength_model, strength_clip, node_id),)))
 
 
 @node(
@@ -73,7 +75,7 @@ def hook_lora(
     infer=hook_facts.of_lora_on_model,
 )
 def hook_lora_on_model(
-    lora_name: LoraFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None
+    lora_name: LoraFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None, *, node_id: NodeId
 ) -> Hooks:
     """Make a hook of a LoRA that leaves the text encoder alone.
 
@@ -82,7 +84,7 @@ def hook_lora_on_model(
         strength_model: how strongly the diffusion model changes.
         prev_hooks: hooks that it joins.
     """
-    return hook_lora(lora_name, strength_model, 0.0, prev_hooks)
+    return hook_lora(lora_name, strength_model, 0.0, prev_hooks, node_id=node_id)
 
 
 @node(
@@ -96,6 +98,8 @@ def hook_model(
     strength_model: HookStrength = 1.0,
     strength_clip: HookStrength = 1.0,
     prev_hooks: Hooks | None = None,
+    *,
+    node_id: NodeId,
 ) -> Hooks:
     """Make a hook of a checkpoint: the model in use is moved towards it.
 
@@ -108,7 +112,8 @@ def hook_model(
     from graphexec.diffusion.checkpoint import open_checkpoint
 
     model, clip, _ = open_checkpoint(ckpt_name)
-    return (prev_hooks or Hooks()).joined(Hooks((Hook.of_model(model, clip, strength_model, strength_clip),)))
+    hook = Hook.of_model(model, clip, strength_model, strength_clip, node_id)
+    return (prev_hooks or Hooks()).joined(Hooks((hook,)))
 
 
 @node(
@@ -118,7 +123,7 @@ def hook_model(
     infer=hook_facts.of_model_alone,
 )
 def hook_model_alone(
-    ckpt_name: CheckpointFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None
+    ckpt_name: CheckpointFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None, *, node_id: NodeId
 ) -> Hooks:
     """Make a hook of a checkpoint that leaves the text encoder alone.
 
@@ -127,7 +132,7 @@ def hook_model_alone(
         strength_model: how far the diffusion model is moved; 1 is all the way.
         prev_hooks: hooks that it joins.
     """
-    return hook_model(ckpt_name, strength_model, 0.0, prev_hooks)
+    return hook_model(ckpt_name, strength_model, 0.0, prev_hooks, node_id=node_id)
 
 
 @node(

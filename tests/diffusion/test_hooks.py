@@ -168,6 +168,29 @@ class TestProperties:
         assert found.conds[1].hooks == Hooks((lora,))
 
 
+class TestOneHookByTwoWays:
+    def test_counts_once_and_the_first_stays(self, weights: Path) -> None:
+        hook = Hook.of_lora(weights / "a.safetensors", 0.8, 0.6, "7")
+        first = keyed(hook, (0.0, 0.5))
+        assert first.joined(Hooks((hook,))) == first
+        assert first.joined(first).joined(None) == first
+
+    def test_of_another_node_or_of_none_is_another(self, weights: Path) -> None:
+        path = weights / "a.safetensors"
+        for one, other in (("7", "8"), (None, None)):
+            hooks = [Hook.of_lora(path, 0.8, 0.6, made_by) for made_by in (one, other)]
+            assert Hooks((hooks[0],)).joined(Hooks((hooks[1],))) == Hooks(tuple(hooks))
+
+    def test_of_one_node_with_other_inputs_is_another(self, weights: Path) -> None:
+        hooks = [Hook.of_lora(weights / "a.safetensors", strength, 0.6, "7") for strength in (0.8, 0.5)]
+        assert Hooks((hooks[0],)).joined(Hooks((hooks[1],))) == Hooks(tuple(hooks))
+
+    def test_at_prompts_that_carry_it_already(self, runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+        hooks = Hooks((Hook.of_lora(weights / "a.safetensors", 0.8, 0.6, "7"),))
+        prompt = encode_prompt(runtime, replace(recipes[1], hooks=hooks), "a tiger")
+        assert with_properties(prompt, 1.0, False, None, hooks, None).conds[0].hooks == hooks
+
+
 def blank() -> Cond:
     return Cond(torch.zeros(1, 77, 8))
 

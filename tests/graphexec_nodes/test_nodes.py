@@ -17,7 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import graphexec
+from graphexec.diffusion.codecs import CODECS
 from graphexec.graph.events import Event, Warned
+from graphexec.graph.store import DiskStore
 
 REGISTRY = graphexec.Registry.standard()
 OTHER_WIDTH = UNetSize(32, (1, 2), 1, (True, True), 48)
@@ -201,6 +203,21 @@ def hooked(lora_name: str) -> dict[str, Any]:
         "inputs": {"clip": ["ckpt", 1], "apply_to_conds": True, "schedule_clip": False, "hooks": ["hook", 0]},
     }
     return workflow
+
+
+def test_a_hook_counts_once_by_two_ways_and_equal_ones_of_two_nodes_add_up(models: Path, tmp_path: Path) -> None:
+    lora = {"lora_name": "fits.safetensors", "strength_model": 1.0, "strength_clip": 1.0}
+    workflow = {
+        **{name: {"class_type": "CreateHookLora", "inputs": lora} for name in ("one", "two")},
+        "same": {"class_type": "CombineHooks2", "inputs": {"hooks_A": ["one", 0], "hooks_B": ["one", 0]}},
+        "both": {"class_type": "CombineHooks2", "inputs": {"hooks_A": ["one", 0], "hooks_B": ["two", 0]}},
+    }
+    folders = graphexec.Folders.from_roots(models)
+    plan = graphexec.compile(workflow, registry=REGISTRY, folders=folders, targets=["same", "both"])
+    for _ in range(2):  # from the nodes, then from the disk
+        cache = graphexec.TieredCache(None, DiskStore(tmp_path / "cache", CODECS))
+        result = graphexec.run(plan, graphexec.Context(cache=cache))
+        assert [len(result.value(name).hooks) for name in ("same", "both")] == [1, 2]
 
 
 @pytest.mark.parametrize("strictly", [False, True])
