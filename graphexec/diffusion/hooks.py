@@ -1,6 +1,7 @@
 """LoRAs whose strength changes while sampling goes on. One rule serves the model and its text encoders.
 
 A keyframe counts from its start until the next one's, that end not included; the first counts before its start too.
+Text encoders that are not scheduled know no keyframes: there hooks count whole.
 (ComfyUI counts keyframes that begin inside one step a step each, and its text encoders before the first one as 1.)
 """
 
@@ -47,8 +48,11 @@ def clip_segments(clip: Clip) -> list[Segment]:
     """The text encoders for each part of the sampling range in which their hooks' strengths stay the same."""
     if clip.hooks is None:
         return [Segment(0.0, 1.0, clip)]
+    if not clip.scheduled:
+        whole = Hooks(tuple(replace(hook, keyframes=HookKeyframes()) for hook in clip.hooks.hooks))
+        return [Segment(0.0, 1.0, _hooked_clip(clip, whole, 0.0))]
     starts = {0.0, *(frame.start for hook in clip.hooks.hooks for frame in hook.keyframes.frames)}
-    edges = sorted(start for start in starts if start < 1) if clip.scheduled else [0.0]
+    edges = sorted(start for start in starts if start < 1)
     segments: list[Segment] = []
     for start, end in zip(edges, [*edges[1:], 1.0], strict=True):
         hooked = _hooked_clip(clip, clip.hooks, start)

@@ -307,7 +307,7 @@ class Clip:
     """Recipe of a family's text encoders, in the order in which their embeddings are joined.
 
     `last_layer` -1 takes the last layer's output, -2 the one before ("CLIP skip 2"); None what the family was trained
-    with (-1 for SD 1.x, -2 for SD 2.x and SDXL). `hooks` change the encoders too: by their strength at the start, or
+    with (-1 for SD 1.x, -2 for SD 2.x and SDXL). `hooks` change the encoders too: as if they had no keyframes, or
     `scheduled`, once for each strength. With `led_by_hooks` they also change the model where it follows these prompts.
     """
 

@@ -267,7 +267,7 @@ def hook_clip(clip: Clip, apply_to_conds: bool = True, schedule_clip: bool = Fal
     Args:
         clip: the text encoder.
         apply_to_conds: let the hooks also change the diffusion model where it follows these prompts.
-        schedule_clip: encode prompts once for each strength of the hooks, instead of once for the first.
+        schedule_clip: encode prompts once for each strength of the hooks, instead of once as if they had no keyframes.
         hooks: the hooks.
     """
     if hooks is None:

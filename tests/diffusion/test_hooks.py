@@ -86,10 +86,10 @@ class TestClip:
         assert [(s.start, s.end) for s in segments] == [(0.0, 0.3), (0.3, 0.8), (0.8, 1.0)]
         assert [strengths(s.clip) for s in segments] == [[], [0.6], [0.3]]
 
-    def test_without_a_schedule_the_first_strength_counts(self, recipes: Recipes, lora: Hook) -> None:
+    def test_without_a_schedule_keyframes_do_not_count(self, recipes: Recipes, lora: Hook) -> None:
         clip = replace(recipes[1], hooks=keyed(lora, (0.0, 0.5), (0.3, 1.0)))
         (segment,) = clip_segments(clip)
-        assert strengths(segment.clip) == [0.3]
+        assert (segment.start, segment.end, strengths(segment.clip)) == (0.0, 1.0, [0.6])
 
     def test_conds_say_what_they_are_for(self, runtime: Runtime, recipes: Recipes, lora: Hook) -> None:
         hooks = keyed(lora, (0.0, 0.0), (0.5, 1.0))
