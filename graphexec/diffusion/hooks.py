@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from graphexec.diffusion.loras import coverage_in, unused
 from graphexec.diffusion.merge import check_families, unmerged
 from graphexec.diffusion.types import Clip, Hook, HookKeyframes, Hooks, Keyframe, LoraPatch, MergePatch, Model
 
 __all__ = ["Segment", "clip_segments", "hook_warnings", "hooked_model"]
+
+RecipeT = TypeVar("RecipeT", Model, Clip)
 
 
 class Levels(Protocol):
@@ -39,9 +41,7 @@ def hooked_model(model: Model, hooks: Hooks | None, sigma: float, levels: Levels
     """The model as hooks change it at a noise level."""
     if hooks is None:
         return model
-    strengths = ((hook.model, _at_sigma(hook.keyframes, sigma, levels)) for hook in hooks.hooks)
-    patches = _scaled(strengths)
-    return replace(model, patches=(*model.patches, *patches)) if patches else model
+    return _changed(model, ((hook.model, _at_sigma(hook.keyframes, sigma, levels)) for hook in hooks.hooks))
 
 
 def clip_segments(clip: Clip) -> list[Segment]:
@@ -96,22 +96,35 @@ def _unused(
 
 
 def _hooked_clip(clip: Clip, hooks: Hooks, fraction: float) -> Clip:
-    patches = _scaled((hook.clip, _at_fraction(hook, fraction)) for hook in hooks.hooks)
-    return replace(clip, hooks=None, patches=(*clip.patches, *patches))
+    return _changed(replace(clip, hooks=None), ((hook.clip, _at_fraction(hook, fraction)) for hook in hooks.hooks))
 
 
-def _scaled(patches: Iterable[tuple[LoraPatch | MergePatch | None, float]]) -> list[LoraPatch | MergePatch]:
-    """Patches times their factors, without those that come to nothing."""
-    found: list[LoraPatch | MergePatch] = []
+def _changed(recipe: RecipeT, patches: Iterable[tuple[LoraPatch | MergePatch | None, float]]) -> RecipeT:
+    """The recipe with patches times their factors, without those that come to nothing."""
+    unpatched, changed = replace(recipe, patches=()), recipe
     for patch, factor in patches:
         if patch is None or factor == 0:
             continue
         if isinstance(patch, LoraPatch):
-            found.append(replace(patch, strength=patch.strength * factor))
+            parts: list[LoraPatch | MergePatch] = [replace(patch, strength=patch.strength * factor)]
         else:
-            ratios = ((prefix, strength * factor) for prefix, strength, _ in patch.ratios)
-            found.append(replace(patch, ratios=tuple((prefix, part, 1.0 - part) for prefix, part in ratios)))
-    return found
+            shares = [(prefix, strength * factor) for prefix, strength, _ in patch.ratios]
+            parts = [*_moved(unpatched, patch.other, shares, alone=not changed.patches)]
+        changed = replace(changed, patches=(*changed.patches, *parts))
+    return changed
+
+
+def _moved(
+    unpatched: Model | Clip, other: Model | Clip, shares: Sequence[tuple[str, float]], *, alone: bool
+) -> list[MergePatch]:
+    """What adds shares of the difference between another recipe and the unpatched one, whatever else is added."""
+    if alone:
+        # The same, without the rounding of adding and taking away.
+        return [MergePatch(other, tuple((prefix, share, 1.0 - share) for prefix, share in shares))]
+    return [
+        MergePatch(other, tuple((prefix, share, 1.0) for prefix, share in shares)),
+        MergePatch(unpatched, tuple((prefix, -share, 1.0) for prefix, share in shares)),
+    ]
 
 
 def _at_sigma(keyframes: HookKeyframes, sigma: float, levels: Levels) -> float:

@@ -140,6 +140,24 @@ class TestModel:
         moved = encode_prompt(runtime, clip, "a tiger").conds[0].embedding
         torch.testing.assert_close(moved, encode_prompt(runtime, other[1], "a tiger").conds[0].embedding)
 
+    def test_models_and_loras_add_up(
+        self, runtime: Runtime, recipes: Recipes, lora: Hook, weights: Path, tmp_path: Path
+    ) -> None:
+        other = open_checkpoint(write_checkpoint(tmp_path / "other.safetensors", seed=9))
+        half = Hook.of_model(other[0], other[1], 0.5, 0.5)
+        path = weights / "a.safetensors"
+        x, prompt = torch.randn(1, 4, 8, 8), encode_prompt(runtime, recipes[1], "a tiger")
+        twice = with_properties(prompt, 1.0, False, None, Hooks((half, half)), None)
+        found = guided(runtime, recipes[0].patched(path, 0.8), x, twice, twice, 1.0)
+        expected = guided(runtime, other[0].patched(path, 0.8), x, prompt, prompt, 1.0)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        after = with_properties(prompt, 1.0, False, None, Hooks((lora, half, half)), None)
+        torch.testing.assert_close(guided(runtime, recipes[0], x, after, after, 1.0), expected, rtol=1e-3, atol=1e-3)
+        clip = replace(recipes[1].patched(path, 0.6), hooks=Hooks((half, half)))
+        moved = encode_prompt(runtime, clip, "a tiger").conds[0].embedding
+        expected = encode_prompt(runtime, other[1].patched(path, 0.6), "a tiger").conds[0].embedding
+        torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)
+
     def test_a_lora_of_another_width_is_an_error(self, recipes: Recipes, tmp_path: Path) -> None:
         path = write_lora(tmp_path / "other.safetensors", 1, size=UNetSize(32, (1, 2), 1, (True, True), 48))
         with pytest.raises(ModelFileError):
