@@ -73,10 +73,19 @@ def encode_prompt(
     )
 
 
-def encode_feature(runtime: Runtime, clip: Clip, prompt: str, *, warn: Warn = lambda message: None) -> Tensor:
+def encode_feature(
+    runtime: Runtime,
+    clip: Clip,
+    prompt: str,
+    *,
+    embeddings: Mapping[str, Path] | None = None,
+    warn: Warn = lambda message: None,
+) -> Tensor:
     """What a text is as a whole [1, C]: the last encoder's pooled output of its first chunk, before any projection."""
+    # A box has one feature for the whole run: hooks count as they do at the start.
+    clip = clip_segments(clip)[0].clip
     encoder = clip.encoders[-1]
-    side = read_prompt(prompt, encoder.kind, runtime.tokenizer, {}, warn)
+    side = read_prompt(prompt, encoder.kind, runtime.tokenizer, embeddings or {}, warn)
     with runtime.text_encoder(encoder, clip.patches, warn=warn) as network, torch.no_grad():
         chunks = side.fitting(network.layout.width, warn)[:1]
         hidden = _run(runtime, network, chunks).hidden.cpu()

@@ -9,7 +9,7 @@ from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Range, Text, Warn, Widget
 from graphexec_nodes import prompt_facts
-from graphexec_nodes.sockets import Runtime
+from graphexec_nodes.sockets import Embeddings, Runtime
 
 GligenFile = Annotated[Path, Folder("gligen")]
 Side = Annotated[int, Range(ge=8, le=16_384), Widget(step=8)]
@@ -40,6 +40,7 @@ def place_text(
     y: Offset = 0,
     *,
     runtime: Runtime,
+    embeddings: Embeddings,
     warn: Warn,
 ) -> Conditioning:
     """Have a described thing appear inside a box; up to 30 of them.
@@ -57,5 +58,5 @@ def place_text(
     from graphexec.diffusion.encode import encode_feature
     from graphexec.diffusion.gligen import place
 
-    feature = encode_feature(runtime, clip, text, warn=warn)
+    feature = encode_feature(runtime, clip, text, embeddings=embeddings, warn=warn)
     return place(conditioning_to, gligen_textbox_model, feature, Area(width, height, x, y))

@@ -20,7 +20,7 @@ from graphexec.diffusion.models.names import named_shapes
 from graphexec.diffusion.models.taps import Place
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
-from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen, GroundedBox, Grounding, Model, Vae
+from graphexec.diffusion.types import Area, Clip, Conditioning, Gligen, GroundedBox, Grounding, Hook, Hooks, Model, Vae
 from graphexec.errors import ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
@@ -150,6 +150,23 @@ def test_the_feature_is_the_end_tokens_before_projection(runtime: Runtime, recip
     cond = encode_prompt(runtime, recipes[1], "sun").conds[0]
     assert cond.pooled is not None
     torch.testing.assert_close(encode_feature(runtime, recipes[1], "sun"), cond.pooled)
+
+
+def test_the_feature_knows_embeddings(runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
+    save_file({"emb_params": torch.randn(2, FEATURE)}, tmp_path / "sunny.safetensors")
+    known = {"sunny.safetensors": tmp_path / "sunny.safetensors"}
+    told: list[str] = []
+    found = encode_feature(runtime, recipes[1], "embedding:sunny", embeddings=known, warn=told.append)
+    assert not told
+    assert not torch.allclose(found, encode_feature(runtime, recipes[1], ""))
+
+
+def test_the_feature_is_changed_by_the_encoders_hooks(runtime: Runtime, recipes: Recipes, weights: Path) -> None:
+    path = weights / "a.safetensors"
+    hooked = replace(recipes[1], hooks=Hooks((Hook.of_lora(path, 0.0, 0.7),)))
+    expected = encode_feature(runtime, recipes[1].patched(path, 0.7), "sun")
+    assert torch.equal(encode_feature(runtime, hooked, "sun"), expected)
+    assert not torch.allclose(expected, encode_feature(runtime, recipes[1], "sun"))
 
 
 def test_thirty_things_and_no_more(net: Gligen, runtime: Runtime, recipes: Recipes) -> None:
