@@ -109,7 +109,7 @@ def encode_refiner(
     """
     from graphexec.diffusion.encode import encode_prompt
 
-    size = SizeHint(width, height, aesthetic_score=ascore)
+    size = SizeHint(width, height, 0, 0, width, height, ascore)
     return encode_prompt(runtime, clip, text, embeddings=embeddings, size=size, warn=warn)
 
 

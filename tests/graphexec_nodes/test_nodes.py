@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import graphexec
 from graphexec.diffusion.codecs import CODECS
+from graphexec.diffusion.types import SizeHint
 from graphexec.graph.events import Event, Warned
 from graphexec.graph.store import DiskStore
 
@@ -188,6 +189,21 @@ class TestFacts:
         seen: list[Event] = []
         graphexec.run(plan, graphexec.Context(output=tmp_path, settings={"device": "cpu"}, on_event=seen.append))
         assert not [event for event in seen if isinstance(event, Warned)]
+
+
+def test_the_size_that_a_refiners_prompt_tells_is_also_what_a_base_model_is_to_make(models: Path) -> None:
+    write_checkpoint(models / "checkpoints" / "sdxl.safetensors", family="sdxl")
+    workflow = {
+        "ckpt": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sdxl.safetensors"}},
+        "text": {
+            "class_type": "CLIPTextEncodeSDXLRefiner",
+            "inputs": {"ascore": 7.0, "width": 768, "height": 512, "text": "a cat", "clip": ["ckpt", 1]},
+        },
+    }
+    folders = graphexec.Folders.from_roots(models)
+    plan = graphexec.compile(workflow, registry=REGISTRY, folders=folders, targets=["text"])
+    found = graphexec.run(plan, graphexec.Context(settings={"device": "cpu"})).value("text")
+    assert found.conds[0].size == SizeHint(768, 512, 0, 0, 768, 512, 7.0)
 
 
 def hooked(lora_name: str) -> dict[str, Any]:
