@@ -40,12 +40,12 @@ def pick(latent: Latent, start: int, length: int) -> Latent:
 def repeat(latent: Latent, amount: int) -> Latent:
     """The batch `amount` times over, with batch indices that go on where the last ones end.
 
-    Unlike ComfyUI's, masks of which there are several but fewer than samples stay with their samples.
+    Unlike ComfyUI's, masks of which there are several stay with their samples, be they fewer or more.
     """
     count = len(latent.samples)
     mask = latent.noise_mask
     if mask is not None and len(mask) > 1:
-        mask = repeat_to(mask, max(count, len(mask))).repeat(amount, *[1] * (mask.ndim - 1))
+        mask = repeat_to(mask, count).repeat(amount, *[1] * (mask.ndim - 1))
     return Latent(latent.samples.repeat(amount, 1, 1, 1), mask, _repeated(latent.batch_index, amount))
 
 

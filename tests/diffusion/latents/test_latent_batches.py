@@ -57,6 +57,12 @@ class TestRepeat:
         assert mask is not None
         assert mask[:, 0, 0, 0].tolist() == [0, 1, 0, 0, 1, 0]
 
+    def test_masks_beyond_the_samples_are_left_out(self) -> None:
+        masks = torch.stack([torch.full((4, 4), float(i)) for i in range(3)])
+        mask = repeat(with_noise_mask(numbered(0, 2), masks), 2).noise_mask
+        assert mask is not None
+        assert mask[:, 0, 0, 0].tolist() == [0, 1, 0, 1]
+
 
 def test_seed_behavior() -> None:
     batch = numbered(0, 3, index=(4, 5, 6))
