@@ -166,6 +166,10 @@ class TestGuidance:
         expected = g.positive + (g.positive - g.negative) * g.cfg
         torch.testing.assert_close(g.negative + (found.positive - g.negative) * g.cfg, expected)
 
+    def test_projection_at_no_guidance_changes_nothing(self) -> None:
+        g = guess(0.0)
+        assert Projection(options.AdaptiveProjection(1.0, 5.0, 0.0), SETTING).guesses(g) is g
+
     def test_momentum_adds_up_and_begins_anew_with_a_run(self) -> None:
         effect, g = Projection(options.AdaptiveProjection(1.0, 0.0, 0.5), SETTING), guess()
         first, second = effect.guesses(g), effect.guesses(g)

@@ -71,8 +71,8 @@ class Projection(Effect):
         self._last = math.inf
 
     def guesses(self, guess: Guess) -> Guess:
-        """The positive estimate from which classifier-free guidance makes the projected one."""
-        if guess.negative is None:
+        """The positive estimate from which classifier-free guidance makes the projected one; cfg 0 takes none of it."""
+        if guess.negative is None or guess.cfg == 0:
             return guess
         difference = guess.positive - guess.negative
         guidance = self._limited(self._smoothed(difference, guess.sigma))
