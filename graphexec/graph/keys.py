@@ -1,9 +1,9 @@
 """Merkle keys: what a node will return, named by a hash of all that decides it.
 
-In the key: the node's name, its version and code, its constants tagged by type (1, 1.0 and true differ), the content
-of its model files, its fingerprint, the key and slot of every link (lazy ones too, taken or not), and its id if it
-asks for it. Not in the key: node ids, titles, positions, progress, the workflow's metadata, folders and file names
-(a renamed file is the same file), and inputs that the node does not declare.
+In the key: the node's name, its version and code, the version of its pack, its constants tagged by type (1, 1.0 and
+true differ), the content of its model files, its fingerprint, the key and slot of every link (lazy ones too, taken or
+not), and its id if it asks for it. Not in the key: node ids, titles, positions, progress, the workflow's metadata,
+folders and file names (a renamed file is the same file), and inputs that the node does not declare.
 """
 
 from __future__ import annotations

@@ -46,28 +46,45 @@ class Registry:
     functions: Mapping[str, Callable[..., Any] | Place] = field(default_factory=dict[str, Callable[..., Any] | Place])
     resources: Mapping[str, ResourceFactory] = field(default_factory=dict[str, ResourceFactory])
     _packs: tuple[ModuleType, ...] = ()
+    _versions: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What of its pack enters the key of each node."""
     _specs: dict[str, NodeSpec] = field(default_factory=dict[str, NodeSpec], repr=False, compare=False)
 
     @classmethod
     def standard(cls) -> Registry:
         """The built-in nodes and every pack installed beside them (entry points `graphexec.nodes`)."""
         points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-        return cls().with_nodes(*(point.load() for point in points))
+        registry = cls()
+        for point in points:
+            registry = registry._with_pack(point.load(), point.dist.version if point.dist is not None else "")
+        return registry
 
     def with_nodes(self, *modules: ModuleType) -> Registry:
         """This registry and the nodes of modules or packages; `CODECS` and `RESOURCES` of theirs come along.
 
         A pack's `NODES` says which of its modules has which node; without it the nodes are looked for in the module
-        and in those below it that it has imported.
+        and in those below it that it has imported. Its `RESULTS` is a number that changes when its nodes' results do.
 
         Raises NodeDefinitionError where two different functions claim one name.
         """
-        functions, resources = dict(self.functions), dict(self.resources)
+        registry = self
         for module in modules:
-            for name, node in _nodes_of(module):
-                _claim(functions, name, node)
-            resources.update(getattr(module, "RESOURCES", {}))
-        return replace(self, functions=functions, resources=resources, _packs=(*self._packs, *modules), _specs={})
+            registry = registry._with_pack(module, version="")
+        return registry
+
+    def _with_pack(self, module: ModuleType, version: str) -> Registry:
+        functions, versions = dict(self.functions), dict(self._versions)
+        for name, node in _nodes_of(module):
+            _claim(functions, name, node)
+            versions.setdefault(name, f"{version}:{getattr(module, 'RESULTS', '')}")
+        return replace(
+            self,
+            functions=functions,
+            resources={**self.resources, **getattr(module, "RESOURCES", {})},
+            _packs=(*self._packs, module),
+            _versions=versions,
+            _specs={},
+        )
 
     @property
     def codecs(self) -> tuple[Any, ...]:
@@ -91,7 +108,8 @@ class Registry:
             definition = definition_of(function)
             if definition is None:
                 raise NodeDefinitionError(f"{name}: the function is not marked by @node")
-            spec = self._specs[name] = read_spec(function, definition)
+            spec = read_spec(function, definition)
+            spec = self._specs[name] = replace(spec, version=f"{self._versions.get(name, '')}:{spec.version}")
         return spec
 
     def __getitem__(self, name: str) -> NodeSpec:

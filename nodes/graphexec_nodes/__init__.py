@@ -8,7 +8,10 @@ from graphexec_nodes.sockets import RESOURCES
 if TYPE_CHECKING:
     from graphexec.diffusion.codecs import CODECS
 
-__all__ = ["CODECS", "NODES", "RESOURCES"]
+__all__ = ["CODECS", "NODES", "RESOURCES", "RESULTS"]
+
+RESULTS = 1
+"""Enters every key, as the version of the package does: one more when results change between two releases."""
 
 NODES = find_nodes(__name__, __path__)
 

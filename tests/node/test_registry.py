@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 import fake_nodes
 import pytest
 
+import graphexec_nodes
 from graphexec.errors import NodeDefinitionError
 from graphexec.node.decorator import node
 from graphexec.node.registry import Registry
@@ -28,6 +30,15 @@ def module(name: str, **members: Any) -> ModuleType:
     made = ModuleType(name)
     vars(made).update(members)
     return made
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, pack: str = "fake_nodes") -> None:
+    """Make a distribution of one pack in a folder that modules are found in."""
+    info = folder / f"more-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: more\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[graphexec.nodes]\nmore = {pack}\n")
+    monkeypatch.setattr("sys.path", [str(folder), *sys.path])
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -154,6 +165,22 @@ class TestWhatComesAlong:
         assert (registry.codecs, dict(registry.resources)) == ((), {})
 
 
+class TestVersionsOfPacks:
+    def test_results_of_a_pack_enter_those_of_its_nodes(self) -> None:
+        node = function("A")
+        packs = [module("m", a=node), module("m", a=node, RESULTS=1), module("m", a=node, RESULTS=2)]
+        assert len({Registry().with_nodes(pack)["A"].version for pack in packs}) == 3
+
+    def test_the_first_pack_of_a_node_that_two_have_counts(self) -> None:
+        one, two = module("m", a=function("A"), RESULTS=1), module("n", b=function("B"), RESULTS=2)
+        vars(two)["a"] = one.a
+        assert Registry().with_nodes(one, two)["A"].version == Registry().with_nodes(one)["A"].version
+
+    def test_the_built_in_nodes_follow_the_package_and_their_results(self) -> None:
+        here = f"{importlib.metadata.version('graphexec')}:{graphexec_nodes.RESULTS}:"
+        assert Registry.standard()["KSampler"].version.startswith(here)
+
+
 class TestStandard:
     def test_the_built_in_ones_come_by_their_entry_point(self) -> None:
         registry = Registry.standard()
@@ -163,12 +190,16 @@ class TestStandard:
         assert Registry.standard() is not registry
 
     def test_other_packs_come_through_the_same_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        info = tmp_path / "more-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("[graphexec.nodes]\nmore = fake_nodes\n")
-        monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+        install(tmp_path, monkeypatch, "1.0")
         assert {"KSampler", "Add"} <= set(Registry.standard())
+
+    def test_their_versions_enter_those_of_their_nodes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: set[str] = set()
+        for version in ("1.0", "1.1"):
+            (tmp_path / version).mkdir()
+            install(tmp_path / version, monkeypatch, version)
+            seen.add(Registry.standard()["Add"].version)
+        assert len(seen) == 2
 
 
 def test_fakes_are_all_readable() -> None:
