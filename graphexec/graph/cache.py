@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
+from graphexec.graph.boundary import attempt
 from graphexec.graph.call import Outputs
 from graphexec.graph.store import DiskStore
 
@@ -44,13 +45,33 @@ class NullCache:
         return False
 
 
+class Perishable(Protocol):
+    """A part of a value that holds only as long as something outside stays as it is, such as a file."""
+
+    def is_current(self) -> bool:
+        """Whether it still holds."""
+        ...
+
+
+class _Kept(NamedTuple):
+    outputs: Outputs
+    size: int
+    perishable: tuple[Perishable, ...]
+
+    def holds(self) -> bool:
+        return all(attempt(part.is_current, {}) is True for part in self.perishable)
+
+
 class MemoryCache:
-    """Keeps the most recently used results, up to `max_bytes` together; a larger one is not kept at all."""
+    """Keeps the most recently used results, up to `max_bytes` together; a larger one is not kept at all.
+
+    A result some part of which says that it `is_current()` no longer is forgotten.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[bytes, tuple[Outputs, int]] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._bytes = 0
 
     def get(self, key: bytes) -> Outputs | None:
@@ -58,20 +79,24 @@ class MemoryCache:
             found = self._kept.get(key)
             if found is None:
                 return None
+            if not found.holds():
+                self._forget(key)
+                return None
             self._kept.move_to_end(key)
-            return found[0]
+            return found.outputs
 
     def put(self, key: bytes, outputs: Outputs) -> None:
-        size = nbytes(outputs)
+        parts = list(_all_parts(outputs))
+        size = sum(map(_own_bytes, parts))
+        perishable = tuple(cast("Perishable", part) for part in parts if hasattr(part, "is_current"))
         with self._lock:
-            self._bytes -= self._kept.pop(key, (None, 0))[1]
+            self._forget(key)
             if size > self.max_bytes:
                 return
-            self._kept[key] = outputs, size
+            self._kept[key] = _Kept(outputs, size, perishable)
             self._bytes += size
             while self._bytes > self.max_bytes:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
+                self._forget(next(iter(self._kept)))
 
     def contains(self, key: bytes) -> bool:
         return key in self._kept
@@ -80,6 +105,11 @@ class MemoryCache:
     def bytes(self) -> int:
         """How much is kept now."""
         return self._bytes
+
+    def _forget(self, key: bytes) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.size
 
 
 class TieredCache:
@@ -112,16 +142,19 @@ class TieredCache:
 
 def nbytes(value: Any) -> int:
     """About how much memory a value holds, what it refers to counted once."""
+    return sum(map(_own_bytes, _all_parts(value)))
+
+
+def _all_parts(value: Any) -> Iterator[Any]:
+    """A value and all that it refers to, each once."""
     seen: set[int] = set()
     pending: list[Any] = [value]
-    total = 0
     while pending:
         item = pending.pop()
         if id(item) not in seen:
             seen.add(id(item))
-            total += _own_bytes(item)
             pending.extend(_parts(item))
-    return total
+            yield item
 
 
 def _own_bytes(value: Any) -> int:

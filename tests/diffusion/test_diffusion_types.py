@@ -28,6 +28,17 @@ def test_a_file_is_current_until_it_changes(file: WeightsFile) -> None:
     assert not file.is_current()
 
 
+def test_two_files_of_one_size_and_time_that_change_places(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.write_bytes(path.name.encode())
+        os.utime(path, ns=(5, 5))
+    file = WeightsFile.of(one)
+    one.rename(tmp_path / "aside")
+    two.rename(one)
+    assert not file.is_current()
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"none\.safetensors: cannot be read"):
         WeightsFile.of(tmp_path / "none.safetensors")

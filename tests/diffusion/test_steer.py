@@ -9,7 +9,7 @@ from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.steer import steer, steer_both, with_union_type
 from graphexec.diffusion.types import Cond, Conditioning, Control, ControlNet
 
-NET = ControlNet(WeightsFile(Path("net"), 0, 0))
+NET = ControlNet(WeightsFile(Path("net"), 0, 0, ()))
 HINT = torch.zeros(1, 8, 8, 3)
 
 

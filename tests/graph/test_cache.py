@@ -87,6 +87,43 @@ def test_a_result_is_replaced() -> None:
     assert cache.bytes == nbytes(found)
 
 
+class TestWhatRefersToFiles:
+    @dataclass(frozen=True)
+    class File:
+        path: Path
+
+        def is_current(self) -> bool:
+            if self.path.is_dir():
+                raise OSError("a folder")
+            return self.path.exists()
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "weights"
+        path.write_bytes(b"x")
+        return path
+
+    @pytest.fixture
+    def cache(self, path: Path) -> MemoryCache:
+        cache = MemoryCache(100_000)
+        cache.put(key(1), ([Latent((self.File(path),))],))
+        cache.put(key(2), outputs(2))
+        return cache
+
+    def test_is_kept_as_long_as_they_are_as_they_were(self, cache: MemoryCache) -> None:
+        assert cache.get(key(1)) is not None
+
+    def test_is_forgotten_when_they_are_not(self, cache: MemoryCache, path: Path) -> None:
+        path.unlink()
+        assert (cache.get(key(1)), held(cache, range(3))) == (None, [2])
+        assert cache.bytes == nbytes(cache.get(key(2)))
+
+    def test_is_forgotten_when_it_cannot_be_told(self, cache: MemoryCache, path: Path) -> None:
+        path.unlink()
+        path.mkdir()
+        assert cache.get(key(1)) is None
+
+
 def test_threads_share_a_memory_cache() -> None:
     cache = MemoryCache(20 * nbytes(outputs(0)))
 

@@ -22,7 +22,7 @@ from graphexec.diffusion.types import Model, Sampling
 from graphexec_nodes import custom_sampling, schedulers
 from graphexec_nodes import model_sampling as model_nodes
 
-MODEL = Model(WeightsFile(Path("model.safetensors"), 0, 0), "sd1", "model.diffusion_model.")
+MODEL = Model(WeightsFile(Path("model.safetensors"), 0, 0, ()), "sd1", "model.diffusion_model.")
 LEVELS = model_sampling(Sampling())
 CHOSEN: list[Sampler] = [
     custom_sampling.select("heun"),

@@ -17,7 +17,7 @@ from graphexec.diffusion.types import Cond, Conditioning, Latent, Model
 from graphexec.train.examples import Example, Examples, pair_examples
 from graphexec.train.faults import TrainingError
 
-MODEL = Model(WeightsFile(Path("m"), 0, 0), "sd1", "")
+MODEL = Model(WeightsFile(Path("m"), 0, 0, ()), "sd1", "")
 
 
 def example(name: str, height: int = 2, tokens: int = 3) -> Example:
