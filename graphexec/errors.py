@@ -86,7 +86,7 @@ class NodeError(GraphexecError):
     def __init__(self, node: str, class_type: str, cause: BaseException) -> None:
         self.node = node
         self.class_type = class_type
-        super().__init__(f"node {node} ({class_type}): {cause or type(cause).__name__}")
+        super().__init__(f"node {node} ({class_type}): {str(cause) or type(cause).__name__}")
 
 
 class ModelFileError(GraphexecError):

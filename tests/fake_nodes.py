@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -280,6 +280,20 @@ def show(log: Log, source: Any) -> Artifacts:
 def write(text: str, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "note") -> Artifacts:
     """Writes a text file."""
     return Artifacts(files=(Artifact(text.encode(), filename_prefix, suffix=".txt"),))
+
+
+@node("WriteInPieces")
+def write_in_pieces(text: str, progress: Progress) -> Artifacts:
+    """Writes a text file whose content is made when it is written: a digit is an error, and it tells of each letter."""
+
+    def pieces() -> Iterator[bytes]:
+        for place, letter in enumerate(text):
+            progress(place, len(text))
+            if letter.isdigit():
+                raise ValueError(f"no letter: {letter}")
+            yield letter.encode()
+
+    return Artifacts(files=(Artifact(pieces, "pieces", suffix=".txt"),))
 
 
 @node("Bad")

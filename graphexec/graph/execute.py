@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from graphexec.errors import Cancelled, GraphexecError, ModelFileError, NodeError
+from graphexec.errors import Cancelled, ModelFileError, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
 from graphexec.graph.boundary import Raised
@@ -255,10 +255,9 @@ class Execution:
     def _store(self, name: str, kept: Outputs, key: bytes | None) -> bool:
         """Hold a node's outputs; an output node's files go to their places, or else the node has failed."""
         if self.nodes[name].spec.artifact_slots:
-            try:
-                self.publisher.publish(self._shown(name), kept[-1][0], key)
-            except GraphexecError as error:
-                self._fail(name, error)
+            refused = self.publisher.publish(self._shown(name), kept[-1][0], key)
+            if refused is not None:
+                self._fail(name, refused.error)
                 return False
             kept = kept[:-1]
         self.values[name] = kept

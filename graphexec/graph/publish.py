@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from graphexec.graph import events
+from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.context import Context
 from graphexec.graph.outputs import OutputFolder, PublishedRecord
 from graphexec.node.fields import Artifacts
@@ -20,28 +21,38 @@ class Publisher:
     files: dict[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
-    def publish(self, node: str, artifacts: Artifacts, key: bytes | None) -> None:
+    def publish(self, node: str, artifacts: Artifacts, key: bytes | None) -> Raised | None:
         """Put an output node's files in place; those of an earlier run that are unchanged stay as they are.
 
-        Raises OutputError where that cannot be.
+        Hands back why that cannot be: the folder refuses, or what makes a file's content piece by piece raised.
         """
         if artifacts.text:
             self.texts[node] = self.texts.get(node, ()) + artifacts.text
         if artifacts.files:
-            paths, kept = self._place(artifacts, key)
+            placed = self._place(artifacts, key)
+            if isinstance(placed, Raised):
+                return placed
+            paths, kept = placed
             self.files[node] = self.files.get(node, ()) + paths
             self.context.on_event(events.Written(node, paths, kept))
+        return None
 
-    def _place(self, artifacts: Artifacts, key: bytes | None) -> tuple[tuple[Path, ...], bool]:
+    def _place(self, artifacts: Artifacts, key: bytes | None) -> tuple[tuple[Path, ...], bool] | Raised:
         """Where the files are, and whether they were there already."""
         folder = OutputFolder(Path(self.context.output))
         place = None if key is None else self._record_key(key)
         earlier = None if place is None else self._recall(place)
         if earlier is not None and _same(earlier, artifacts) and (paths := earlier.still_there()) is not None:
             return paths, True
-        paths = folder.publish(artifacts, earlier.paths if earlier is not None else ())
+        names = earlier.paths if earlier is not None else ()
+        paths = attempt(folder.publish, {"artifacts": artifacts, "names": names})
+        if isinstance(paths, Raised):
+            return paths
         if place is not None:
-            self.context.cache.put(place, ([PublishedRecord.record(paths)],))
+            record = attempt(PublishedRecord.record, {"paths": paths})
+            if isinstance(record, Raised):
+                return record
+            self.context.cache.put(place, ([record],))
         return paths, False
 
     def _recall(self, place: bytes) -> PublishedRecord | None:

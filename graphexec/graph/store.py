@@ -23,6 +23,7 @@ from typing import Any
 
 from graphexec.errors import CacheError, GraphexecError
 from graphexec.graph.atomic import is_temporary, sweep, write_atomic
+from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.encoding import Codec, Encoded, Undecodable, UnknownType, codec_table, decode, encode
 
 __all__ = ["DiskStore", "Removed", "StoreInfo", "VerifyReport"]
@@ -139,11 +140,14 @@ class DiskStore:
     def put(self, key: bytes, value: Any) -> bool:
         """Store a value; False if it could not be, because of what it is or because of the disk."""
         path = Path(self._name(key))
+        packed = attempt(self._packed, {"key": key, "value": value})
+        if isinstance(packed, Raised):
+            self._on_problem(path, f"cannot be stored: {str(packed.error) or type(packed.error).__name__}")
+            return False
+        if packed is None:
+            return False
+        chunks, size = packed
         try:
-            encoded = encode(value, self._codecs)
-            if encoded is None:
-                return False
-            chunks, size = _pack(encoded, key)
             if size > self.max_bytes:
                 self._on_problem(path, f"{size} bytes are more than the whole cache may hold ({self.max_bytes})")
                 return False
@@ -152,7 +156,7 @@ class DiskStore:
         except OSError as error:
             self._on_problem(path, f"cannot be written: {error.strerror}")
             return False
-        except GraphexecError as error:
+        except CacheError as error:
             self._on_problem(path, str(error))
             return False
         return True
@@ -201,6 +205,11 @@ class DiskStore:
                 with suppress(OSError):  # it is not empty
                     shard.rmdir()
         return removed
+
+    def _packed(self, key: bytes, value: Any) -> tuple[list[bytes | memoryview], int] | None:
+        """A value as the pieces of an entry's file; None if it has no codec. Raises whatever a codec raises."""
+        encoded = encode(value, self._codecs)
+        return None if encoded is None else _pack(encoded, key)
 
     def _name(self, key: bytes) -> str:
         name = key.hex()

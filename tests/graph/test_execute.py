@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -363,10 +364,20 @@ class TestFailures:
         assert str(failure) == "node bad (Fail): broken tooth"
         assert isinstance(failure.__cause__, RuntimeError)
 
+    def test_an_error_without_words_is_told_by_its_kind(self) -> None:
+        assert str(NodeError("1", "Fail", MemoryError())) == "node 1 (Fail): MemoryError"
+
     def test_asking_for_its_value_raises_it(self, bench: Bench) -> None:
         result = bench.run(self.NODES, targets=["bad"])
         with pytest.raises(NodeError, match="broken tooth"):
             result.value("bad")
+
+    def test_a_file_whose_content_cannot_be_made_is_a_failure(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path)
+        result = bench.run({"bad": ("WriteInPieces", {"text": "a1"}), "fine": ("WriteInPieces", {"text": "ab"})})
+        assert str(result.failures["bad"]) == "node bad (WriteInPieces): no letter: 1"
+        assert [path.read_text() for path in result.files["fine"]] == ["ab"]
+        assert (len(bench.seen(events.Failed)), len(bench.seen(events.Completed))) == (1, 1)
 
     @pytest.mark.parametrize("what", ["few", "number"])
     def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
@@ -399,6 +410,21 @@ class TestCancellation:
     def test_a_node_may_stop_the_run(self, bench: Bench) -> None:
         with pytest.raises(Cancelled):
             bench.run({"s": ("Stop", {"value": 1}), "t": shown(["s", 0])})
+
+    def test_it_stops_while_a_file_is_written(self, tmp_path: Path) -> None:
+        token = CancelToken()
+        seen: list[events.Event] = []
+
+        def on_event(event: events.Event) -> None:
+            seen.append(event)
+            if isinstance(event, events.Progressed):
+                token.cancel()
+
+        context = Context(output=tmp_path, on_event=on_event, cancel=token)
+        with pytest.raises(Cancelled):
+            run(planned({"w": ("WriteInPieces", {"text": "abc"})}), context)
+        assert isinstance(seen[-1], events.Interrupted)
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_child_token_follows_its_parent_only(self) -> None:
         parent = CancelToken()

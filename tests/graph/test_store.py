@@ -131,6 +131,17 @@ def test_what_cannot_be_encoded_is_not_stored(store: DiskStore, problems: Report
     assert problems == []
 
 
+@pytest.mark.parametrize("error", [TypeError("no bytes"), KeyError("x"), ModelFileError("it is gone"), MemoryError()])
+def test_what_a_codec_cannot_write_is_told_and_not_stored(tmp_path: Path, problems: Reports, error: Exception) -> None:
+    class BrokenCodec(ReferenceCodec):
+        def dump(self, value: Reference) -> tuple[Any, list[bytes]]:
+            raise error
+
+    store = DiskStore(tmp_path / "cache", [BrokenCodec()], on_problem=problems)
+    assert not store.put(key(1), Reference())
+    assert [reason for _, reason in problems] == [f"cannot be stored: {str(error) or 'MemoryError'}"]
+
+
 # Damage
 
 
