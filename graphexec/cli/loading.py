@@ -38,13 +38,13 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
     if not settings:
         return workflow
 
-    def convert(node: WorkflowNode, name: str, text: str) -> Any:
+    def convert(node: WorkflowNode, name: str, value: Any) -> Any:
         spec = registry.get(node.class_type)
         if spec is None:
-            return text
+            return value
         if name not in spec.inputs:
             raise _unknown_input(node, name, list(spec.inputs))
-        return parse_value(spec.inputs[name], text)
+        return parse_value(spec.inputs[name], value) if type(value) is str else value
 
     return apply_overrides(workflow, settings, convert)
 

@@ -78,12 +78,13 @@ def _of_settings(fault: Fault, path: str | Path, text: SourceText) -> Diagnostic
 
 
 def apply_overrides(
-    workflow: Workflow, settings: Sequence[tuple[str, str, Any]], convert: Callable[[WorkflowNode, str, str], Any]
+    workflow: Workflow, settings: Sequence[tuple[str, str, Any]], convert: Callable[[WorkflowNode, str, Any], Any]
 ) -> Workflow:
     """The workflow with the settings (node, input, value) made; of two for the same input the later counts.
 
-    A text goes through `convert(node, input, text)`, which raises WorkflowError for one that does not fit; any other
-    value, and a `JsonText`, is taken as a workflow file would say it. All that is wrong comes in one WorkflowError.
+    Each goes through `convert(node, input, value)`, which makes of a text what it stands for, hands back any other
+    value and a `JsonText` as they are, and raises WorkflowError for an input that there is not and a text that does not
+    fit. All that is wrong comes in one WorkflowError.
     """
     changes: dict[tuple[str, str], Any] = {}
     wrong: list[Diagnostic] = []
@@ -98,17 +99,16 @@ def apply_overrides(
     return workflow.with_inputs(changes)
 
 
-def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[WorkflowNode, str, str], Any]) -> Any:
-    if isinstance(value, JsonText):
-        return str(value)
-    if isinstance(value, str):
-        return convert(node, name, value)
+def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[WorkflowNode, str, Any], Any]) -> Any:
+    given = convert(node, name, value)
+    if isinstance(given, JsonText):
+        return str(given)
     try:
-        return input_value(value)
+        return input_value(given)
     except ValueError as hint:
         message = f"A list that is set for {node.id}.{name} must be a link, [node_id, slot_index]"
         who: dict[str, Any] = {"node": node.id, "class_type": node.class_type, "title": node.title, "input": name}
-        raise _error("bad_linked_input", message, received=shown(value), hint=str(hint), **who) from None
+        raise _error("bad_linked_input", message, received=shown(given), hint=str(hint), **who) from None
 
 
 def _settings(members: Mapping[str, Any]) -> list[tuple[str, str, Any]]:

@@ -253,6 +253,15 @@ def test_settings_that_do_not_fit(shell: Shell, setting: str, code: str, words: 
     assert words in result.stderr
 
 
+@pytest.mark.parametrize("value", [1, "text", ["1", 0], {"__value__": 1}])
+def test_a_file_of_settings_that_names_no_input(shell: Shell, value: object) -> None:
+    Path("settings.json").write_text(json.dumps({"2": {"bb": value}}))
+    result = shell.run("run", shell.write(NOTE), "--set-file", "settings.json")
+    assert result.exit_code == 2
+    assert "Add has no input 'bb' to set" in result.stderr
+    assert "did you mean" in result.stderr
+
+
 def test_two_things_cannot_both_have_stdout(shell: Shell) -> None:
     assert shell.run("run", shell.write(NOTE), "--events", "json", "--json").exit_code == 2
 
