@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,15 +85,33 @@ def _wrong(code: str, message: str, received: str, **details: Any) -> WorkflowEr
     return WorkflowError([Diagnostic(code=code, message=message, received=received, **details)])
 
 
-def write_exports(exports: Sequence[Export], plan: Plan, result: Result) -> dict[str, list[Path]]:
-    """Write the exports of nodes that did not fail; the files by node. Raises OutputError."""
-    written: dict[str, list[Path]] = {}
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What came of exports."""
+
+    files: dict[str, list[Path]] = field(default_factory=dict[str, "list[Path]"])
+    """By node."""
+    left: list[Export] = field(default_factory=list[Export])
+    """Those of nodes that did not run."""
+    errors: list[str] = field(default_factory=list[str])
+
+
+def write_exports(exports: Sequence[Export], plan: Plan, result: Result) -> Exported:
+    """Write what can be written of the exports."""
+    exported = Exported()
     for export in exports:
         outputs = result.outputs.get(plan.resolve(export.node))
-        if outputs is not None:
-            wire = plan.nodes[plan.resolve(export.node)].spec.outputs[export.slot].wire
-            written.setdefault(export.node, []).extend(_write(export, wire, outputs[export.slot]))
-    return written
+        if outputs is None:
+            exported.left.append(export)
+            continue
+        wire = plan.nodes[plan.resolve(export.node)].spec.outputs[export.slot].wire
+        try:
+            paths = _write(export, wire, outputs[export.slot])
+        except (OSError, OutputError) as error:
+            exported.errors.append(str(error))
+        else:
+            exported.files.setdefault(export.node, []).extend(paths)
+    return exported
 
 
 def _write(export: Export, wire: str, items: Sequence[Any]) -> list[Path]:

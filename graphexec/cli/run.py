@@ -58,6 +58,8 @@ class Outcome:
     record: Record = field(default_factory=Record)
     exported: Mapping[str, Sequence[Path]] = field(default_factory=dict[str, Sequence[Path]])
     unexported: Sequence[Export] = ()
+    """Those of nodes that did not run."""
+    export_errors: Sequence[str] = ()
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     error: str | None = None
     code: ExitCode = ExitCode.DONE
@@ -120,11 +122,12 @@ class Job:
             result = _result(plan, context)
             if result is not None:
                 outcome.texts = result.texts
-                outcome.exported = write_exports(exports, plan, result)
-                outcome.unexported = [each for each in exports if each.node not in outcome.exported]
+                exported = write_exports(exports, plan, result)
+                outcome.exported, outcome.unexported = exported.files, exported.left
+                outcome.export_errors = exported.errors
         if guarded.fault is not None:
             raise guarded.fault
-        outcome.code = _code(stopped, result)
+        outcome.code = _code(stopped, result, exports_written=not outcome.export_errors)
 
     def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
         progress = Bars(name) if sys.stderr.isatty() else Lines(name)
@@ -146,10 +149,10 @@ def _result(plan: Plan, context: Context) -> Result | None:
         return None
 
 
-def _code(stopped: Stopped, result: Result | None) -> ExitCode:
+def _code(stopped: Stopped, result: Result | None, *, exports_written: bool) -> ExitCode:
     if result is None:
         return stopped.code or ExitCode.INTERRUPTED
-    return ExitCode.DONE if result.ok else ExitCode.FAILED
+    return ExitCode.DONE if result.ok and exports_written else ExitCode.FAILED
 
 
 @click.command(
@@ -258,6 +261,7 @@ def _troubles(outcome: Outcome) -> list[str]:
     lines += [
         f"error: {export.path} is not written: {outcome.name(export.node)} did not run" for export in outcome.unexported
     ]
+    lines += [f"error: {message}" for message in outcome.export_errors]
     if outcome.code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         lines.append(f"interrupted after {counted(len(outcome.record.executed), 'node')}")
     return lines
@@ -275,7 +279,7 @@ def _document(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "skipped": list(record.skipped),
         "failures": [_failure(outcome, failed) for failed in record.failed],
         "seconds": round(seconds, 3),
-        "error": outcome.error,
+        "error": outcome.error or "\n".join(outcome.export_errors) or None,
         "diagnostics": [diagnostic_json(diagnostic) for diagnostic in outcome.diagnostics],
     }
 

@@ -113,3 +113,20 @@ def test_a_file_that_cannot_be_written(shell: Shell) -> None:
     result = shell.run("run", shell.write(LATENTS), "--export", "1=file/a.safetensors")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_an_export_that_cannot_be_written_spoils_and_hides_nothing_else(shell: Shell) -> None:
+    Path("file").touch()
+    shell.write(
+        {**LATENTS, "bad": ("Fail", {"value": 1, "message": "broken tooth"}), "of": ("Show", {"source": ["bad", 0]})}
+    )
+    exports = ["--export", "1=file/a.safetensors", "--export", "1:2=b.safetensors"]
+    result = shell.run("run", "workflow.json", *exports)
+    assert result.exit_code == 1
+    assert "broken tooth" in result.stderr
+    assert "text of node show" in result.stderr
+    assert str(shell.folder / "file") in result.stderr.splitlines()[-1]
+    assert value("b.safetensors") == 12
+    document = shell.json("run", "workflow.json", *exports, "--json")
+    assert (document["status"], len(document["failures"]), list(document["exports"])) == ("failed", 1, ["1:2"])
+    assert str(shell.folder / "file") in document["error"]
