@@ -6,7 +6,8 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphexec.graph.folders import Folders
+from graphexec.errors import FolderError
+from graphexec.graph.folders import Folders, MissingModelFile
 from graphexec.node.fields import Mentioned
 from graphexec.node.spec import NodeSpec
 
@@ -37,11 +38,22 @@ def _files(
 ) -> dict[str, Path]:
     known = folders.names(mark.kind)
     texts = [name for name, declared in spec.inputs.items() if declared.wire == "STRING"]
-    found = set(known) if any(name in linked for name in texts) else set[str]()
+    found: dict[str, Path | None] = {}
+    if any(name in linked for name in texts):
+        found = {file: _resolved(folders, mark.kind, file) for file in known}
     for name in texts:
         for mention, file in mark.find(constants.get(name) or "", known).items():
-            if file is None:
+            path = None if file is None else _resolved(folders, mark.kind, file)
+            if file is None or path is None:
                 missing(name, mention, mark)
             else:
-                found.add(file)
-    return {file: folders.resolve(mark.kind, file) for file in sorted(found)}
+                found[file] = path
+    return {file: path for file, path in sorted(found.items()) if path is not None}
+
+
+def _resolved(folders: Folders, kind: str, file: str) -> Path | None:
+    """A file that was listed, if it can be found: one may be gone since, or have a name that no workflow can say."""
+    try:
+        return folders.resolve(kind, file)
+    except (FolderError, MissingModelFile):
+        return None

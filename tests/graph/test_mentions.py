@@ -22,13 +22,15 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(models: Path, text: Any, *, check_files: bool = True) -> graphexec.Plan:
+def planned(
+    models: Path, text: Any, *, check_files: bool = True, folders: graphexec.Folders | None = None
+) -> graphexec.Plan:
     nodes = {
         "c": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "c.safetensors"}},
         "p": {"class_type": "PrimitiveString", "inputs": {"value": "embedding:one"}},
         "t": {"class_type": "CLIPTextEncode", "inputs": {"text": text, "clip": ["c", 1]}},
     }
-    folders = graphexec.Folders.from_roots(models)
+    folders = folders or graphexec.Folders.from_roots(models)
     return graphexec.compile(nodes, registry=REGISTRY, folders=folders, targets=["t"], check_files=check_files)
 
 
@@ -61,6 +63,25 @@ def test_the_content_of_what_is_mentioned_enters_the_key(models: Path, text: Any
     assert before is not None and key(planned(models, text)) == before
     (models / "embeddings/one.pt").write_bytes(b"other")
     assert (key(planned(models, text)) != before) is changes
+
+
+class TestFilesThatAreListedAndNotFound:
+    @pytest.fixture
+    def folders(self, models: Path) -> graphexec.Folders:
+        """Folders that were listed before one file was removed; another has a name that no workflow can say."""
+        (models / "embeddings/a\\b.pt").write_bytes(b"odd")
+        folders = graphexec.Folders.from_roots(models)
+        folders.names("embeddings")
+        (models / "embeddings/one.pt").unlink()
+        return folders
+
+    def test_a_linked_text_goes_without_them(self, models: Path, folders: graphexec.Folders) -> None:
+        assert embeddings(planned(models, ["p", 0], folders=folders)) == ["sub/two.safetensors"]
+
+    def test_a_mention_is_warned_of(self, models: Path, folders: graphexec.Folders) -> None:
+        plan = planned(models, "embedding:one embedding:two", folders=folders)
+        assert [message.split(";")[0] for message, _, _ in missing(plan)] == ["there is no file 'one' in embeddings"]
+        assert embeddings(plan) == ["sub/two.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["on", "../one", "/one"])
