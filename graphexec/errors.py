@@ -6,6 +6,7 @@ GraphexecError
 ├── ModelFileError     a file of weights is missing, damaged or of another kind
 ├── InputError         a link brought a number that makes no sense there
 ├── FolderError        a models folder, or a name inside one, is not allowed
+│   └── ModelPathsError  a file of model paths says what it may not
 ├── OutputError        an output file cannot be written where it was asked for
 ├── CacheError         the cache folder cannot be used at all
 ├── NodeDefinitionError  a function cannot be read as a node
@@ -28,6 +29,7 @@ __all__ = [
     "GraphexecError",
     "InputError",
     "ModelFileError",
+    "ModelPathsError",
     "NodeDefinitionError",
     "NodeError",
     "OutputError",
@@ -99,6 +101,10 @@ class InputError(GraphexecError):
 
 class FolderError(GraphexecError):
     """A models folder cannot be read, or a name would leave it."""
+
+
+class ModelPathsError(FolderError):
+    """A file like ComfyUI's extra_model_paths.yaml is not of that form; the message says where."""
 
 
 class OutputError(GraphexecError):

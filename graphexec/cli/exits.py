@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from graphexec.errors import Cancelled, Diagnostic, FolderError, ModelFileError, WorkflowError
+from graphexec.errors import Cancelled, Diagnostic, FolderError, ModelFileError, ModelPathsError, WorkflowError
 
 
 class ExitCode(IntEnum):
@@ -42,6 +42,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
     match error:
         case WorkflowError():
             return exit_code(error.diagnostics)
+        case ModelPathsError():
+            return ExitCode.INVALID
         case ModelFileError() | FolderError() | FileNotFoundError():
             return ExitCode.MISSING
         case Cancelled() | KeyboardInterrupt():

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphexec.cli.diagnostics import library_hint, render
+from graphexec.cli.diagnostics import library_hint, printable_lines, render
 from graphexec.cli.exits import exit_code_of
 from graphexec.cli.options import App
-from graphexec.errors import GraphexecError, WorkflowError
+from graphexec.errors import GraphexecError, NodeDefinitionError, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
@@ -65,7 +65,7 @@ def _message(error: BaseException) -> str:
         return render(error.diagnostics)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    hint = library_hint(str(error)) if isinstance(error, ImportError) else None
+    hint = library_hint(str(error)) if isinstance(error, ImportError | NodeDefinitionError) else None
     return f"error: {error}" + (f"\n  hint: {hint}" if hint else "")
 
 
@@ -107,10 +107,13 @@ COLLECT_AFTER = 100_000
 
 
 def standard_registry() -> Registry:
-    """The built-in nodes and those of installed packs."""
+    """The built-in nodes and those of installed packs; a pack that cannot be loaded is warned of."""
     from graphexec.node.registry import Registry
 
-    return Registry.standard()
+    registry = Registry.standard()
+    for pack, why in registry.broken.items():
+        click.echo(printable_lines(f"warning: the nodes of the pack {pack!r} are left out: {why}"), err=True)
+    return registry
 
 
 def main() -> None:

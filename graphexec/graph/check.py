@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphexec.errors import FolderError, WorkflowError
+from graphexec.errors import FolderError, NodeDefinitionError, WorkflowError
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders, MissingModelFile
@@ -59,7 +59,11 @@ class Checker:
     def run(self) -> dict[str, Draft]:
         """Check every node; the drafts hold what is sound of each."""
         for node in self.workflow.nodes.values():
-            spec = self.registry.get(node.class_type)
+            try:
+                spec = self.registry.get(node.class_type)
+            except NodeDefinitionError as error:
+                self._unreadable_class(node, error)
+                continue
             if spec is None:
                 self._unknown_class(node)
             else:
@@ -68,7 +72,20 @@ class Checker:
             self._check_inputs(draft)
         return self.drafts
 
+    def _unreadable_class(self, node: WorkflowNode, error: NodeDefinitionError) -> None:
+        self.findings.add(
+            "missing_node_type",
+            f"Node type {node.class_type!r} cannot be used: {error}",
+            node,
+            place="class_type",
+            received=show(node.class_type),
+            hint="mend or update the pack that it comes with, or install what that needs",
+        )
+
     def _unknown_class(self, node: WorkflowNode) -> None:
+        hint = suggestion(self.registry.nearest(node.class_type)) or "`graphexec nodes` lists the known ones"
+        if self.registry.broken:
+            hint += f"; packs that could not be loaded may have it: {', '.join(self.registry.broken)}"
         self.findings.add(
             "missing_node_type",
             f"Node type {node.class_type!r} does not exist",
@@ -76,7 +93,7 @@ class Checker:
             place="class_type",
             expected="the name of a known node",
             received=show(node.class_type),
-            hint=suggestion(self.registry.nearest(node.class_type)) or "`graphexec nodes` lists the known ones",
+            hint=hint,
         )
 
     def _check_inputs(self, draft: Draft) -> None:

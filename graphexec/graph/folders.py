@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from graphexec.errors import FolderError, ModelFileError
+from graphexec.errors import FolderError, ModelFileError, ModelPathsError
 
 __all__ = ["ENVIRONMENT", "Folders", "MissingModelFile"]
 
@@ -316,7 +316,7 @@ def _read_sections(yaml_path: Path) -> list[_Section]:
     except OSError as error:
         raise FolderError(f"{yaml_path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise FolderError(f"{yaml_path} cannot be read as YAML: {error}") from error
+        raise ModelPathsError(f"{yaml_path} cannot be read as YAML: {error}") from error
     sections = _mapping(document, f"{yaml_path}")
     return [_section(yaml_path, name, body) for name, body in sections.items()]
 
@@ -327,7 +327,7 @@ def _section(yaml_path: Path, name: str, body: Any) -> _Section:
     base = _expanded(texts.pop("base_path", ""), yaml_path.absolute().parent, f"{place}, 'base_path'")
     default = texts.pop("is_default", "false").casefold()
     if default not in _TRUTH:
-        raise FolderError(f"{place}, 'is_default': expected true or false, not {default!r}")
+        raise ModelPathsError(f"{place}, 'is_default': expected true or false, not {default!r}")
     folders = [(_LEGACY.get(kind, kind), _paths(text, base, f"{place}, {kind!r}")) for kind, text in texts.items()]
     return _Section(_TRUTH[default], folders)
 
@@ -341,7 +341,7 @@ def _expanded(text: str, base: Path, place: str) -> Path:
     try:
         return base / Path(os.path.expandvars(text)).expanduser()
     except RuntimeError as error:
-        raise FolderError(f"{place}: {text!r} cannot be found: {error}") from error
+        raise ModelPathsError(f"{place}: {text!r} cannot be found: {error}") from error
 
 
 def _mapping(value: Any, place: str) -> dict[str, Any]:
@@ -351,10 +351,10 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
         found = cast("dict[Any, Any]", value)
         if all(isinstance(key, str) for key in found):
             return cast("dict[str, Any]", found)
-    raise FolderError(f"{place}: expected names with values, as in ComfyUI's extra_model_paths.yaml, not {value!r}")
+    raise ModelPathsError(f"{place}: expected names with values, as in ComfyUI's extra_model_paths.yaml, not {value!r}")
 
 
 def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise FolderError(f"{place}: expected a text with one folder a line, not {value!r}")
+        raise ModelPathsError(f"{place}: expected a text with one folder a line, not {value!r}")
     return value

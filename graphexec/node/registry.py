@@ -10,12 +10,18 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from graphexec.errors import NodeDefinitionError
+from graphexec.errors import GraphexecError, NodeDefinitionError
 from graphexec.node.decorator import definition_of
 from graphexec.node.read import read_spec
 from graphexec.node.spec import NodeSpec
 
 ENTRY_POINTS = "graphexec.nodes"
+
+BROKEN_PACK = (
+    ArithmeticError, AssertionError, AttributeError, GraphexecError, ImportError, LookupError, NameError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+"""What a module raises when it is imported that is not as it should be, or whose libraries are not."""
 
 ResourceFactory = Callable[[Mapping[str, str]], Any]
 
@@ -28,8 +34,14 @@ class Place:
     module: str
 
     def function(self) -> Callable[..., Any]:
-        """The node's function; what its module raises when it is imported comes through."""
-        for value in vars(importlib.import_module(self.module)).values():
+        """The node's function. Raises NodeDefinitionError if its module cannot be imported or lacks it."""
+        try:
+            module = importlib.import_module(self.module)
+        except BROKEN_PACK as error:
+            raise NodeDefinitionError(
+                f"{self.node!r} is in {self.module}, which cannot be imported: {_told(error)}"
+            ) from error
+        for value in vars(module).values():
             if (definition := definition_of(value)) is not None and definition.name == self.node:
                 return value
         raise NodeDefinitionError(f"{self.module} has no node {self.node!r}, though its pack's NODES says so")
@@ -45,6 +57,8 @@ class Registry:
 
     functions: Mapping[str, Callable[..., Any] | Place] = field(default_factory=dict[str, Callable[..., Any] | Place])
     resources: Mapping[str, ResourceFactory] = field(default_factory=dict[str, ResourceFactory])
+    broken: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Installed packs that could not be loaded, and why; the others are there."""
     _packs: tuple[ModuleType, ...] = ()
     _versions: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """What of its pack enters the key of each node."""
@@ -52,11 +66,14 @@ class Registry:
 
     @classmethod
     def standard(cls) -> Registry:
-        """The built-in nodes and every pack installed beside them (entry points `graphexec.nodes`)."""
+        """The built-in nodes and every loadable pack installed beside them (entry points `graphexec.nodes`)."""
         points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
         registry = cls()
         for point in points:
-            registry = registry._with_pack(point.load(), point.dist.version if point.dist is not None else "")
+            try:
+                registry = registry._with_pack(point.load(), point.dist.version if point.dist is not None else "")
+            except BROKEN_PACK as error:
+                registry = replace(registry, broken={**registry.broken, point.name: _told(error)}, _specs={})
         return registry
 
     def with_nodes(self, *modules: ModuleType) -> Registry:
@@ -101,7 +118,7 @@ class Registry:
         return len(self.functions)
 
     def get(self, name: str) -> NodeSpec | None:
-        """The node called `name`, or None."""
+        """The node called `name`, or None. Raises NodeDefinitionError for one that cannot be read."""
         spec = self._specs.get(name)
         if spec is None and (known := self.functions.get(name)) is not None:
             function = _loaded(known)
@@ -156,6 +173,10 @@ def _claim(functions: dict[str, Callable[..., Any] | Place], name: str, node: Ca
             f"two functions claim the node name {name!r}: "
             f"{first.__module__}.{first.__qualname__} and {second.__module__}.{second.__qualname__}"
         )
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _loaded(node: Callable[..., Any] | Place) -> Callable[..., Any]:

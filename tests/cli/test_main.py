@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from cli.shell import Shell, environment, loaded_by
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.main import COMMANDS, build_cli, standard_registry
-from graphexec.errors import CacheError, FolderError, ModelFileError, NodeDefinitionError
+from graphexec.errors import CacheError, FolderError, ModelFileError, ModelPathsError, NodeDefinitionError
 from graphexec.node.registry import Registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -82,6 +82,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     [
         (ModelFileError("it is damaged"), 3),
         (FolderError("it is not there"), 3),
+        (ModelPathsError("it is no YAML"), 2),
         (CacheError("it is a file"), 1),
         (NodeDefinitionError("it has no types"), 1),
         (PermissionError(13, "Permission denied", "x"), 1),
@@ -101,6 +102,17 @@ def test_what_is_raised_becomes_a_message_and_an_exit_code(error: BaseException,
     assert isinstance(result.exception, SystemExit)
     assert str(error) in result.stderr
     assert ("pip install 'graphexec[run]'" in result.stderr) == ("torch" in str(error))
+
+
+def test_a_pack_that_cannot_be_loaded_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    info = tmp_path / "more-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[graphexec.nodes]\nmore = no_such_pack\n")
+    result = CliRunner().invoke(CLI, ["nodes", "KSampler"])
+    assert result.exit_code == 0
+    assert "warning: the nodes of the pack 'more' are left out: ModuleNotFoundError: No module named" in result.stderr
 
 
 def test_help_imports_next_to_nothing() -> None:

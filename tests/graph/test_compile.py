@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from graphexec.errors import WorkflowError
 from graphexec.graph.compile import check
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.plan import Wire
+from graphexec.node.registry import Place
 
 SOUND: Nodes = {
     "1": ("Int", {"value": 2}),
@@ -46,6 +48,18 @@ class TestNodes:
         assert (found.code, found.node, found.input) == ("missing_node_type", "2", None)
         assert "`Add`" in (found.hint or "")
         assert found.pointer == "/2/class_type"
+
+    def test_a_class_that_may_be_in_a_pack_that_could_not_be_loaded(self) -> None:
+        registry = replace(REGISTRY, broken={"more": "ImportError: no luck"})
+        (found,) = check(workflow({"1": ("Nope", {})}), registry=registry, folders=NOWHERE).diagnostics
+        assert (found.hint or "").endswith("; packs that could not be loaded may have it: more")
+
+    def test_a_class_whose_module_cannot_be_imported(self) -> None:
+        registry = replace(REGISTRY, functions={**REGISTRY.functions, "B": Place("B", "no_such_module")}, _specs={})
+        nodes: Nodes = {**SOUND, "b": ("B", {})}
+        (found,) = [d for d in check(workflow(nodes), registry=registry, folders=NOWHERE).diagnostics if d.node == "b"]
+        assert (found.code, found.pointer) == ("missing_node_type", "/b/class_type")
+        assert found.message.endswith("cannot be imported: ModuleNotFoundError: No module named 'no_such_module'")
 
     def test_an_unknown_class_is_an_error_even_where_nobody_needs_it(self) -> None:
         assert only({**SOUND, "9": ("Nope", {})}).severity == "error"

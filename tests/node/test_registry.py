@@ -135,8 +135,9 @@ class TestPacksThatListTheirNodes:
     def test_a_node_is_imported_when_it_is_asked_for(self, pack: ModuleType) -> None:
         assert Registry().with_nodes(pack)["A"].function() == 1
 
-    def test_what_its_module_raises_comes_through(self, pack: ModuleType) -> None:
-        with pytest.raises(ImportError, match="no_such_library"):
+    def test_what_its_module_raises_is_told(self, pack: ModuleType) -> None:
+        says = "'B' is in listed_b, which cannot be imported: ModuleNotFoundError: No module named 'no_such_library'"
+        with pytest.raises(NodeDefinitionError, match=says):
             Registry().with_nodes(pack)["B"]
 
     def test_a_listed_node_that_is_not_there(self, pack: ModuleType) -> None:
@@ -192,6 +193,21 @@ class TestStandard:
     def test_other_packs_come_through_the_same_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install(tmp_path, monkeypatch, "1.0")
         assert {"KSampler", "Add"} <= set(Registry.standard())
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [("import no_such_library", "ModuleNotFoundError"), ("1 +", "SyntaxError"), ("NODES = 5", "AttributeError")],
+    )
+    def test_one_that_cannot_be_loaded_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+    ) -> None:
+        (tmp_path / "broken_pack.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "broken_pack", raising=False)
+        install(tmp_path, monkeypatch, "1.0", "broken_pack")
+        registry = Registry.standard()
+        assert "KSampler" in registry
+        ((pack, told),) = registry.broken.items()
+        assert pack == "more" and told.startswith(why)
 
     def test_their_versions_enter_those_of_their_nodes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: set[str] = set()
