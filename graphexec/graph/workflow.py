@@ -82,7 +82,8 @@ class Workflow:
     def with_inputs(self, changes: Mapping[tuple[str, str], Any]) -> Workflow:
         """The workflow with other values of some inputs, by (node id, input name); `prompt` follows.
 
-        What reading found about an input that is replaced is gone. Raises KeyError for a node that is not there.
+        What reading found about an input that is replaced is gone, and so is an editor's own "workflow", which would
+        say the old values. Raises KeyError for a node that is not there.
         """
         nodes, prompt = dict(self.nodes), dict(self.prompt)
         for node, values in _by_node(changes).items():
@@ -90,10 +91,12 @@ class Workflow:
             raw = cast("dict[str, Any]", prompt.get(node, {"class_type": nodes[node].class_type}))
             written = {name: input_json(value) for name, value in values.items()}
             prompt[node] = {**raw, "inputs": {**raw.get("inputs", {}), **written}}
+        kept = {name: extra for name, extra in self.extra_pnginfo.items() if name != "workflow"}
         return replace(
             self,
             nodes=nodes,
             prompt=prompt,
+            extra_pnginfo=self.extra_pnginfo if prompt == self.prompt else kept,
             faulty=self.faulty - changes.keys(),
             diagnostics=tuple(d for d in self.diagnostics if (d.node, d.input) not in changes),
         )

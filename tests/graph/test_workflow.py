@@ -264,6 +264,14 @@ def test_an_override_takes_the_place_of_what_was_there() -> None:
     assert read_workflow(after.prompt).nodes == after.nodes
 
 
+def test_an_override_leaves_out_the_workflow_of_an_editor_which_says_the_old_value() -> None:
+    prompt = {"1": {"class_type": "A", "inputs": {"x": 1}}}
+    extra: dict[str, Any] = {"workflow": {"nodes": []}, "other": 5}
+    workflow = read_workflow({"prompt": prompt, "extra_data": {"extra_pnginfo": extra}})
+    assert workflow.with_inputs({("1", "x"): 2}).extra_pnginfo == {"other": 5}
+    assert workflow.with_inputs({("1", "x"): 1}).extra_pnginfo == workflow.extra_pnginfo == extra
+
+
 def test_an_override_makes_the_inputs_that_a_node_lacks() -> None:
     workflow = read_workflow({"1": {"class_type": "A"}}).with_inputs({("1", "x"): 1})
     assert workflow.prompt == {"1": {"class_type": "A", "inputs": {"x": 1}}}
