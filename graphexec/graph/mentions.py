@@ -24,7 +24,10 @@ def _nobody(name: str, mention: str, mark: Mentioned) -> None:
 def mentioned_files(
     spec: NodeSpec, constants: Mapping[str, Any], linked: Container[str], folders: Folders, missing: Missing = _nobody
 ) -> dict[str, dict[str, Path]]:
-    """For each parameter that takes them, the files that a node's texts mention; all there are if one is linked."""
+    """For each parameter that takes them, the files that a node's texts mention.
+
+    All there are if a text is linked, or if the node has no such input: it reads its texts out of files.
+    """
     return {name: _files(spec, constants, linked, folders, mark, missing) for name, mark in spec.mentioned.items()}
 
 
@@ -39,7 +42,7 @@ def _files(
     known = folders.names(mark.kind)
     texts = [name for name, declared in spec.inputs.items() if declared.wire == "STRING"]
     found: dict[str, Path | None] = {}
-    if any(name in linked for name in texts):
+    if not texts or any(name in linked for name in texts):
         found = {file: _resolved(folders, mark.kind, file) for file in known}
     for name in texts:
         for mention, file in mark.find(constants.get(name) or "", known).items():

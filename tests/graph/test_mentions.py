@@ -57,6 +57,18 @@ def test_a_linked_text_may_mention_any(models: Path) -> None:
     assert embeddings(planned(models, ["p", 0])) == ["one.pt", "sub/two.safetensors"]
 
 
+def test_a_node_that_reads_its_texts_out_of_files_gets_all(models: Path) -> None:
+    (models / "input/set").mkdir(parents=True)
+    (models / "input/set/a.png").write_bytes(b"")
+    nodes = {
+        "c": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "c.safetensors"}},
+        "t": {"class_type": "LoadImageTextSetFromFolderNode", "inputs": {"folder": "set", "clip": ["c", 1]}},
+    }
+    folders = graphexec.Folders.from_roots(models)
+    plan = graphexec.compile(nodes, registry=REGISTRY, folders=folders, targets=["t"])
+    assert embeddings(plan) == ["one.pt", "sub/two.safetensors"]
+
+
 @pytest.mark.parametrize(("text", "changes"), [("a embedding:one", True), ("a cat", False), (["p", 0], True)])
 def test_the_content_of_what_is_mentioned_enters_the_key(models: Path, text: Any, *, changes: bool) -> None:
     before = key(planned(models, text))
