@@ -72,5 +72,5 @@ class Context:
         """The cache key of every node of a plan here; all None where nothing is kept."""
         if isinstance(self.cache, NullCache):
             return dict.fromkeys(plan.nodes)
-        digests = {path: self.digests.digest(path) for path in plan.files}
+        digests = {path: self.digests.digest(path, self.cancel.check) for path in plan.files}
         return plan.keys(digests, canonical(dict(self.settings)))

@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,14 @@ RACY_NS = 2_000_000_000
 """The coarsest clock of a file system: what was written so recently may change again without showing it."""
 
 
+BLOCK = 2**20
+"""Large enough to cost nothing, small enough to stop at once."""
+
+
+def _go_on() -> None:
+    """For who never stops."""
+
+
 class FileDigests:
     """Hashes files once: a result counts as long as size, times and inode of the file are the same.
 
@@ -34,24 +43,28 @@ class FileDigests:
         self._known: dict[str, tuple[_Identity, bytes]] = {}
         self._lock = threading.Lock()
 
-    def digest(self, path: Path) -> bytes:
+    def digest(self, path: Path, between: Callable[[], None] = _go_on) -> bytes:
         """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it.
+
+        Args:
+            path: the file or folder.
+            between: called between the blocks of files that have to be read; may raise Cancelled.
 
         Raises ModelFileError if it is not there or cannot be read.
         """
         try:
             if path.is_dir():
-                return self._digest_folder(path)
+                return self._digest_folder(path, between)
             real = str(path.resolve(strict=True))
-            return self._recall(real) or self._compute(real)
+            return self._recall(real) or self._compute(real, between)
         except FileNotFoundError:
             raise ModelFileError(f"there is no file {path}") from None
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no file can have
             raise ModelFileError(f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
-    def _digest_folder(self, path: Path) -> bytes:
+    def _digest_folder(self, path: Path, between: Callable[[], None]) -> bytes:
         files = sorted((each.relative_to(path).as_posix(), each) for each in path.rglob("*") if each.is_file())
-        listing = [[name, self.digest(file).hex()] for name, file in files if not file.name.startswith(".")]
+        listing = [[name, self.digest(file, between).hex()] for name, file in files if not file.name.startswith(".")]
         return hashlib.sha256(json.dumps(listing).encode()).digest()
 
     def _recall(self, real: str) -> bytes | None:
@@ -62,15 +75,14 @@ class FileDigests:
         self._known[real] = known
         return known[1]
 
-    def _compute(self, real: str) -> bytes:
+    def _compute(self, real: str, between: Callable[[], None]) -> bytes:
         with self._lock:
             known = self._recall(real)  # another thread may have hashed it meanwhile
             if known is not None:
                 return known
             begun = time.time_ns()
             before = _identity(real)
-            with Path(real).open("rb", buffering=0) as file:
-                digest = hashlib.file_digest(file, "sha256").digest()
+            digest = _sha256(real, between)
             if _identity(real) == before and before[1] < begun - RACY_NS:
                 self._known[real] = before, digest
                 self._save(real, before, digest)
@@ -96,6 +108,15 @@ class FileDigests:
         with suppress(OSError):  # a memory that cannot be written costs time, nothing else
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(self._place(self._folder, real), [json.dumps(record).encode()], fsync=False)
+
+
+def _sha256(real: str, between: Callable[[], None]) -> bytes:
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
+    with Path(real).open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+            between()
+    return digest.digest()
 
 
 def _identity(real: str) -> _Identity:

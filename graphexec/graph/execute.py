@@ -432,7 +432,7 @@ class Execution:
     def _key(self, planned: PlannedNode) -> bytes | None:
         if isinstance(self.context.cache, NullCache):
             return None
-        digests = {path: self.context.digests.digest(path) for path in planned.files}
+        digests = {path: self.context.digests.digest(path, self.context.cancel.check) for path in planned.files}
         return planned.key(self.keys, digests, canonical(dict(self.context.settings)))
 
     def _rekey(self, name: str) -> bool:

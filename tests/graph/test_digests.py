@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from graphexec.errors import ModelFileError
-from graphexec.graph.digests import FileDigests
+from graphexec.errors import Cancelled, ModelFileError
+from graphexec.graph.context import CancelToken
+from graphexec.graph.digests import BLOCK, FileDigests
 
 FORGED = "ab" * 32
 
@@ -38,6 +39,23 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path, data: bytes) -> None:
     path = aged(tmp_path / "a.safetensors", data)
     digests = FileDigests(tmp_path / "cache")
     assert [digests.digest(path) for _ in range(2)] == [hashlib.sha256(data).digest()] * 2
+
+
+def test_it_stops_between_two_blocks_of_a_file(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", bytes(3 * BLOCK))
+    token = CancelToken()
+    blocks: list[bool] = []
+
+    def between() -> None:
+        blocks.append(token.cancelled)
+        token.check()
+        token.cancel()
+
+    digests = FileDigests(tmp_path / "cache")
+    with pytest.raises(Cancelled):
+        digests.digest(path, between)
+    assert blocks == [False, True]
+    assert digests.digest(path) == hashlib.sha256(path.read_bytes()).digest()
 
 
 def test_a_result_is_remembered_across_processes(tmp_path: Path) -> None:

@@ -411,6 +411,16 @@ class TestCancellation:
         with pytest.raises(Cancelled):
             bench.run({"s": ("Stop", {"value": 1}), "t": shown(["s", 0])})
 
+    def test_it_stops_while_model_files_are_hashed(self, tmp_path: Path) -> None:
+        (tmp_path / "loras").mkdir()
+        (tmp_path / "loras" / "a.safetensors").write_bytes(b"weights")
+        nodes = workflow({"r": ("Read", {"file": "a.safetensors"}), "s": shown(["r", 0])})
+        plan = compile_workflow(nodes, registry=REGISTRY, folders=Folders.from_roots(tmp_path))
+        context = Context(cache=MemoryCache(1000))
+        context.cancel.cancel()
+        with pytest.raises(Cancelled):
+            context.keys(plan)
+
     def test_it_stops_while_a_file_is_written(self, tmp_path: Path) -> None:
         token = CancelToken()
         seen: list[events.Event] = []
