@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 import time
@@ -13,9 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from graphexec.errors import ModelFileError
-from graphexec.graph.atomic import write_atomic
+from graphexec.graph.atomic import sweep, write_atomic
 
-__all__ = ["FileDigests"]
+__all__ = ["FileDigests", "prune_records"]
+
+_RECORD = re.compile(r"[0-9a-f]{64}\.json")
 
 _Identity = list[int]
 
@@ -108,6 +111,26 @@ class FileDigests:
         with suppress(OSError):  # a memory that cannot be written costs time, nothing else
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(self._place(self._folder, real), [json.dumps(record).encode()], fsync=False)
+
+
+def prune_records(root: Path, *, everything: bool = False) -> None:
+    """Remove what is remembered of files that have changed or gone, or all of it. Raises OSError."""
+    folder = root / "files"
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    sweep(entries)
+    for entry in entries:
+        if _RECORD.fullmatch(entry.name) and (everything or not _holds(Path(entry.path))):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _holds(record: Path) -> bool:
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        noted = json.loads(record.read_bytes())
+        return noted["identity"] == _identity(noted["path"])
+    return False
 
 
 def _sha256(real: str, between: Callable[[], None]) -> bytes:

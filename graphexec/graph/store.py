@@ -24,6 +24,7 @@ from typing import Any
 from graphexec.errors import CacheError, GraphexecError
 from graphexec.graph.atomic import is_temporary, sweep, write_atomic
 from graphexec.graph.boundary import Raised, attempt
+from graphexec.graph.digests import prune_records
 from graphexec.graph.encoding import Codec, Encoded, Undecodable, UnknownType, codec_table, decode, encode
 
 __all__ = ["DiskStore", "Removed", "StoreInfo", "VerifyReport"]
@@ -170,9 +171,12 @@ class DiskStore:
     def gc(self, max_bytes: int | None = None) -> Removed:
         """Remove entries, least recently used first, until `max_bytes` are left, and what killed processes left.
 
+        What is remembered of model files that have changed or gone goes too.
+
         Raises CacheError if the folder cannot be read.
         """
         with self._usable():
+            prune_records(self.root)
             return self._shrink(self.max_bytes if max_bytes is None else max_bytes)
 
     def verify(self) -> VerifyReport:
@@ -192,11 +196,12 @@ class DiskStore:
         return VerifyReport(ok, tuple(dropped))
 
     def clear(self) -> Removed:
-        """Remove every entry; files that are not named as the store names them stay.
+        """Remove every entry and what is remembered of model files; what the store would not name so stays.
 
         Raises CacheError if the folder cannot be changed.
         """
         with self._usable():
+            prune_records(self.root, everything=True)
             removed = self._shrink(0)
             for shard in self._shards():
                 for entry in _listed(shard):

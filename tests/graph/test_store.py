@@ -18,6 +18,7 @@ import pytest
 
 from graphexec.errors import CacheError, ModelFileError
 from graphexec.graph.atomic import temporary
+from graphexec.graph.digests import FileDigests
 from graphexec.graph.encoding import type_name
 from graphexec.graph.store import MAGIC, DiskStore, Removed
 
@@ -344,6 +345,22 @@ def test_a_damaged_ledger_costs_a_measurement_and_nothing_else(
         (store.root / "v1/ledger").write_bytes(damage)
         assert store.info().bytes <= 20_000
     assert problems == []
+
+
+def test_what_is_remembered_of_model_files_goes_once_it_is_of_no_use(store: DiskStore, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("kept", "gone", "changed")]
+    for path in paths:
+        path.write_bytes(b"weights")
+        os.utime(path, (1, 1))
+        FileDigests(store.root).digest(path)
+    paths[1].unlink()
+    paths[2].write_bytes(b"other weights")
+    files = store.root / "files"
+    (files / "notes.txt").touch()
+    store.gc()
+    assert sorted(json.loads(path.read_bytes())["path"] for path in files.glob("*.json")) == [str(paths[0])]
+    store.clear()
+    assert [path.name for path in files.iterdir()] == ["notes.txt"]
 
 
 def test_leftovers_of_killed_processes_are_collected(store: DiskStore) -> None:
