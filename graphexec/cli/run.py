@@ -234,9 +234,8 @@ def _worth_showing(diagnostics: Sequence[Diagnostic], quiet: bool) -> list[Diagn
 
 def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
     """Print what is left to say once the run is over."""
-    if shape in ("text", "quiet"):
-        for path in (path for written in outcome.exported.values() for path in written):
-            click.echo(str(path))
+    if shape != "json":
+        _show_exported(_as_texts(outcome.exported), shape)
     if shape == "text":
         for node, texts in outcome.texts.items():
             click.echo(f"text of {outcome.name(node)}: " + "\n".join(texts), err=True)
@@ -244,6 +243,12 @@ def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
         click.echo(line, err=True)
     if shape == "json":
         click.echo(json.dumps(_document(outcome, seconds), indent=2))
+
+
+def _show_exported(exported: Mapping[str, Sequence[str]], shape: Shape) -> None:
+    for node, files in exported.items():
+        event = json.dumps({"event": "exported", "node": node, "files": files})
+        click.echo(event if shape == "events" else "\n".join(files))
 
 
 def _troubles(outcome: Outcome) -> list[str]:

@@ -79,6 +79,14 @@ class Written(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown(Event):
+    """An output node has texts to show."""
+
+    node: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(Event):
     """A node raised; nodes that do not need it go on."""
 

@@ -28,6 +28,7 @@ class Publisher:
         """
         if artifacts.text:
             self.texts[node] = self.texts.get(node, ()) + artifacts.text
+            self.context.on_event(events.Shown(node, artifacts.text))
         if artifacts.files:
             placed = self._place(artifacts, key)
             if isinstance(placed, Raised):

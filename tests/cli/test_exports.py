@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ def test_a_node_is_exported_though_no_output_needs_it(shell: Shell) -> None:
     assert result.stdout.splitlines() == [str(shell.folder / name) for name in ("out/a.safetensors", "b.safetensors")]
     assert (value("out/a.safetensors"), value("b.safetensors")) == (7, 12)
     assert "text of node show" in result.stderr
+
+
+def test_exports_are_events_too(shell: Shell) -> None:
+    result = shell.run("run", shell.write(LATENTS), "--export", "1=a.safetensors", "--events", "json")
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told == {"event": "exported", "node": "1", "files": [str(shell.folder / "a.safetensors")]}
 
 
 def test_an_export_comes_from_the_cache_too(shell: Shell) -> None:

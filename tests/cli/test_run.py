@@ -96,6 +96,7 @@ def test_events_are_one_json_object_a_line_and_stdout_has_nothing_else(shell: Sh
     assert kinds[0] == "planned"
     assert kinds[-1] == "completed"
     assert {"started", "progressed", "finished", "written"} <= set(kinds)
+    assert {"event": "shown", "node": "3", "texts": ["5"]} in events
     assert result.stderr == ""
 
 

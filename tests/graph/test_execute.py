@@ -57,7 +57,7 @@ class TestOrder:
     def test_events_tell_the_story(self, bench: Bench) -> None:
         bench.run(SUM)
         kinds = [type(event).__name__ for event in bench.events]
-        assert kinds == ["Planned", *["Started", "Finished"] * 4, "Completed"]
+        assert kinds == ["Planned", *["Started", "Finished"] * 3, "Started", "Shown", "Finished", "Completed"]
         assert bench.seen(events.Completed)[0].executed == 4
 
     def test_values_are_let_go_after_their_last_use(self, bench: Bench) -> None:
