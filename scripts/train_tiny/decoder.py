@@ -31,8 +31,8 @@ from tokens import Tokens
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
 
-LEARNED_PART = 0.6
-"""The part of the pictures that shows what the UNet has learned to draw, as it draws it; the others any drawing."""
+DRAWN_PART = 0.6
+"""The part of the pictures that shows what the UNet draws; the others are drawings in any style."""
 OFF = 0.3
 """How far latents are off at most, in parts of their own deviation."""
 OPTIMISER, EMA = Optimiser("Muon", 0.01), 0.998
@@ -66,9 +66,9 @@ class PictureBatches:
 
 def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], str]:
     scene = scenes.any(random, plain=0.5)
-    if random.random() < LEARNED_PART:
+    if random.random() < DRAWN_PART:
         return scenes.picture(scene, random), scenes.caption(scene)
-    concept, style = (int(random.integers(len(of))) for of in (scenes.drawings.names, STYLES))
+    concept, style = (int(random.integers(len(of))) for of in (scenes.concepts, STYLES))
     other = Scene(concept, style, scene.count, None, scene.background)
     return compose(scenes.coloured(other), other, random, still=False), scenes.caption(other)
 
@@ -95,7 +95,7 @@ class Learning:
 def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
-    scenes, tokens = Scenes(drawings(given.folder), concepts_of(given.start)), Tokens()
+    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     weights = read_checkpoint(given.start)
     vae = networks(SEED)["vae"].to(memory_format=torch.channels_last)
     vae.load_state_dict(weights["vae"])
@@ -105,7 +105,7 @@ def main() -> None:
     learning = Learning(vae, InParts(trained, given.threads))
     batches, report = PictureBatches(scenes, given.batch), Report(given.folder / "decoder.jsonl")
     groups = [ParameterGroup("decoder", trained, OPTIMISER.learning_rate)]
-    loop = Loop(groups, learning, batches, plan, watch=report, device="cpu", facts={"learned": scenes.learned})
+    loop = Loop(groups, learning, batches, plan, watch=report, device="cpu")
     unseen = batches.at(np.random.default_rng(11), TESTED).pixels
     print(f"before: {_decibels(vae, unseen):.2f} dB", flush=True)
     go_on(loop, given.folder / "decoder-state", 60 * given.minutes)

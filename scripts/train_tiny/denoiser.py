@@ -1,4 +1,4 @@
-"""Third stage: the UNet and the text encoder together, on latents of scenes, by `graphexec.train`'s own loop."""
+"""Third stage: the UNet, on latents of scenes and on what the text encoder makes of their captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import concepts_of, networks, read_checkpoint, save_checkpoint
+from checkpoint import networks, read_checkpoint, save_checkpoint
 from emoji import drawings
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
@@ -24,7 +24,7 @@ from pool import Pool, make_pool
 from progress import Report, go_on
 from scenes import Scenes
 from stable import stable_noise
-from tokens import Tokens, contexts
+from tokens import Tokens, Told
 from whiten import SCALE
 
 EMPTY = 0.1
@@ -36,28 +36,27 @@ HEAVY_PART = 0.75
 little difference, and little is left to learn."""
 ALIKE = 16
 """How many pictures of one caption make a target."""
-OPTIMISER, TEXT_RATE = Optimiser("Muon", 0.02), 0.002
-"""The text encoder, which knows its words already, goes on more slowly."""
-EMA = 0.998
+OPTIMISER = Optimiser("Muon", 0.02)
+EMA = 0.995
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Latents of like pictures, each one's own first, [B, K, 4, 16, 16], which of them are missing, [B, K], and the
-    numbers of their captions' tokens, int64 [B, 77]."""
+    """Latents of like pictures, each one's own first, [B, K, 4, 16, 16], which of them are missing, [B, K], and what
+    the text encoder makes of their captions, [B, 77, 64]."""
 
     alike: Tensor
     missing: Tensor
-    tokens: Tensor
+    told: Tensor
     names: Sequence[str]
 
 
 class PoolBatches:
     """Batches out of pools of latents; each pool serves some epochs, then the next is made."""
 
-    def __init__(self, pools: Pools, tokens: Tokens, batch: int, passes: int) -> None:
-        self.pools, self.tokens, self.batch, self.passes = pools, tokens, batch, passes
+    def __init__(self, pools: Pools, told: Told, batch: int, passes: int) -> None:
+        self.pools, self.told, self.batch, self.passes = pools, told, batch, passes
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Drawn]:
         pool = self.pools.get(epoch // self.passes)
@@ -68,7 +67,7 @@ class PoolBatches:
     def _drawn(self, pool: Pool, chosen: np.ndarray) -> Drawn:
         captions = [pool.captions[i] for i in chosen]
         alike = torch.from_numpy(np.stack([pool.alike(i, ALIKE) for i in chosen]))
-        return Drawn(pool.latents[alike].float(), alike < 0, self.tokens.stacked(captions), captions)
+        return Drawn(pool.latents[alike].float(), alike < 0, torch.stack([*map(self.told, captions)]), captions)
 
 
 class Pools:
@@ -91,25 +90,23 @@ class Pools:
 
 
 class Learning:
-    """The objective: the noise in latents, seen through, given the caption."""
+    """The objective: the noise in latents, seen through, given what is told of the picture; `nothing` [77, 64] is the
+    empty caption's."""
 
-    def __init__(
-        self, unet: nn.Module, text: nn.Module, nothing: Tensor, device: str, run: Callable[..., Tensor]
-    ) -> None:
-        self.unet, self.text, self.device, self.run = unet, text, device, run
+    def __init__(self, unet: nn.Module, nothing: Tensor, device: str, run: Callable[..., Tensor]) -> None:
+        self.unet, self.device, self.run = unet, device, run
         self.nothing, self.levels = nothing.to(device), Levels.of(device=device)
 
     def __call__(self, batch: Drawn, generator: torch.Generator) -> Tensor:
-        alike, missing, tokens = (t.to(self.device) for t in (batch.alike, batch.missing, batch.tokens))
-        empty = torch.rand(len(tokens), 1, generator=generator, device=generator.device) < EMPTY
-        tokens = torch.where(empty, self.nothing, tokens)
+        alike, missing, told = (t.to(self.device) for t in (batch.alike, batch.missing, batch.told))
+        empty = torch.rand(len(told), 1, 1, generator=generator, device=generator.device) < EMPTY
+        told = torch.where(empty, self.nothing, told)
         noised = _noised(alike[:, 0], self.levels, generator)
         target = stable_noise(noised, alike, missing, self.levels)
-        return self.run(self._losses, noised.noisy, noised.timesteps, tokens, target)
+        return self.run(self._losses, noised.noisy, noised.timesteps, told, target)
 
-    def _losses(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, target: Tensor) -> Tensor:
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        found = self.unet(noisy, timesteps, contexts(self.text, tokens))
+    def _losses(self, noisy: Tensor, timesteps: Tensor, told: Tensor, target: Tensor) -> Tensor:
+        found = self.unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, told)
         return picture_losses(found, target, timesteps, OBJECTIVE, self.levels, kind="eps")
 
 
@@ -125,47 +122,39 @@ def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
     torch.set_float32_matmul_precision("high")
-    known = concepts_of(given.start) if given.start else None
-    scenes, tokens = Scenes(drawings(given.folder), known=known), Tokens()
+    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     made = {
         name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
     }
-    begun = read_checkpoint(given.start) if given.start else _stages(given.folder)
-    for part, weights in begun.items():
-        made[part].load_state_dict(weights)
+    made["text"].load_state_dict(load_file(given.folder / "text.safetensors"))
+    begun = read_checkpoint(given.start) if given.start else {"vae": load_file(given.folder / "vae.safetensors")}
+    for part in begun.keys() - {"text"}:
+        made[part].load_state_dict(begun[part])
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
+    told = Told(made["text"], tokens)
     plan = Plan(
         given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
         schedule=Schedule("cosine", warmup=100),
     )  # fmt: skip
-    rates = {"unet": OPTIMISER.learning_rate, "text": TEXT_RATE}
-    groups = [ParameterGroup(part, list(made[part].parameters()), rate) for part, rate in rates.items()]
-    trained = [parameter for group in groups for parameter in group.parameters]
+    trained = list(made["unet"].parameters())
     in_parts = given.device == "cpu" and given.precision == "fp32"  # autocast is of one thread
-    run = InParts(trained, given.threads) if in_parts else whole
-    learning = Learning(made["unet"], made["text"], tokens(""), given.device, run)
-    batches = PoolBatches(pools, tokens, given.batch, given.passes)
-    report, facts = Report(given.folder / "denoiser.jsonl"), {"learned": scenes.drawn}
-    loop = Loop(groups, learning, batches, plan, watch=report, device=given.device, facts=facts)
+    learning = Learning(made["unet"], told(""), given.device, InParts(trained, given.threads) if in_parts else whole)
+    batches, report = PoolBatches(pools, told, given.batch, given.passes), Report(given.folder / "denoiser.jsonl")
+    groups = [ParameterGroup("unet", trained, OPTIMISER.learning_rate)]
+    loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
     go_on(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
         weights = {
             part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
         }
-    used = tokens.used(("", *scenes.all_words()))
-    save_checkpoint(given.out, weights, used, [scenes.drawings.names[i] for i in scenes.learned])
-
-
-def _stages(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """The weights of the first two stages."""
-    return {part: load_file(folder / f"{part}.safetensors") for part in ("vae", "text")}
+    save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), scenes.drawings.names)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--out", type=Path, default=Path("build/tiny/denoiser.safetensors"))
-    parser.add_argument("--start", type=Path, help="a checkpoint made before, to go on from: to teach it more concepts")
+    parser.add_argument("--start", type=Path, help="a checkpoint whose autoencoder and UNet to go on from")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--batch", type=int, default=24)

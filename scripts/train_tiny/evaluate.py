@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import graphexec
-from checkpoint import CHECKPOINT
+from checkpoint import CHECKPOINT, concepts_of
 from emoji import SIZE, drawings
 from judge import Judge
 from scenes import Scene, Scenes
@@ -64,18 +64,18 @@ class Painter:
         }  # fmt: skip
 
 
-def plain_scenes(scenes: Scenes, count: int) -> list[Scene]:
+def plain_scenes(learned: Sequence[int], count: int) -> list[Scene]:
     """Concepts that were trained, on white."""
     random = np.random.default_rng(4)
-    return [Scene(int(i), 0) for i in random.permutation(scenes.learned)[:count]]
+    return [Scene(int(i), 0) for i in random.permutation(learned)[:count]]
 
 
-def combined_scenes(scenes: Scenes, count: int) -> list[Scene]:
-    """Combinations of a concept with a colour, count or background that were not trained."""
+def combined_scenes(scenes: Scenes, learned: Sequence[int], count: int) -> list[Scene]:
+    """Combinations of such a concept with a colour, count or background that were not trained."""
     random, found = np.random.default_rng(5), list[Scene]()
     while len(found) < count:
         scene = scenes.any(random, plain=0.0)
-        found += [scene] if scenes.held_out(scene) else []
+        found += [scene] if scene.concept in learned and scenes.held_out(scene) else []
     return found
 
 
@@ -141,14 +141,15 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
+    learned = [scenes.drawings.names.index(name) for name in concepts_of(given.checkpoint)]
     exams = dict[str, Exam]()
     for name, asked in (
-        ("concepts", plain_scenes(scenes, PROMPTS)), ("combinations", combined_scenes(scenes, COMBINED)),
+        ("concepts", plain_scenes(learned, PROMPTS)), ("combinations", combined_scenes(scenes, learned, COMBINED)),
     ):  # fmt: skip
         exams[name] = Exam(painted(paint, scenes, asked), asked)
         exams[f"renderings of {name}"] = Exam(rendered(scenes, asked, np.random.default_rng(9)), asked)
     figures: dict[str, Any] = {**judged(Judge(scenes), exams)}
-    some = [scene.concept for scene in plain_scenes(scenes, 20)]
+    some = [scene.concept for scene in plain_scenes(learned, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))
     if given.sheet:

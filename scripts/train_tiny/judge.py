@@ -41,11 +41,10 @@ class Judge:
 
     def __init__(self, scenes: Scenes) -> None:
         self.scenes = scenes
-        concepts = range(len(scenes.drawings.names))
-        single = [Scene(i, 0) for i in concepts]
+        single = [Scene(i, 0) for i in scenes.concepts]
         single += [Scene(i, 0, colour=colour) for i in scenes.colourable for colour in COLOURS]
         self._single = [(scene, self._thumbs(scene)) for scene in tqdm(single, desc="drawing")]
-        counted = [Scene(i, 0, count) for i in concepts for count in COUNTS]
+        counted = [Scene(i, 0, count) for i in scenes.concepts for count in COUNTS]
         self._counted = [(scene, self._counts(scene)) for scene in tqdm(counted, desc="counting")]
 
     def __call__(self, pictures: Tensor) -> list[Verdict]:

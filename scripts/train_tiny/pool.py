@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +53,8 @@ class Pool:
 def make_pool(
     scenes: Scenes, encode: Callable[[Tensor], Tensor], folder: Path, index: int, size: int, plain: float
 ) -> Pool:
-    """Pool `index` of a training: always the same scenes of what is learned; kept in `folder` for going on."""
-    learned = sha256(" ".join(map(str, (plain, *scenes.drawn))).encode()).hexdigest()[:8]
-    kept = folder / f"pool-{learned}-{index}-{size}.safetensors"
+    """Pool `index` of a training: always the same scenes; kept in `folder` for going on."""
+    kept = folder / f"pool-{plain}-{index}-{size}.safetensors"
     if not kept.exists():
         latents, captions = _made(scenes, encode, index, size, plain)
         save_file({"latents": latents}, kept.with_suffix(".tmp"), {"captions": json.dumps(captions)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from concepts import LEARNED
 from emoji import SIZE, STYLES, Drawings, resized
 from recolour import COLOURS, colour_words, main_hue, recolour
 
@@ -71,8 +70,6 @@ PLURAL = re.compile(r"[^suio]s$|^skis$")
 """Names of things that are always more than one: scissors, but no octopus, dress or tennis."""
 LEAST = 0.8
 """How small a single drawing may be, in parts of the picture."""
-OFTEN = 3
-"""How many times as often as others those concepts are drawn that a checkpoint has not learned before."""
 HELD_OUT = 0.1
 """The part of all combinations of a concept with a colour, a count or a background that is never trained on."""
 
@@ -91,15 +88,11 @@ class Scene:
 class Scenes:
     """Random scenes of the drawings, and what they are called."""
 
-    def __init__(
-        self, drawings: Drawings, learned: Collection[str] = LEARNED, known: Collection[str] | None = None
-    ) -> None:
-        self.drawings, names = drawings, drawings.names
-        self.learned = [i for i, name in enumerate(names) if name in learned]
-        new = [i for i in self.learned if known is not None and names[i] not in known]
-        self.drawn = self.learned + (OFTEN - 1) * new
-        self.hues = [self._hues(i) for i in range(len(names))]
-        self.colourable = [i for i in self.drawn if self.hues[i][0] is not None]
+    def __init__(self, drawings: Drawings) -> None:
+        self.drawings = drawings
+        self.concepts = range(len(drawings.names))
+        self.hues = [self._hues(i) for i in self.concepts]
+        self.colourable = [i for i in self.concepts if self.hues[i][0] is not None]
 
     def _hues(self, concept: int) -> tuple[float | None, ...]:
         """The main hue in each style; None where there is none, or where the concept's name says a colour."""
@@ -126,7 +119,7 @@ class Scenes:
         combined = random.random() >= plain
         kind = random.choice(["background", "colour", "count", "both"]) if combined else ""
         coloured = kind in ("colour", "both")
-        concept = int(random.choice(self.colourable if coloured else self.drawn))
+        concept = int(random.choice(self.colourable if coloured else self.concepts))
         return Scene(
             concept,
             0,
@@ -147,7 +140,7 @@ class Scenes:
 
     def all_words(self) -> Iterator[str]:
         """Captions that have between them every word of every caption."""
-        for concept in range(len(self.drawings.names)):
+        for concept in self.concepts:
             for count in (1, *COUNTS):
                 yield self.caption(Scene(concept, 0, count))
                 yield self.caption(Scene(concept, 0, count), alias=True)

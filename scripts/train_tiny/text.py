@@ -1,158 +1,187 @@
-"""Second stage: the text encoder learns what things look like, before the UNet learns to draw them.
+"""Second stage: the text encoder learns every drawing by heart, before the UNet learns to lay drawings out.
 
-From every token after a caption's end, the colours and the coarse shape of its picture can be read off linearly: so the
-UNet has from its first step on contexts that tell what is wanted. Left to learn text and pictures at once, it had not
-begun to heed the text after 12,000 pictures of 128 concepts.
+A caption has 77 tokens, and the last 64 are filling. From each of them one square of the drawing can be read off
+linearly, 2x2 latents and how much of them it covers, and from all the filling how many there are, in what colour and on
+what ground. So a new drawing costs the UNet little: it is told what is where, and learns to place, count and recolour.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn import functional as F
 
-from checkpoint import networks
+from checkpoint import networks, read_checkpoint
 from emoji import SIZE, drawings
 from graphexec.train.config import Optimiser, Schedule
-from graphexec.train.events import Started, Stepped
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from layouts import CLIP
-from pool import ALIAS
-from scenes import Scene, Scenes
+from pool import ALIAS, CHUNK
+from progress import Report, go_on
+from recolour import COLOURS
+from scenes import BACKGROUNDS, COUNTS, Scene, Scenes
 from tokens import END, Tokens, contexts
+from whiten import SCALE
 
 SEED = 0
-COARSE, PARTS = 16, 64
-"""Pictures are seen at 16x16 pixels, through their first 64 principal components."""
-SHORT, SHORT_PART = 24, 0.9
-"""Nine tenths of the steps are taken on the first 24 tokens alone, a third of the work: what follows is all padding."""
-OPTIMISER = Optimiser("AdamW", 3e-3, arguments={"betas": (0.9, 0.98), "weight_decay": 0.01})
+GRID = 8
+FIRST = CLIP.positions - GRID * GRID
+"""The first token that tells of a square; longest captions end before the fifteenth."""
+MAIN = 40
+"""Tokens of filling before that tell of the drawing as a whole, by its principal components."""
+PLAIN = 0.4
+OPTIMISER = Optimiser("Muon", 0.02)
+EMA = 0.99
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Described:
-    """Scenes, every concept on white first, and what their pictures look like, float32 [N, 64]."""
+class Looks:
+    """What every drawing looks like: its squares [N, 64, 20], in the order of the tokens, and as a whole [N, 40]."""
 
-    scenes: Sequence[Scene]
-    looks: Tensor
-    plain: int
+    squares: Tensor
+    main: Tensor
+
+
+@torch.no_grad()
+def looks(scenes: Scenes, encode: Callable[[Tensor], Tensor]) -> Looks:
+    """All drawings where they lie, on white; `encode` makes latents [B, 4, 16, 16] of pixels in -1..1."""
+    random = np.random.default_rng(SEED)
+    squares = list[Tensor]()
+    for first in range(0, len(scenes.drawings.names), CHUNK):
+        chunk = range(first, min(first + CHUNK, len(scenes.drawings.names)))
+        pictures = np.stack([scenes.picture(Scene(i, 0), random, still=True) for i in chunk])
+        latents = encode(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        covered = torch.from_numpy(scenes.drawings.pixels[chunk.start : chunk.stop, 0, :, :, 3:]).permute(0, 3, 1, 2)
+        covered = F.avg_pool2d(covered.float() / 127.5, SIZE // latents.shape[-1])
+        squares.append(F.unfold(torch.cat([latents, covered], dim=1), 2, stride=2).mT[:, order()])
+    told = torch.cat(squares)
+    told -= told.mean(dim=(0, 1))
+    return Looks(told, _principal(told.flatten(1)))
+
+
+def order() -> Tensor:
+    """Which square each of the last 64 tokens tells of: those far from the middle, which are mostly white, first, so
+    that a prompt whose words take the place of filling loses little."""
+    at = torch.arange(GRID) - (GRID - 1) / 2
+    return (at[:, None] ** 2 + at[None] ** 2).flatten().argsort(descending=True, stable=True)
+
+
+def _principal(told: Tensor) -> Tensor:
+    """Principal components [N, 40], each by the root of its deviation: small ones tell like things apart."""
+    torch.manual_seed(SEED)
+    centred = told - told.mean(dim=0)
+    _left, sizes, right = torch.pca_lowrank(centred, q=min(MAIN, len(told)), center=False, niter=4)
+    parts = centred @ right / (sizes / len(told) ** 0.5).sqrt()
+    return parts / parts.std()
+
+
+def _waves() -> Tensor:
+    """Where each of the last 64 tokens' squares lies, as waves of half a turn and of one, [64, 8]."""
+    y, x = order() // GRID, order() % GRID
+    angles = [torch.pi * turns * (at + 0.5) / GRID for at in (x, y) for turns in (1, 2)]
+    return torch.stack([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+
+
+def regards(scene: Scene) -> list[float]:
+    """A scene's colour, ground and count, a 1 among zeros for each."""
+    known = ((scene.colour, (None, *COLOURS)), (scene.background, (None, *BACKGROUNDS)), (scene.count, (1, *COUNTS)))
+    return [float(own == other) for own, others in known for other in others]
+
+
+REGARDS = len(regards(Scene(0, 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captions:
-    """The numbers of captions' tokens, int64 [B, T], and what their pictures look like, [B, 64]."""
+    """The numbers of captions' tokens, int64 [B, 77], what each is a picture of, int64 [B], and how, [B, 22]."""
 
     tokens: Tensor
-    looks: Tensor
+    concepts: Tensor
+    regards: Tensor
     names: Sequence[str]
 
 
-def describe(scenes: Scenes, size: int) -> Described:
-    """`size` scenes with still drawings, so that what is seen is shape and not place."""
-    random = np.random.default_rng(11)
-    asked = [Scene(concept, 0) for concept in range(len(scenes.drawings.names))]
-    plain = len(asked)
-    asked += [scenes.draw(random, plain=0.0) for _ in range(size - plain)]
-    step = SIZE // COARSE
-    seen = np.empty((size, COARSE, COARSE, 3), np.float32)
-    for i, scene in enumerate(tqdm(asked, desc="looking")):
-        picture = scenes.picture(scene, random, still=True)
-        seen[i] = picture.reshape(COARSE, step, COARSE, step, 3).mean((1, 3)) / 127.5 - 1
-    return Described(asked, _principal(torch.from_numpy(seen).flatten(1)), plain)
-
-
-def _principal(pictures: Tensor) -> Tensor:
-    """Their principal components, each by the root of its deviation: small ones tell like things apart."""
-    torch.manual_seed(SEED)
-    centred = pictures - pictures.mean(dim=0)
-    _left, sizes, right = torch.pca_lowrank(centred, q=PARTS, center=False, niter=4)
-    parts = centred @ right / (sizes / len(pictures) ** 0.5).sqrt()
-    return parts / parts.std()
-
-
 class CaptionBatches:
-    """Half of each batch are concepts on white, half are composed."""
+    """Batches of captions that are not held out."""
 
-    def __init__(self, scenes: Scenes, known: Described, tokens: Tokens, batch: int, steps: int) -> None:
-        self.scenes, self.known, self.tokens, self.batch, self.steps = scenes, known, tokens, batch, steps
+    def __init__(self, scenes: Scenes, tokens: Tokens, batch: int, steps: int) -> None:
+        self.scenes, self.tokens, self.batch, self.steps = scenes, tokens, batch, steps
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Captions]:
         for step in range(first, self.steps):
-            yield self._drawn(np.random.default_rng((8, epoch, step)), step < SHORT_PART * self.steps)
+            yield self._drawn(np.random.default_rng((8, epoch, step)))
 
-    def _drawn(self, random: Generator, short: bool) -> Captions:
-        half, plain = self.batch // 2, self.known.plain
-        chosen = np.concatenate(
-            [random.integers(0, plain, half), random.integers(plain, len(self.known.scenes), self.batch - half)]
-        )
-        captions = [self.scenes.caption(self.known.scenes[i], alias=random.random() < ALIAS) for i in chosen]
-        tokens = self.tokens.stacked(captions)
-        return Captions(tokens[:, :SHORT] if short else tokens, self.known.looks[torch.from_numpy(chosen)], captions)
+    def _drawn(self, random: Generator) -> Captions:
+        asked = [self.scenes.draw(random, PLAIN) for _ in range(self.batch)]
+        captions = [self.scenes.caption(scene, alias=random.random() < ALIAS) for scene in asked]
+        how = torch.tensor([regards(scene) for scene in asked])
+        concepts = torch.tensor([scene.concept for scene in asked])
+        return Captions(self.tokens.stacked(captions), concepts, how - how.mean(dim=0), captions)
 
 
-class Reading:
-    """The objective: looks, read off every token from the caption's end on."""
+class Reading(nn.Module):
+    """The objective: what is read off the filling, beside what the drawing looks like."""
 
-    def __init__(self, text: nn.Module, head: nn.Module) -> None:
-        self.text, self.head = text, head
+    def __init__(self, text: nn.Module, known: Looks) -> None:
+        super().__init__()
+        self.text, self.known, self.waves = text, known, _waves()
+        self.square = nn.Linear(CLIP.width, known.squares.shape[-1])
+        self.wave = nn.Linear(CLIP.width, self.waves.shape[-1])
+        self.main, self.regards = nn.Linear(CLIP.width, known.main.shape[-1]), nn.Linear(CLIP.width, REGARDS)
 
-    def __call__(self, batch: Captions, generator: torch.Generator) -> Tensor:
-        errors = (self.read(batch.tokens) - batch.looks[:, None]).square().mean(dim=-1)
-        after = (batch.tokens == END).float()
-        return (errors * after).sum(dim=1) / after.sum(dim=1)
+    def forward(self, batch: Captions, generator: torch.Generator) -> Tensor:
+        told = self.told(batch.tokens)
+        filling = (batch.tokens == END).float()
+        before, last = told[:, :FIRST], told[:, FIRST:]
+        squares = (self.square(last) - self.known.squares[batch.concepts]).square().mean(dim=(1, 2))
+        waves = (self.wave(last) - self.waves).square().mean(dim=(1, 2))
+        how = (self.regards(told) - batch.regards[:, None]).square().sum(dim=-1)
+        main = (self.main(before) - self.known.main[batch.concepts][:, None]).square().mean(dim=-1)
+        return squares + 0.1 * waves + 0.1 * _mean(how, filling) + 0.2 * _mean(main, filling[:, :FIRST])
 
-    def read(self, tokens: Tensor) -> Tensor:
-        """What every token of [B, T] tells, [B, T, 64]."""
-        return self.head(contexts(self.text, tokens))
+    def told(self, tokens: Tensor) -> Tensor:
+        """What the text encoder makes of tokens, [B, 77, 64]."""
+        return contexts(self.text, tokens)
 
 
-@torch.no_grad()
-def told_apart(reading: Reading, scenes: Scenes, known: Described, tokens: Tokens) -> float:
-    """The part of concepts whose own look is the nearest to what is read off their caption."""
-    asked = tokens.stacked([scenes.caption(scene) for scene in known.scenes[: known.plain]])
-    nearest = torch.cdist(reading.read(asked)[:, -1], known.looks[: known.plain]).argmin(dim=1)
-    return (nearest == torch.arange(known.plain)).float().mean().item()
+def _mean(each: Tensor, where: Tensor) -> Tensor:
+    return (each * where).sum(dim=1) / where.sum(dim=1)
 
 
 def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
-    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
-    known = describe(scenes, given.scenes)
-    text, head = networks(SEED)["text"], nn.Linear(CLIP.width, PARTS)
-    reading = Reading(text, head)
-    plan = Plan(given.steps, SEED, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=100))
-    groups = [ParameterGroup("text", [*text.parameters(), *head.parameters()], OPTIMISER.learning_rate)]
-    batches = CaptionBatches(scenes, known, tokens, given.batch, given.steps)
-    shown = tqdm(total=given.steps, desc="text")
-
-    def watch(event: Started | Stepped) -> None:
-        if isinstance(event, Stepped):
-            shown.update()
-            shown.set_postfix(loss=f"{event.loss:.3f}")
-
-    for _moment in Loop(groups, reading, batches, plan, watch=watch).run():
-        pass
-    shown.close()
-    save_file(dict(text.state_dict()), given.folder / "text.safetensors")
-    print(f"{told_apart(reading, scenes, known, tokens):.1%} of the concepts are told apart by their captions")
+    torch.set_float32_matmul_precision("high")
+    everything = drawings(given.folder)
+    scenes, tokens, made = Scenes(everything, learned=everything.names), Tokens(), networks(SEED)
+    autoencoder = read_checkpoint(given.start)["vae"] if given.start else load_file(given.folder / "vae.safetensors")
+    made["vae"].load_state_dict(autoencoder)
+    reading = Reading(made["text"], looks(scenes, lambda pixels: made["vae"].encode(pixels) * SCALE))
+    plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
+    groups = [ParameterGroup("text", list(reading.parameters()), OPTIMISER.learning_rate)]
+    batches = CaptionBatches(scenes, tokens, given.batch, given.steps)
+    loop = Loop(groups, reading, batches, plan, watch=Report(given.folder / "text.jsonl"))
+    go_on(loop, given.folder / "text-state", 60 * given.minutes)
+    with loop.averaged():
+        save_file(dict(made["text"].state_dict()), given.folder / "text.safetensors")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--scenes", type=int, default=12_000)
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--start", type=Path, help="a checkpoint whose autoencoder to take")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 

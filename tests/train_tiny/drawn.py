@@ -18,4 +18,4 @@ def rectangles() -> Scenes:
     drawn = np.zeros((len(RECTANGLES), 3, 128, 128, 4), np.uint8)
     for i, colour in enumerate(colours):
         drawn[i, :, 20 : 60 + 16 * i, 20 : 108 - 16 * i] = (*colour, 255)
-    return Scenes(Drawings(RECTANGLES, (4,) * len(RECTANGLES), drawn), learned=RECTANGLES)
+    return Scenes(Drawings(RECTANGLES, (4,) * len(RECTANGLES), drawn))

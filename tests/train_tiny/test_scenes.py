@@ -22,7 +22,7 @@ def disc(colour: tuple[int, int, int]) -> NDArray[np.uint8]:
 @pytest.fixture
 def scenes() -> Scenes:
     drawn = [[disc(RED)] * 3, [np.roll(disc(BLUE), 5, axis=0)] * 3]
-    return Scenes(Drawings(("apple", "blue ball"), (4, 6), np.array(drawn)), learned=("apple", "blue ball"))
+    return Scenes(Drawings(("apple", "blue ball"), (4, 6), np.array(drawn)))
 
 
 def test_captions_say_count_colour_and_background(scenes: Scenes) -> None:
@@ -31,28 +31,19 @@ def test_captions_say_count_colour_and_background(scenes: Scenes) -> None:
     assert scenes.caption(Scene(0, 0, background="orange")) == "an apple on an orange background"
 
 
-def test_what_goes_by_a_plural_has_no_article_and_only_what_is_asked_for_is_learned() -> None:
+def test_what_goes_by_a_plural_has_no_article() -> None:
     names = ("grapes", "octopus", "hot dog", "soccer ball")
-    made = Scenes(Drawings(names, (4, 3, 4, 6), np.array([[disc(RED)] * 3] * 4)), learned=("octopus", "soccer ball"))
+    made = Scenes(Drawings(names, (4, 3, 4, 6), np.array([[disc(RED)] * 3] * 4)))
     assert [made.caption(Scene(i, 0)) for i in (0, 1)] == ["grapes", "an octopus"]
     assert made.caption(Scene(3, 0), alias=True) == "a football"
-    assert [names[i] for i in made.learned] == ["octopus", "soccer ball"]
 
 
 def test_captions_are_english() -> None:
     names = ("mouse", "unicorn", "strawberry", "scissors")
-    made = Scenes(Drawings(names, (4,) * 4, np.array([[disc(RED)] * 3] * 4)), learned=names)
+    made = Scenes(Drawings(names, (4,) * 4, np.array([[disc(RED)] * 3] * 4)))
     assert [made.caption(Scene(i, 0)) for i in (1, 2)] == ["a unicorn", "a strawberry"]
     counted = [made.caption(Scene(i, 0, 2, "green")) for i in range(4)]
     assert counted == ["two green mice", "two green unicorns", "two green strawberries", "two green scissors"]
-
-
-def test_what_a_checkpoint_does_not_know_yet_is_drawn_more_often() -> None:
-    names = ("mouse", "unicorn")
-    made = Scenes(Drawings(names, (4,) * 2, np.array([[disc(RED)] * 3] * 2)), learned=names, known=("mouse",))
-    random = np.random.default_rng(0)
-    drawn = [made.draw(random, plain=1).concept for _ in range(400)]
-    assert 0.68 < sum(drawn) / 400 < 0.82
 
 
 def test_only_what_has_a_colour_of_its_own_and_no_name_for_it_is_recoloured(scenes: Scenes) -> None:
