@@ -67,10 +67,10 @@ def test_a_checkpoint_is_hashed_once_until_it_changes(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "base.safetensors")
     base, whole = base_of(tmp_path, "base"), path.read_bytes()
     digest = base.latents_key().split()[0]
-    before, other = path.stat(), tmp_path / "other"
-    other.write_bytes(whole[::-1])
-    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    other.replace(path)  # which cannot be told from the one before, so that only a second reading would
+    before = path.stat()
+    path.write_bytes(whole[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # Now it cannot be told from the one before, so that only a second reading would.
     assert digest == base.text_key().split()[0] == NamedFile.of(path).sha256 == hashlib.sha256(whole).hexdigest()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert NamedFile.of(path).sha256 == hashlib.sha256(whole[::-1]).hexdigest()
