@@ -35,9 +35,16 @@ __all__ = [
     "OutputError",
     "Severity",
     "WorkflowError",
+    "said",
 ]
 
 Severity = Literal["error", "warning"]
+
+
+def said(error: BaseException) -> str:
+    """What an error says; its kind if it says nothing."""
+    return str(error) or type(error).__name__
+
 
 DAMAGED_PICTURE = (
     OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, struct.error,
@@ -88,7 +95,7 @@ class NodeError(GraphexecError):
     def __init__(self, node: str, class_type: str, cause: BaseException) -> None:
         self.node = node
         self.class_type = class_type
-        super().__init__(f"node {node} ({class_type}): {str(cause) or type(cause).__name__}")
+        super().__init__(f"node {node} ({class_type}): {said(cause)}")
 
 
 class ModelFileError(GraphexecError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphexec.diffusion.text import mentions
 from graphexec.diffusion.types import EncoderKind
-from graphexec.errors import ModelFileError
+from graphexec.errors import ModelFileError, said
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,7 @@ def _tensors(path: Path) -> Any:
         with torch.serialization.safe_globals([torch.nn.ParameterDict]):  # what the first trainers saved
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = said(error).splitlines()[0]
         raise ModelFileError(f"{path}: the embedding cannot be read ({why}); save it as .safetensors") from error
 
 

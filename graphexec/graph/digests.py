@@ -16,7 +16,10 @@ from pathlib import Path
 from graphexec.errors import ModelFileError
 from graphexec.graph.atomic import sweep, write_atomic
 
-__all__ = ["FileDigests", "prune_records"]
+__all__ = ["FOLDER", "FileDigests", "prune_records"]
+
+FOLDER = "files"
+"""Where what is remembered of files lies, below the root of a cache."""
 
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 
@@ -42,7 +45,7 @@ class FileDigests:
     """
 
     def __init__(self, root: str | Path | None) -> None:
-        self._folder = None if root is None else Path(root).absolute() / "files"
+        self._folder = None if root is None else Path(root).absolute() / FOLDER
         self._known: dict[str, tuple[_Identity, bytes]] = {}
         self._lock = threading.Lock()
 
@@ -115,7 +118,7 @@ class FileDigests:
 
 def prune_records(root: Path, *, everything: bool = False) -> None:
     """Remove what is remembered of files that have changed or gone, or all of it. Raises OSError."""
-    folder = root / "files"
+    folder = root / FOLDER
     if not folder.is_dir():
         return
     with os.scandir(folder) as listing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphexec.errors import ModelFileError
+from graphexec.errors import ModelFileError, said
 from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.check import Draft
 from graphexec.graph.findings import Findings
@@ -62,4 +62,4 @@ def _report(draft: Draft, error: Exception, findings: Findings) -> None:
     """What `infer` raised is a fault of the file that the node reads, if it reads one."""
     file = next((name for name, spec in draft.spec.inputs.items() if spec.folder), None)
     code = "invalid_model_file" if isinstance(error, ModelFileError) else "static_fact"
-    findings.add(code, str(error) or type(error).__name__, draft.node, input=file)
+    findings.add(code, said(error), draft.node, input=file)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphexec.errors import CacheError, GraphexecError
+from graphexec.errors import CacheError, GraphexecError, said
 from graphexec.graph.atomic import is_temporary, sweep, write_atomic
 from graphexec.graph.boundary import Raised, attempt
-from graphexec.graph.digests import prune_records
+from graphexec.graph.digests import FOLDER, prune_records
 from graphexec.graph.encoding import Codec, Encoded, Undecodable, UnknownType, codec_table, decode, encode
 
 __all__ = ["DiskStore", "Removed", "StoreInfo", "VerifyReport"]
@@ -39,7 +39,7 @@ _TAG_TEXT = (
     b"# graphexec keeps results here; deleting this folder costs time, nothing else.\n"
 )
 """Tells backup programs to leave the folder out (bford.info/cachedir), and `clear` that it is ours."""
-_OURS = frozenset({_TAG, "v1", "files"})
+_OURS = frozenset({_TAG, "v1", FOLDER})
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"[0-9a-f]{62}\.gx")
 _LEDGER = re.compile(rb"([0-9]{1,18}\n)+")
@@ -143,7 +143,7 @@ class DiskStore:
         path = Path(self._name(key))
         packed = attempt(self._packed, {"key": key, "value": value})
         if isinstance(packed, Raised):
-            self._on_problem(path, f"cannot be stored: {str(packed.error) or type(packed.error).__name__}")
+            self._on_problem(path, f"cannot be stored: {said(packed.error)}")
             return False
         if packed is None:
             return False

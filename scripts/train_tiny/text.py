@@ -139,7 +139,7 @@ class Reading(nn.Module):
         self.main, self.regards = nn.Linear(CLIP.width, known.main.shape[-1]), nn.Linear(CLIP.width, REGARDS)
 
     def forward(self, batch: Captions, generator: torch.Generator) -> Tensor:
-        told = self.told(batch.tokens)
+        told = contexts(self.text, batch.tokens)
         filling = (batch.tokens == END).float()
         before, last = told[:, :FIRST], told[:, FIRST:]
         squares = (self.square(last) - self.known.squares[batch.concepts]).square().mean(dim=(1, 2))
@@ -147,10 +147,6 @@ class Reading(nn.Module):
         how = (self.regards(told) - batch.regards[:, None]).square().sum(dim=-1)
         main = (self.main(before) - self.known.main[batch.concepts][:, None]).square().mean(dim=-1)
         return squares + 0.1 * waves + 0.1 * _mean(how, filling) + 0.2 * _mean(main, filling[:, :FIRST])
-
-    def told(self, tokens: Tensor) -> Tensor:
-        """What the text encoder makes of tokens, [B, 77, 64]."""
-        return contexts(self.text, tokens)
 
 
 def _mean(each: Tensor, where: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from scenes import Scene
 from text import FIRST, REGARDS, CaptionBatches, Captions, Reading, looks, order, regards
-from tokens import Tokens
+from tokens import Tokens, contexts
 
 
 def pooled(pixels: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
 @torch.no_grad()
 def apart(reading: Reading, asked: Captions) -> float:
     """How far what is told of the squares is from what they are."""
-    told = reading.square(reading.told(asked.tokens)[:, FIRST:])
+    told = reading.square(contexts(reading.text, asked.tokens)[:, FIRST:])
     return (told - reading.known.squares[asked.concepts]).square().mean().item()
 
 

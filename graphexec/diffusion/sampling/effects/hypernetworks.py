@@ -16,7 +16,7 @@ from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.options import Hypernetwork
 from graphexec.diffusion.sampling.effects.base import Effect, Pass, Setting
 from graphexec.diffusion.sources import WeightsFile
-from graphexec.errors import ModelFileError
+from graphexec.errors import ModelFileError, said
 
 __all__ = ["Hyper", "read_hypernetwork"]
 
@@ -77,7 +77,7 @@ def read_hypernetwork(file: WeightsFile) -> Mapping[int, Pair]:
         pairs = {int(width): held[width] for width in held if str(width).isdigit()}
         found = {width: (_network(held, pair[0]), _network(held, pair[1])) for width, pair in pairs.items()}
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, TypeError, LookupError, ValueError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = said(error).splitlines()[0]
         raise ModelFileError(f"{file.path}: the hypernetwork cannot be read ({why})") from error
     if not found:
         raise ModelFileError(f"{file.path}: this is no hypernetwork: it has no networks by the width of tokens")
