@@ -150,7 +150,8 @@ class Reading(nn.Module):
 
 
 def _mean(each: Tensor, where: Tensor) -> Tensor:
-    return (each * where).sum(dim=1) / where.sum(dim=1)
+    """[B], over the tokens where it counts; 0 where none does, as before the last 64 of a caption of thirteen words."""
+    return (each * where).sum(dim=1) / where.sum(dim=1).clamp(min=1)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from scenes import Scene
 from text import FIRST, REGARDS, CaptionBatches, Captions, Reading, looks, order, regards
-from tokens import Tokens, contexts
+from tokens import END, Tokens, contexts
 
 
 def pooled(pixels: Tensor) -> Tensor:
@@ -37,6 +37,15 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
     for _moment in Loop(groups, reading, CaptionBatches(scenes, tokens, 16, steps), plan).run():
         pass
     assert apart(reading, asked) < 0.2 * before
+
+
+def test_a_caption_without_filling_before_the_squares_is_read_too() -> None:
+    scenes, tokens = rectangles(), Tokens()
+    reading = Reading(networks(0)["text"], looks(scenes, pooled))
+    long = "a yellow face with open eyes and hand over mouth on an orange background"
+    asked = Captions(tokens.stacked([long]), torch.tensor([0]), torch.zeros(1, REGARDS), [long])
+    assert (asked.tokens != END).sum() > FIRST
+    assert reading(asked, torch.Generator()).isfinite().all()
 
 
 @torch.no_grad()
