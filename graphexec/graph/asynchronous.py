@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphexec.errors import Cancelled
-from graphexec.graph.boundary import Raised
 from graphexec.graph.call import Arguments, Collected, Unanswered, answer
 from graphexec.graph.context import CancelToken
+from graphexec.node.boundary import Raised
 from graphexec.node.fields import Blocker
 from graphexec.node.spec import NodeSpec
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
-from graphexec.graph.boundary import attempt
 from graphexec.graph.call import Outputs
 from graphexec.graph.store import DiskStore
+from graphexec.node.boundary import attempt
 
 __all__ = ["Cache", "MemoryCache", "NullCache", "TieredCache", "nbytes"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from graphexec.errors import InputError
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.plan import PlannedNode
 from graphexec.graph.values import check_linked
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Artifacts, Blocker, Expand, Graph
 from graphexec.node.spec import InputSpec, NodeSpec, OutputSpec
 

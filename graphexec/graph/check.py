@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from graphexec.errors import FolderError, NodeDefinitionError, WorkflowError
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders, MissingModelFile
 from graphexec.graph.mentions import mentioned_files
@@ -18,6 +17,7 @@ from graphexec.graph.plan import Wire
 from graphexec.graph.values import check_value, did_you_mean, not_in_list, show, suggestion
 from graphexec.graph.wires import compatible
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Mentioned
 from graphexec.node.registry import Registry
 from graphexec.node.spec import Hook, InputSpec, NodeSpec

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from graphexec.errors import Diagnostic, WorkflowError
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.check import Checker, Draft, hook_arguments, run_check_hook
 from graphexec.graph.facts import infer_facts
 from graphexec.graph.findings import Findings
@@ -21,6 +20,7 @@ from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import ancestors, cycles, dependency_order, running_order
 from graphexec.graph.values import did_you_mean
 from graphexec.graph.workflow import Link, Workflow, read_workflow
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.registry import Registry
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from graphexec.errors import Cancelled, ModelFileError, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
-from graphexec.graph.boundary import Raised
 from graphexec.graph.cache import NullCache
 from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
 from graphexec.graph.context import CancelToken, Context
@@ -24,6 +23,7 @@ from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.publish import Publisher
 from graphexec.graph.supply import Supply
+from graphexec.node.boundary import Raised
 
 T = TypeVar("T")
 

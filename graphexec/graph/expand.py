@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from graphexec.errors import GraphexecError
-from graphexec.graph.boundary import Raised
 from graphexec.graph.call import Collected, Outputs, Pending, first_blocker
 from graphexec.graph.folders import Folders
 from graphexec.graph.mentions import mentioned_files
@@ -17,6 +16,7 @@ from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import dependency_order
 from graphexec.graph.values import check_value, did_you_mean
 from graphexec.graph.wires import compatible
+from graphexec.node.boundary import Raised
 from graphexec.node.fields import Expand, Output
 from graphexec.node.registry import Registry
 from graphexec.node.spec import InputSpec, NodeSpec, OutputSpec

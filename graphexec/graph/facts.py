@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphexec.errors import ModelFileError, said
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.check import Draft
 from graphexec.graph.findings import Findings
 from graphexec.graph.plan import PlannedNode
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Facts, Inferred
 
 NOTHING: Facts = {}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from graphexec.graph import events
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.context import Context
 from graphexec.graph.outputs import OutputFolder, PublishedRecord
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Artifacts
 
 

@@ -23,9 +23,9 @@ from typing import Any
 
 from graphexec.errors import CacheError, GraphexecError, said
 from graphexec.graph.atomic import is_temporary, sweep, write_atomic
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.digests import FOLDER, prune_records
 from graphexec.graph.encoding import Codec, Encoded, Undecodable, UnknownType, codec_table, decode, encode
+from graphexec.node.boundary import Raised, attempt
 
 __all__ = ["DiskStore", "Removed", "StoreInfo", "VerifyReport"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphexec.graph import events
-from graphexec.graph.boundary import Raised, attempt
 from graphexec.graph.context import Context
 from graphexec.graph.plan import Plan
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Blocker, Graph, WorkflowInfo
 from graphexec.node.spec import Hidden, NodeSpec
 

@@ -10,18 +10,13 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from graphexec.errors import GraphexecError, NodeDefinitionError
+from graphexec.errors import NodeDefinitionError
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.decorator import definition_of
 from graphexec.node.read import read_spec
 from graphexec.node.spec import NodeSpec
 
 ENTRY_POINTS = "graphexec.nodes"
-
-BROKEN_PACK = (
-    ArithmeticError, AssertionError, AttributeError, GraphexecError, ImportError, LookupError, NameError, OSError,
-    RuntimeError, SyntaxError, TypeError, ValueError,
-)  # fmt: skip
-"""What a module raises when it is imported that is not as it should be, or whose libraries are not."""
 
 ResourceFactory = Callable[[Mapping[str, str]], Any]
 
@@ -35,12 +30,11 @@ class Place:
 
     def function(self) -> Callable[..., Any]:
         """The node's function. Raises NodeDefinitionError if its module cannot be imported or lacks it."""
-        try:
-            module = importlib.import_module(self.module)
-        except BROKEN_PACK as error:
+        module = attempt(importlib.import_module, {"name": self.module})
+        if isinstance(module, Raised):
             raise NodeDefinitionError(
-                f"{self.node!r} is in {self.module}, which cannot be imported: {_told(error)}"
-            ) from error
+                f"{self.node!r} is in {self.module}, which cannot be imported: {_told(module.error)}"
+            ) from module.error
         for value in vars(module).values():
             if (definition := definition_of(value)) is not None and definition.name == self.node:
                 return value
@@ -70,10 +64,10 @@ class Registry:
         points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
         registry = cls()
         for point in points:
-            try:
-                registry = registry._with_pack(point.load(), point.dist.version if point.dist is not None else "")
-            except BROKEN_PACK as error:
-                registry = replace(registry, broken={**registry.broken, point.name: _told(error)}, _specs={})
+            widened = attempt(registry._with_installed, {"point": point})
+            if isinstance(widened, Raised):
+                widened = replace(registry, broken={**registry.broken, point.name: _told(widened.error)}, _specs={})
+            registry = widened
         return registry
 
     def with_nodes(self, *modules: ModuleType) -> Registry:
@@ -88,6 +82,9 @@ class Registry:
         for module in modules:
             registry = registry._with_pack(module, version="")
         return registry
+
+    def _with_installed(self, point: importlib.metadata.EntryPoint) -> Registry:
+        return self._with_pack(point.load(), point.dist.version if point.dist is not None else "")
 
     def _with_pack(self, module: ModuleType, version: str) -> Registry:
         functions, versions = dict(self.functions), dict(self._versions)

@@ -196,7 +196,12 @@ class TestStandard:
 
     @pytest.mark.parametrize(
         ("text", "why"),
-        [("import no_such_library", "ModuleNotFoundError"), ("1 +", "SyntaxError"), ("NODES = 5", "AttributeError")],
+        [
+            ("import no_such_library", "ModuleNotFoundError"),
+            ("1 +", "SyntaxError"),
+            ("NODES = 5", "AttributeError"),
+            ("class Odd(Exception): pass\nraise Odd", "Odd"),
+        ],
     )
     def test_one_that_cannot_be_loaded_is_left_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str

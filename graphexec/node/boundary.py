@@ -1,23 +1,25 @@
-"""The one place where code of a node is called, and whatever it raises becomes a value."""
+"""The one place where code of a node or its pack is called, and whatever it raises becomes a value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from graphexec.errors import Cancelled
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What a node's code raised."""
+    """What such code raised."""
 
     error: Exception
 
 
-def attempt(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a node's code; what it raises comes back as `Raised`, except a cancellation."""
+def attempt(function: Callable[..., T], arguments: Mapping[str, Any]) -> T | Raised:
+    """Call such code; what it raises comes back as `Raised`, except a cancellation."""
     try:
         return function(**arguments)
     except Cancelled:
