@@ -97,4 +97,4 @@ def _vae() -> VaeLayout:
 
 UNET = _unet()
 VAE = _vae()
-CLIP = ClipLayout(vocabulary=49408, positions=77, width=CONTEXT, hidden=CONTEXT * 8, layers=6, heads=1)
+CLIP = ClipLayout(vocabulary=49408, positions=77, width=CONTEXT, hidden=CONTEXT * 16, layers=6, heads=1)

@@ -19,7 +19,7 @@ from scenes import Scenes
 
 __all__ = ["Pool", "make_pool"]
 
-CHUNK = 64
+CHUNK = 16
 REPEATS = 4
 """How often each scene is drawn, each time placed anew: what is alike steadies the targets (stable.py)."""
 ALIAS = 0.3

@@ -25,6 +25,7 @@ from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from layouts import CLIP
+from parallel import InParts
 from pool import ALIAS, CHUNK
 from progress import Report, go_on
 from recolour import COLOURS
@@ -129,7 +130,7 @@ class CaptionBatches:
 
 
 class Reading(nn.Module):
-    """The objective: what is read off the filling, beside what the drawing looks like."""
+    """What is read off the filling, beside what the drawing looks like."""
 
     def __init__(self, text: nn.Module, known: Looks) -> None:
         super().__init__()
@@ -138,15 +139,21 @@ class Reading(nn.Module):
         self.wave = nn.Linear(CLIP.width, self.waves.shape[-1])
         self.main, self.regards = nn.Linear(CLIP.width, known.main.shape[-1]), nn.Linear(CLIP.width, REGARDS)
 
-    def forward(self, batch: Captions, generator: torch.Generator) -> Tensor:
-        told = contexts(self.text, batch.tokens)
-        filling = (batch.tokens == END).float()
+    def forward(self, tokens: Tensor, concepts: Tensor, how: Tensor) -> Tensor:
+        """The losses [B] of the tokens of captions, of what each is a picture, and how (see `Captions`)."""
+        told = contexts(self.text, tokens)
+        filling = (tokens == END).float()
         before, last = told[:, :FIRST], told[:, FIRST:]
-        squares = (self.square(last) - self.known.squares[batch.concepts]).square().mean(dim=(1, 2))
+        squares = (self.square(last) - self.known.squares[concepts]).square().mean(dim=(1, 2))
         waves = (self.wave(last) - self.waves).square().mean(dim=(1, 2))
-        how = (self.regards(told) - batch.regards[:, None]).square().sum(dim=-1)
-        main = (self.main(before) - self.known.main[batch.concepts][:, None]).square().mean(dim=-1)
+        how = (self.regards(told) - how[:, None]).square().sum(dim=-1)
+        main = (self.main(before) - self.known.main[concepts][:, None]).square().mean(dim=-1)
         return squares + 0.1 * waves + 0.1 * _mean(how, filling) + 0.2 * _mean(main, filling[:, :FIRST])
+
+
+def objective(reading: Reading, run: Callable[..., Tensor]) -> Callable[[Captions, torch.Generator], Tensor]:
+    """How far a batch's reading is off, [B]."""
+    return lambda batch, _generator: run(reading, batch.tokens, batch.concepts, batch.regards)
 
 
 def _mean(each: Tensor, where: Tensor) -> Tensor:
@@ -163,9 +170,11 @@ def main() -> None:
     made["vae"].load_state_dict(autoencoder)
     reading = Reading(made["text"], looks(scenes, lambda pixels: made["vae"].encode(pixels) * SCALE))
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
-    groups = [ParameterGroup("text", list(reading.parameters()), OPTIMISER.learning_rate)]
+    trained = list(reading.parameters())
+    learning = objective(reading, InParts(trained, given.threads))
+    groups = [ParameterGroup("text", trained, OPTIMISER.learning_rate)]
     batches = CaptionBatches(scenes, tokens, given.batch, given.steps)
-    loop = Loop(groups, reading, batches, plan, watch=Report(given.folder / "text.jsonl"))
+    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "text.jsonl"))
     go_on(loop, given.folder / "text-state", 60 * given.minutes)
     with loop.averaged():
         save_file(dict(made["text"].state_dict()), given.folder / "text.safetensors")

@@ -11,8 +11,9 @@ from checkpoint import networks
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
+from parallel import whole
 from scenes import Scene
-from text import FIRST, REGARDS, CaptionBatches, Captions, Reading, looks, order, regards
+from text import FIRST, REGARDS, CaptionBatches, Captions, Reading, looks, objective, order, regards
 from tokens import END, Tokens, contexts
 
 
@@ -34,7 +35,7 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
     before = apart(reading, asked)
     plan = Plan(steps, 0, optimiser=Optimiser("Muon", 0.02), schedule=Schedule("cosine", warmup=5))
     groups = [ParameterGroup("text", list(reading.parameters()), 0.02)]
-    for _moment in Loop(groups, reading, CaptionBatches(scenes, tokens, 16, steps), plan).run():
+    for _moment in Loop(groups, objective(reading, whole), CaptionBatches(scenes, tokens, 16, steps), plan).run():
         pass
     assert apart(reading, asked) < 0.2 * before
 
@@ -45,7 +46,7 @@ def test_a_caption_without_filling_before_the_squares_is_read_too() -> None:
     long = "a yellow face with open eyes and hand over mouth on an orange background"
     asked = Captions(tokens.stacked([long]), torch.tensor([0]), torch.zeros(1, REGARDS), [long])
     assert (asked.tokens != END).sum() > FIRST
-    assert reading(asked, torch.Generator()).isfinite().all()
+    assert reading(asked.tokens, asked.concepts, asked.regards).isfinite().all()
 
 
 @torch.no_grad()
