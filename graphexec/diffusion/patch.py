@@ -16,7 +16,7 @@ from graphexec.diffusion.types import Clip, LoraPatch, MergePatch, Model, Patch,
 from graphexec.errors import ModelFileError
 from graphexec.lora.adapters.base import Product, add_products
 from graphexec.lora.blocks import block_factor
-from graphexec.lora.coverage import check_fit, match_modules
+from graphexec.lora.coverage import match_modules
 from graphexec.lora.formats import LoraModule, list_modules
 from graphexec.lora.header import Shapes, in_file
 
@@ -95,7 +95,8 @@ class Patching:
     def steps(self, patches: Sequence[Patch], base: Pristine, find: Find) -> dict[str, Steps]:
         """The steps of a stack of patches by the weight of `base` that they change, in the stack's order.
 
-        Raises `ModelFileError` if a file is gone, has changed, or does not fit the network.
+        What does not fit is left out, as was told when the file was put on the recipe. Raises `ModelFileError` if a
+        file is gone or has changed.
         """
         found: dict[str, list[Step]] = {}
         for patch in patches:
@@ -138,9 +139,8 @@ class Patching:
         if (file, base) not in self.matched:
             header = lora_header(file)
             with in_file(file.path):
-                match = match_modules(list_modules(header).modules, base.shapes, base.aliases)
-                check_fit(match)
-                self.matched[file, base] = match.found
+                modules = list_modules(header).modules
+                self.matched[file, base] = match_modules(modules, base.shapes, base.aliases).found
         return self.matched[file, base]
 
 

@@ -13,7 +13,7 @@ from graphexec.lora.formats import LoraFile, LoraModule, known_modules
 from graphexec.lora.header import Header, Shapes
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
 
-__all__ = ["Coverage", "Match", "check_fit", "lora_coverage", "match_modules"]
+__all__ = ["Coverage", "Match", "lora_coverage", "match_modules"]
 
 
 SHOWN = 5
@@ -118,12 +118,6 @@ def match_modules(modules: Iterable[LoraModule], network: Shapes, aliases: Mappi
         elif all(other.kind != module.kind for other in found.get(weight, ())):
             found.setdefault(weight, []).append(module)
     return Match({weight: tuple(modules) for weight, modules in found.items()}, tuple(unfit))
-
-
-def check_fit(match: Match) -> None:
-    """Raise `ModelFileError` if a file has modules for a network, and none of them fits it."""
-    if match.unfit and not match.found:
-        raise ModelFileError(_misfit(*match.unfit[0]))
 
 
 def _check_family(matches: Mapping[str, Match], matched: set[str], families: tuple[FamilyHint, FamilyHint]) -> None:

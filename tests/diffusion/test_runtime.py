@@ -161,11 +161,24 @@ def test_a_lora_for_another_width_is_refused(tmp_path: Path, recipes: Recipes) -
     save_file(
         {f"{KOHYA}.lora_up.weight": torch.zeros(64, 2), f"{KOHYA}.lora_down.weight": torch.zeros(2, 64)}, tmp_path / "l"
     )
-    with (
-        pytest.raises(ModelFileError, match=r"64 x 64.*32 x 32"),
-        Runtime("cpu").unet(recipes[0].patched(tmp_path / "l", 1)),
-    ):
-        pass
+    with pytest.raises(ModelFileError, match=r"64 x 64.*32 x 32"):
+        load_lora(recipes[0], recipes[1], tmp_path / "l", 1.0, 1.0)
+
+
+def test_a_lora_for_one_of_two_text_encoders_leaves_the_other_alone(tmp_path: Path, runtime: Runtime) -> None:
+    clip = open_checkpoint(write_checkpoint(tmp_path / "x.safetensors", family="sdxl"))[1]
+    q = "encoder.layers.0.self_attn.q_proj"
+    parts = {"lora_A": torch.ones(2, 32), "lora_B": torch.ones(32, 2)}
+    save_file({f"text_encoder.text_model.{q}.{part}.weight": t for part, t in parts.items()}, tmp_path / "l")
+    loaded = load_lora(None, clip, tmp_path / "l", 1.0, 1.0)
+    assert loaded.clip is not None
+    assert not loaded.coverage.warnings()
+    for encoder, difference in zip(clip.encoders, (2.0, 0.0), strict=True):
+        with runtime.text_encoder(encoder) as text:
+            before = text.get_parameter(f"{q}.weight").clone()
+        with runtime.text_encoder(encoder, loaded.clip.patches) as text:
+            changed = text.get_parameter(f"{q}.weight") - before
+        torch.testing.assert_close(changed, torch.full_like(changed, difference), atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize(
