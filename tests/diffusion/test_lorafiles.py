@@ -9,8 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from graphexec.diffusion.lorafiles import LoraReader
+from graphexec.diffusion.patch import Delta, Scale, patched_weight
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.errors import ModelFileError
+from graphexec.lora.adapters.base import Part
+from graphexec.lora.adapters.diff import Diff, SetWeight
+from graphexec.lora.formats import LoraModule
 
 
 def file_of(path: Path, **tensors: Tensor) -> WeightsFile:
@@ -56,6 +60,16 @@ def test_a_file_that_was_changed_is_another(tmp_path: Path) -> None:
     assert read(file_of(tmp_path / "a", x=torch.ones(3)), "x").sum() == 3
     assert read(file_of(tmp_path / "a", x=torch.ones(3), y=torch.ones(1)), "x").sum() == 3
     assert read(file_of(tmp_path / "a", x=torch.zeros(5)), "x").sum() == 0
+
+
+def test_patches_after_a_whole_weight_leave_what_is_kept_of_it_alone(tmp_path: Path) -> None:
+    read, file = LoraReader(), file_of(tmp_path / "a", w=torch.full((2, 3), 5.0), d=torch.ones(2, 3))
+    whole = SetWeight({"set_weight": Part("w", (2, 3))}, {})
+    more = Diff({"diff": Part("d", (2, 3))}, {})
+    steps = [Delta(file, LoraModule("m", adapter, "weight"), 1.0) for adapter in (whole, more)]
+    for _ in range(2):
+        assert torch.equal(patched_weight(torch.zeros(2, 3), (*steps, Scale(2.0)), read), torch.full((2, 3), 12.0))
+    assert torch.equal(read(file, "w"), torch.full((2, 3), 5.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16, torch.int8])

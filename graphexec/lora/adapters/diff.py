@@ -64,4 +64,4 @@ class SetWeight(Adapter):
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The weight of the file."""
-        return self.get("set_weight", read, weight).reshape(weight.shape)
+        return weight.copy_(self.get("set_weight", read, weight).reshape(weight.shape))
