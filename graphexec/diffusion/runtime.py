@@ -261,7 +261,7 @@ class Runtime:
     def _load_control(self, net: ControlNet, model: Model, *, on_host: bool = False) -> Kept[Steering]:
         check_current(net.file)
         file, base, dtype = read_control(net.file), net.base or model, self.dtype_of(model)
-        key = (net.file, dtype, (base.file, base.prefix, base.patches) if file.needs_base else None)
+        key = (net.file, dtype, (_of_model(base), base.patches) if file.needs_base else None)
         stored = self._recall(key, on_host=on_host)
         if stored is not None:
             return stored

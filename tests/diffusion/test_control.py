@@ -241,6 +241,12 @@ class TestWeightsFromTheModel:
             middle(asked(plain, Control(net, picture()))), middle(asked(other, Control(net, picture())))
         )
 
+    def test_how_the_model_is_held_counts(self, runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
+        net = write(tmp_path / "lora", control_lora(SIZE))
+        held = [replace(recipes[0], stored=stored) for stored in ("default", "fp8_e4m3fn")]
+        plain, other = (middle(asked(ControlRunner(runtime, model, LEVELS), Control(net, picture()))) for model in held)
+        assert not torch.equal(plain, other)
+
     def test_it_does_not_touch_the_model(self, runtime: Runtime, recipes: Recipes, tmp_path: Path) -> None:
         net = write(tmp_path / "lora", control_lora(SIZE))
         with runtime.controlnet(net, recipes[0]) as network, runtime.unet(recipes[0]) as unet:
