@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -103,9 +103,9 @@ def clip_tensors(clip: Clip, encoder: TextEncoder) -> list[Saved]:
 
 
 def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
-    """The autoencoder of a recipe."""
+    """The autoencoder of a recipe, named as in latent diffusion."""
     base = Pristine.open(VAE, Source(vae.file, vae.prefix))
-    return [_weight(base, name, {}, prefix + name) for name in base.shapes]
+    return [_kernel(_weight(base, name, {}, prefix + name)) for name in base.shapes]
 
 
 def unet_steps(model: Model) -> tuple[Pristine, dict[str, Steps]]:
@@ -228,6 +228,14 @@ def _weight(base: Pristine, name: str, steps: Mapping[str, Steps], saved: str) -
         return weight_after(base, name, steps).to(stored.dtype) if name in steps else base.read(name)
 
     return Saved(saved, stored.dtype, tuple(stored.shape), make)
+
+
+def _kernel(saved: Saved) -> Saved:
+    """An autoencoder's weight: diffusers projects by matrices in its attention, latent diffusion by 1x1 kernels."""
+    if len(saved.shape) != 2:
+        return saved
+    shape = (*saved.shape, 1, 1)
+    return replace(saved, shape=shape, make=lambda: saved.make().view(shape))
 
 
 def _alone(name: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion.tiny import write_checkpoint
+from diffusion.tiny import VAE, checkpoint_weights, write_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
 from graphexec.diffusion.extract import factors, lora_tensors
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.merge import interpolate, subtract
@@ -106,6 +106,16 @@ class TestCheckpoints:
         assert all(torch.equal(unet[name], original[name]) for name in unet)
         autoencoder = write(tmp_path / "v", vae_tensors(vae))
         assert all(torch.equal(autoencoder[name], original[f"first_stage_model.{name}"]) for name in autoencoder)
+
+    def test_the_vaes_attention_is_saved_as_kernels_though_diffusers_has_matrices(self, tmp_path: Path) -> None:
+        original = {name: tensor for name, tensor in checkpoint_weights().items() if name.startswith(VAE)}
+        flat = {name: t.flatten(1) if ".attn_" in name and t.ndim == 4 else t for name, t in original.items()}
+        save_file(flat, tmp_path / "in.safetensors")
+        saved = write(tmp_path / "x", vae_tensors(open_vae(tmp_path / "in.safetensors"), VAE))
+        assert {name: tensor.shape for name, tensor in saved.items()} == {
+            name: tensor.shape for name, tensor in original.items()
+        }
+        assert all(torch.equal(tensor, original[name]) for name, tensor in saved.items())
 
     def test_text_encoders_of_another_family_make_no_checkpoint(self, recipes: Recipes) -> None:
         model, clip, vae = recipes
