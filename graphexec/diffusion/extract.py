@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.pristine import Pristine, opened
-from graphexec.diffusion.save import Saved, text_steps, unet_steps, weight_after
+from graphexec.diffusion.save import Patched, Saved, lora_reader, patched_text, patched_unet
 from graphexec.diffusion.types import Clip, Model
 
 __all__ = ["LoraType", "count_weights", "factors", "lora_tensors"]
@@ -70,14 +70,16 @@ def factors(difference: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 def _differences(model: Model | None, clip: Clip | None) -> Iterator[tuple[str, Tensor]]:
     """Names as generic LoRA files have them, and the weights of the recipes."""
+    read = lora_reader()
     if model is not None:
-        base, steps = unet_steps(model)
-        yield from ((f"diffusion_model.{name}", weight_after(base, name, steps)) for name in _weights(base))
-    if clip is not None:
-        for encoder in clip.encoders:
-            base, steps = text_steps(clip, encoder)
-            place = f"text_encoders.{encoder.kind}.transformer."
-            yield from ((place + _inner(name), weight_after(base, name, steps)) for name in _weights(base))
+        yield from _made(patched_unet(model, read), lambda name: f"diffusion_model.{name}")
+    for encoder in clip.encoders if clip else ():
+        place = f"text_encoders.{encoder.kind}.transformer."
+        yield from _made(patched_text(clip, encoder, read), lambda name, place=place: place + _inner(name))
+
+
+def _made(network: Patched, rename: Callable[[str], str]) -> Iterator[tuple[str, Tensor]]:
+    return ((rename(name), network.weight(name)) for name in _weights(network.base))
 
 
 def _weights(base: Pristine) -> list[str]:

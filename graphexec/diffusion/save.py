@@ -24,16 +24,17 @@ from graphexec.diffusion.stored import DTYPES
 from graphexec.diffusion.types import Clip, Family, Model, Sampling, TextEncoder, Vae
 
 __all__ = [
+    "Patched",
     "Saved",
     "checkpoint_tensors",
     "clip_tensors",
+    "lora_reader",
     "model_metadata",
     "model_tensors",
+    "patched_text",
+    "patched_unet",
     "safetensors_chunks",
-    "text_steps",
-    "unet_steps",
     "vae_tensors",
-    "weight_after",
     "workflow_metadata",
 ]
 
@@ -79,59 +80,80 @@ class Saved:
     make: Callable[[], Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """A network of a recipe, its weights not made yet. `read` gives the tensors of its LoRAs, each wanted once."""
+
+    base: Pristine
+    steps: Mapping[str, Steps]
+    read: LoraReader
+
+    def weight(self, name: str) -> Tensor:
+        """A weight as the recipe gives it, in float32."""
+        return patched_weight(self.base.read(name), self.steps.get(name, ()), self.read)
+
+    def saved(self, name: str, as_: str = "") -> Saved:
+        """A weight to be written under another name."""
+        stored = self.base.read(name)
+
+        def make() -> Tensor:
+            return self.weight(name).to(stored.dtype) if name in self.steps else self.base.read(name)
+
+        return Saved(as_, stored.dtype, tuple(stored.shape), make)
+
+
 def checkpoint_tensors(model: Model, clip: Clip, vae: Vae) -> list[Saved]:
     """A whole checkpoint, named as in latent diffusion.
 
     Raises `ModelFileError` for text encoders of another family than the model's: no program could open such a file.
     """
     check_encoders(model, clip)
-    text = [tensor for encoder in clip.encoders for tensor in _text(clip, encoder)]
-    return [*model_tensors(model), *text, *vae_tensors(vae, "first_stage_model.")]
+    read = lora_reader()
+    text = [tensor for encoder in clip.encoders for tensor in _text(clip, encoder, read)]
+    return [*_unet(model, read), *text, *vae_tensors(vae, "first_stage_model.")]
 
 
-def model_tensors(model: Model, prefix: str = "model.diffusion_model.") -> list[Saved]:
+def model_tensors(model: Model) -> list[Saved]:
     """The UNet of a recipe with its patches, and the tensors that say how it is sampled."""
-    base, steps = unet_steps(model)
-    weights = [_weight(base, name, steps, prefix + name) for name in base.shapes]
-    return [*weights, *(_value(name, value) for name, value in _marks(model.sampling))]
+    return _unet(model, lora_reader())
 
 
 def clip_tensors(clip: Clip, encoder: TextEncoder) -> list[Saved]:
     """One text encoder of a recipe with its patches, named as in transformers."""
-    base, steps = text_steps(clip, encoder)
-    return [_weight(base, name, steps, _alone(name)) for name in base.shapes]
+    network = patched_text(clip, encoder, lora_reader())
+    return [network.saved(name, _alone(name)) for name in network.base.shapes]
 
 
 def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
     """The autoencoder of a recipe, named as in latent diffusion."""
-    base = Pristine.open(VAE, Source(vae.file, vae.prefix))
-    return [_kernel(_weight(base, name, {}, prefix + name)) for name in base.shapes]
+    network = Patched(Pristine.open(VAE, Source(vae.file, vae.prefix)), {}, lora_reader())
+    return [_kernel(network.saved(name, prefix + name)) for name in network.base.shapes]
 
 
-def unet_steps(model: Model) -> tuple[Pristine, dict[str, Steps]]:
-    """The pristine weights of a model, and what its patches do to each."""
+def lora_reader() -> LoraReader:
+    """Opens each LoRA once for all weights of a file; each of its tensors is wanted once, so that none is kept."""
+    return LoraReader(limit=0)
+
+
+def patched_unet(model: Model, read: LoraReader) -> Patched:
+    """The UNet of a recipe with its patches."""
 
     def find(other: Model | Clip) -> Pristine | None:
         return _open(UNET, other) if isinstance(other, Model) else None
 
     base = _open(UNET, model)
-    return base, Patching().steps(model.patches, base, find)
+    return Patched(base, Patching().steps(model.patches, base, find), read)
 
 
-def text_steps(clip: Clip, encoder: TextEncoder) -> tuple[Pristine, dict[str, Steps]]:
-    """The pristine weights of a text encoder, and what its recipe's patches do to each."""
+def patched_text(clip: Clip, encoder: TextEncoder, read: LoraReader) -> Patched:
+    """One text encoder of a recipe with its patches."""
 
     def find(other: Model | Clip) -> Pristine | None:
         encoders = other.encoders if isinstance(other, Clip) else ()
         return next((_open(TEXT[each.kind], each) for each in encoders if each.kind == encoder.kind), None)
 
     base = _open(TEXT[encoder.kind], encoder)
-    return base, Patching().steps(clip.patches, base, find)
-
-
-def weight_after(base: Pristine, name: str, steps: Mapping[str, Steps]) -> Tensor:
-    """A weight as its recipe gives it, in float32."""
-    return patched_weight(base.read(name), steps.get(name, ()), LoraReader())
+    return Patched(base, Patching().steps(clip.patches, base, find), read)
 
 
 def model_metadata(model: Model, title: str, prompt: object, extra: Mapping[str, object]) -> dict[str, str]:
@@ -174,22 +196,28 @@ def _open(kind: Kind[Any], recipe: Model | TextEncoder) -> Pristine:
     return Pristine.open(kind, Source(recipe.file, recipe.prefix, stored))
 
 
-def _text(clip: Clip, encoder: TextEncoder) -> Iterator[Saved]:
+def _unet(model: Model, read: LoraReader) -> list[Saved]:
+    network = patched_unet(model, read)
+    weights = [network.saved(name, f"model.diffusion_model.{name}") for name in network.base.shapes]
+    return [*weights, *(_value(name, value) for name, value in _marks(model.sampling))]
+
+
+def _text(clip: Clip, encoder: TextEncoder, read: LoraReader) -> Iterator[Saved]:
     """A text encoder as checkpoints hold it: OpenCLIP's under its own names, q, k and v as one."""
-    base, steps = text_steps(clip, encoder)
+    network = patched_text(clip, encoder, read)
     prefix = TEXT_PREFIX[clip.family, encoder.kind]
     if encoder.kind == "clip_l":
-        yield from (_weight(base, name, steps, prefix + name) for name in base.shapes)
+        yield from (network.saved(name, prefix + name) for name in network.base.shapes)
         return
-    for name in base.shapes:
-        saved = _weight(base, name, steps, prefix + OPENCLIP.get(name, name))
+    for name in network.base.shapes:
+        saved = network.saved(name, prefix + OPENCLIP.get(name, name))
         layer = LAYER.fullmatch(name)
         if name == "text_projection.weight":
             yield Saved(saved.name, saved.dtype, saved.shape[::-1], _transposed(saved.make))
         elif layer is None:
             yield saved
         elif layer[2] == THIRDS[0]:
-            yield _joined(base, steps, layer, f"{prefix}transformer.resblocks.{layer[1]}.attn.in_proj_{layer[3]}")
+            yield _joined(network, layer, f"{prefix}transformer.resblocks.{layer[1]}.attn.in_proj_{layer[3]}")
         elif layer[2] not in THIRDS:
             inner = OPENCLIP_LAYER.get(layer[2], layer[2])
             at = f"{prefix}transformer.resblocks.{layer[1]}.{inner}.{layer[3]}"
@@ -211,23 +239,14 @@ def _value(name: str, value: Tensor) -> Saved:
     return Saved(name, value.dtype, tuple(value.shape), lambda: value)
 
 
-def _joined(base: Pristine, steps: Mapping[str, Steps], layer: re.Match[str], name: str) -> Saved:
-    parts = [_weight(base, f"encoder.layers.{layer[1]}.{third}.{layer[3]}", steps, "") for third in THIRDS]
+def _joined(network: Patched, layer: re.Match[str], name: str) -> Saved:
+    parts = [network.saved(f"encoder.layers.{layer[1]}.{third}.{layer[3]}") for third in THIRDS]
     rows = sum(part.shape[0] for part in parts)
     return Saved(name, parts[0].dtype, (rows, *parts[0].shape[1:]), lambda: torch.cat([part.make() for part in parts]))
 
 
 def _transposed(make: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return lambda: make().t()
-
-
-def _weight(base: Pristine, name: str, steps: Mapping[str, Steps], saved: str) -> Saved:
-    stored = base.read(name)
-
-    def make() -> Tensor:
-        return weight_after(base, name, steps).to(stored.dtype) if name in steps else base.read(name)
-
-    return Saved(saved, stored.dtype, tuple(stored.shape), make)
 
 
 def _kernel(saved: Saved) -> Saved:

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,17 @@ class TestCheckpoints:
         ):
             mine, theirs = a.state_dict(), b.state_dict()
             assert all(torch.equal(mine[name], theirs[name].half().float()) for name in mine)
+
+    def test_a_lora_is_opened_once_for_all_weights(self, tmp_path: Path, recipes: Recipes, weights: Path) -> None:
+        path = Path(shutil.copy(weights / "a.safetensors", tmp_path / "l.safetensors"))
+        model, clip = recipes[0].patched(path, 0.7), recipes[1].patched(path, 0.7)
+        tensors = checkpoint_tensors(model, clip, recipes[2])
+        changed = [
+            tensor for tensor in tensors if tensor.name.endswith(("attn1.to_q.weight", "self_attn.q_proj.weight"))
+        ]
+        changed[0].make()
+        path.unlink()
+        assert all(tensor.make().isfinite().all() for tensor in changed)
 
     def test_metadata(self, tmp_path: Path, recipes: Recipes) -> None:
         metadata = model_metadata(recipes[0], "x", {"1": {}}, {"workflow": []})
