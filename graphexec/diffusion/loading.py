@@ -113,8 +113,15 @@ class Weights:
             return whole[part.third * rows : (part.third + 1) * rows]
         return whole.t() if part.transposed else whole
 
+    def dtype(self, name: str) -> torch.dtype:
+        """What a weight is to be stored in: that of its file, for scaled ones float16, which can tell them apart."""
+        if self.source.stored in FP8:
+            return FP8[self.source.stored]
+        stored = self.source.prefix + self._parts[name].name
+        return torch.float16 if _scale(stored) in self._file.shapes else self._file.tensor(stored).dtype
+
     def _whole(self, name: str) -> Tensor:
-        whole, scale = self._file.tensor(name), name.removesuffix(".weight") + SCALE
+        whole, scale = self._file.tensor(name), _scale(name)
         if scale not in self._file.shapes:
             return whole
         factors = self._file.tensor(scale).float()
@@ -180,6 +187,11 @@ def _check_names(weights: Weights, expected: Mapping[str, Tensor], warn: Callabl
     if strange:
         others = _listed(strange)
         warn(f"{path}: {len(strange)} tensors are no part of a network that is known, and are left out: {others}")
+
+
+def _scale(weight: str) -> str:
+    """The name of the numbers that scale a weight, which only files in eight bits have."""
+    return weight.removesuffix(".weight") + SCALE
 
 
 def _listed(names: Sequence[str]) -> str:

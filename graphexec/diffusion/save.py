@@ -1,6 +1,7 @@
 """Recipes written as files of weights: whole checkpoints in the layout of latent diffusion, single networks, LoRAs.
 
-Nothing is held in memory but one weight at a time. A weight is stored in the precision of the file it came from.
+Nothing is held in memory but one weight at a time. A weight is stored in the precision of the file it came from,
+or in fp16 if that has eight bits and a scale.
 """
 
 from __future__ import annotations
@@ -94,12 +95,12 @@ class Patched:
 
     def saved(self, name: str, as_: str = "") -> Saved:
         """A weight to be written under another name."""
-        stored = self.base.read(name)
+        dtype = self.base.weights.dtype(name)
 
         def make() -> Tensor:
-            return self.weight(name).to(stored.dtype) if name in self.steps else self.base.read(name)
+            return (self.weight(name) if name in self.steps else self.base.read(name)).to(dtype)
 
-        return Saved(as_, stored.dtype, tuple(stored.shape), make)
+        return Saved(as_, dtype, self.base.shapes[name], make)
 
 
 def checkpoint_tensors(model: Model, clip: Clip, vae: Vae) -> list[Saved]:

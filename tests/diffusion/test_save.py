@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion.tiny import VAE, checkpoint_weights, write_checkpoint
+from diffusion.tiny import UNET, VAE, checkpoint_weights, write_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -85,6 +85,19 @@ class TestCheckpoints:
         changed[0].make()
         path.unlink()
         assert all(tensor.make().isfinite().all() for tensor in changed)
+
+    def test_weights_of_eight_bits_and_a_scale_are_saved_in_sixteen(self, tmp_path: Path) -> None:
+        name, stored = f"{UNET}time_embed.0.weight", checkpoint_weights()
+        whole = stored[name].float()
+        scaled = {
+            name: (whole / 2).to(torch.float8_e4m3fn),
+            name.replace(".weight", ".scale_weight"): torch.tensor(2.0),
+        }
+        save_file(stored | scaled, tmp_path / "in.safetensors")
+        saved = write(tmp_path / "x", model_tensors(open_checkpoint(tmp_path / "in.safetensors")[0]))
+        assert torch.equal(saved[name], scaled[name].half() * 2)
+        assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
+        assert not any("scale" in name for name in saved)
 
     def test_metadata(self, tmp_path: Path, recipes: Recipes) -> None:
         metadata = model_metadata(recipes[0], "x", {"1": {}}, {"workflow": []})
