@@ -6,17 +6,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lora.headers import header_of
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphexec.lora import LoraModule, list_modules
+from graphexec.lora.adapters.base import Part
+from graphexec.lora.adapters.oft import PeftOft
 from graphexec.lora.header import Shape
 
 NAME = "lora_unet_m"
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the bytes of the largest tensor that is made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **kwargs or {})
+        if isinstance(made, Tensor):
+            self.bytes = max(self.bytes, made.untyped_storage().nbytes())
+        return made
+
+
 strengths = st.floats(-2, 2, width=16)
 
 
@@ -94,3 +113,12 @@ def test_strengths_add_up(added: Added, one: float, two: float) -> None:
 @given(additions())
 def test_strength_0_is_the_weight_itself(added: Added) -> None:
     assert torch.equal(added.after(added.weight, 0.0), added.weight)
+
+
+@pytest.mark.parametrize("blocks", [4, 1])
+def test_rotating_columns_takes_no_more_memory_than_the_weight(blocks: int) -> None:
+    weight, triangles = torch.randn(32, 64), torch.randn(blocks, 120) * 0.05
+    adapter = PeftOft({"oft_R": Part("r", (blocks, 120))}, {})
+    with Largest() as largest:
+        adapter.change(weight, 1.0, {"r": triangles}.__getitem__)
+    assert largest.bytes <= weight.nbytes

@@ -94,10 +94,13 @@ class PeftOft(Adapter):
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rotated weight."""
+        import torch
+
         rotations = self._rotations(skew(self.get("oft_R", read, weight), self._size()))
         columns = weight.view(len(weight), -1, self._size())
-        turned = (columns.unsqueeze(-2) @ rotations.mT).squeeze(-2)
-        return weight + strength * (turned - columns).view(weight.shape)
+        # A product of blocks by rows; one of rows by blocks would repeat the rotations for every row.
+        turned = torch.einsum("ons,nts->ont", columns, rotations.expand(columns.shape[1], -1, -1))
+        return weight + strength * (turned - columns).reshape(weight.shape)
 
     def _size(self) -> int:
         """The size s of a block, of which the file has s (s - 1) / 2 elements."""
