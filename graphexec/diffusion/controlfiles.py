@@ -16,6 +16,7 @@ from graphexec.diffusion.listing import list_file
 from graphexec.diffusion.models.control_layout import AdapterLayout, adapter_layout, controlnet_layout
 from graphexec.diffusion.models.layout import UNetLayout
 from graphexec.diffusion.models.names import unet_parts
+from graphexec.diffusion.shapes import network_shapes
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.types import ControlNet, Model
 from graphexec.errors import ModelFileError
@@ -141,17 +142,13 @@ def _check_adapter(adapter: AdapterLayout, unet: UNetLayout, model: Model) -> No
 
 def check_base(file: ControlFile, model: Model) -> None:
     """Raise `ModelFileError` if a difference is one to another UNet than the model's."""
-    shapes = read_header(model.file.path).shapes
-    unfit = [
-        name
-        for name, shape in file.shapes.items()
-        if (other := shapes.get(model.prefix + name)) is not None and other != shape
-    ]
+    shapes = network_shapes(model)
+    unfit = [name for name, shape in file.shapes.items() if shapes.get(name, shape) != shape]
     if unfit:
         name = unfit[0]
         raise ModelFileError(
             f"this difference is one to another family of models than {model.file.path.name}: {name!r} is"
-            f" {file.shapes[name]} here and {shapes[model.prefix + name]} there"
+            f" {file.shapes[name]} here and {shapes[name]} there"
         )
 
 

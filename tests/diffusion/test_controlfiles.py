@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from diffusion.tiny import UNetSize
+from diffusion.tiny import UNET, UNetSize, checkpoint_weights, diffusers_unet
 from diffusion.tiny_control import (
     adapter_weights,
     control_lora,
@@ -20,8 +21,10 @@ from diffusion.tiny_control import (
 from safetensors.torch import save_file
 from torch import Tensor
 
+from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.controlfiles import open_controlnet, read_control
 from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.separate import open_unet
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.errors import ModelFileError
@@ -89,6 +92,19 @@ def test_only_a_difference_remembers_the_model(tmp_path: Path, recipes: Recipes)
     save_file(controlnet_weights(SIZE), tmp_path / "whole")
     assert open_controlnet(tmp_path / "diff", recipes[0]).base == recipes[0]
     assert open_controlnet(tmp_path / "whole", recipes[0]).base is None
+
+
+def test_a_difference_is_compared_with_whatever_file_the_model_lies_in(tmp_path: Path) -> None:
+    named = {other: checkpoint_weights()[UNET + name] for other, name in diffusers_unet(SIZE).items()}
+    save_file(named, tmp_path / "unet.safetensors")
+    torch.save(checkpoint_weights(), tmp_path / "x.ckpt")
+    models = open_unet(tmp_path / "unet.safetensors"), open_checkpoint(tmp_path / "x.ckpt", allow_pickle=True)[0]
+    for size in (SIZE, replace(SIZE, context=64)):
+        save_file(prefixed(controlnet_weights(size)) | {"difference": torch.zeros(0)}, tmp_path / f"{size.context}")
+    for model in models:
+        assert open_controlnet(tmp_path / "32", model).base == model
+        with pytest.raises(ModelFileError, match="another family of models"):
+            open_controlnet(tmp_path / "64", model)
 
 
 @pytest.mark.parametrize(
