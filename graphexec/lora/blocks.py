@@ -6,6 +6,7 @@ values), of LoRAs that also change convolutions (21 and 27) and of training by b
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,9 @@ def _value(text: str, a: float, b: float, draw: random.Random) -> float:
     if text in ("R", "U"):
         return round(draw.uniform(0, 1) if text == "R" else draw.uniform(-0.5, 1.5), 3)
     try:
-        return float(text)
-    except ValueError as error:
-        raise ModelFileError(f"{text!r} is no block weight: a number, A, a, B, b, R or U") from error
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ModelFileError(f"{text!r} is no block weight: a number, A, a, B, b, R or U")
+    return value

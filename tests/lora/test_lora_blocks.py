@@ -52,7 +52,10 @@ def test_letters_and_the_inverse() -> None:
     assert parse_blocks(",".join("U" * 12), seed=3) != parse_blocks(",".join("U" * 12), seed=4)
 
 
-@pytest.mark.parametrize("vector", ["", "1,2", ",".join("1" * 18), ",".join("x" * 12), "%default=1"])
+@pytest.mark.parametrize(
+    "vector",
+    ["", "1,2", ",".join("1" * 18), ",".join("x" * 12), ",".join(["nan"] * 12), ",".join(["-inf"] * 12), "%default=1"],
+)
 def test_what_is_no_vector_is_refused(vector: str) -> None:
     with pytest.raises(ModelFileError, match="block weight"):
         parse_blocks(vector)
