@@ -267,6 +267,11 @@ class Saving:
     tags: str | None = None
     no_metadata: bool = False
 
+    @property
+    def lora(self) -> Path:
+        """The file of the end."""
+        return self.output_dir / f"{self.output_name}.safetensors"
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:

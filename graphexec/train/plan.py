@@ -123,7 +123,7 @@ def make_plan(config: TrainConfig) -> Plan:
         cost=cost,
         seconds=batches * cost.operations / speed.operations,
         device=speed.device,
-        output=config.saving.output_dir / f"{config.saving.output_name}.safetensors",
+        output=config.saving.lora,
         warnings=[*data.warnings, *missing],
     )
 

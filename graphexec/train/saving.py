@@ -35,7 +35,7 @@ class Checkpoints:
     @property
     def last(self) -> Path:
         """The file of the end."""
-        return self.saving.output_dir / f"{self.saving.output_name}.safetensors"
+        return self.saving.lora
 
     def at(self, moment: Moment) -> Path:
         """The file of a moment."""

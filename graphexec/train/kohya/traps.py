@@ -23,6 +23,7 @@ def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     """Report, before the first step, what sd-scripts would do in silence or find out late."""
     _missing_files(settings)
     _places(settings, config)
+    _overwritten(settings, config)
     _alpha(settings, config)
     _length(settings)
     _rates(settings, config.optimiser)
@@ -49,6 +50,25 @@ def _places(settings: Settings, config: TrainConfig) -> None:
         settings.error("wrong_value", "output_name", message, "name the folder in output_dir")
     if not DEVICE.fullmatch(device):
         settings.error("wrong_value", "device", f"expected auto, cpu, cuda or cuda:N, not {device!r}")
+
+
+def _overwritten(settings: Settings, config: TrainConfig) -> None:
+    """The result must not take the place of a file that it is made from."""
+    result = config.saving.lora
+    given = {
+        "pretrained_model_name_or_path": config.model.path,
+        "vae": config.model.vae,
+        "network_weights": config.network.weights,
+    }
+    for key, path in given.items():
+        if path is None or path.resolve() != result.resolve():
+            continue
+        message = f"{path} is also where the LoRA would be written"
+        hint = "choose another output_name or output_dir"
+        if key == "network_weights":
+            settings.warn("overwritten", key, message + ": the weights it goes on from are replaced", hint)
+        else:
+            settings.error("overwritten", key, message, hint)
 
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:

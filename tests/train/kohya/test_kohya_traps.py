@@ -183,3 +183,20 @@ def test_what_is_needed(desk: Desk) -> None:
     found = {fault.key for fault in desk.errors("", "seed = 1")}
     assert found == {"pretrained_model_name_or_path", "output_dir", "train_data_dir"}
     assert Path("train").is_dir()
+
+
+def test_the_result_does_not_take_the_place_of_what_it_is_made_from(desk: Desk) -> None:
+    text = BASE.replace('"out"', '"."')
+    (fault,) = desk.errors('output_name = "base"', text)
+    assert (fault.code, fault.key) == ("overwritten", "pretrained_model_name_or_path")
+    desk.base("sd1", "other.safetensors")
+    (fault,) = desk.errors('output_name = "other"\nvae = "./other.safetensors"', text)
+    assert (fault.code, fault.key) == ("overwritten", "vae")
+
+
+def test_weights_that_the_result_replaces_are_told(desk: Desk) -> None:
+    save_file({"x": torch.zeros(1)}, "style.safetensors")
+    text = BASE.replace('"out"', '"."')
+    assert warnings(desk, 'output_name = "style"\nnetwork_weights = "style.safetensors"', text) == {
+        ("overwritten", "network_weights")
+    }
