@@ -185,6 +185,10 @@ OURS: Mapping[str, Key] = {
     "keep_last": Key("int", "saving", read=True, least=1),
     "caption_dir": Key("path", "datasets.subsets.caption_dir"),
     "device": Key("text", "loop.device"),
+    # kohya_ss' GUI writes these as settings too, where sd-scripts hears them in network_args alone.
+    "loraplus_lr_ratio": Key("number", "optimiser.loraplus_unet", read=True, least=0),
+    "loraplus_unet_lr_ratio": Key("number", "optimiser.loraplus_unet", read=True, least=0),
+    "loraplus_text_encoder_lr_ratio": Key("number", "optimiser.loraplus_text", read=True, least=0),
 }
 """Settings that sd-scripts does not have."""
 
@@ -212,6 +216,9 @@ HARMLESS: Mapping[str, str] = {
     "persistent_data_loader_workers": _LOADING,
     "lowram": "checkpoints are mapped, not copied, into memory",
     "highvram": "the device's memory is managed by itself",
+    "lowvram": "the device's memory is managed by itself",
+    "epoch": "max_train_epochs or max_train_steps says how long to train, as for sd-scripts",
+    "noise_offset_type": "noise_offset and multires_noise_iterations say which noise there is, as for sd-scripts",
     "vae_batch_size": "latents are the same in batches of any size",
     "text_encoder_batch_size": "encoded captions are the same in batches of any size",
     "tokenizer_cache_dir": "the tokenizer comes with the package",
@@ -277,6 +284,7 @@ REFUSED: Mapping[str, str] = {
     "initial_epoch": _GO_ON,
     "initial_step": _GO_ON,
     "skip_until_initial_step": _GO_ON,
+    "stop_text_encoder_training": "text encoders are trained to the end or not at all, as in sd-scripts: leave it out",
     "lr_scheduler_type": "learning rate schedules of other packages are not loaded: use lr_scheduler",
     "lr_scheduler_timescale": "inverse_sqrt takes the warm-up as its scale: leave it out and set lr_warmup_steps",
     "lr_decay_steps": "there is no schedule with a decay of its own length: use cosine or linear, which end at zero",

@@ -74,6 +74,7 @@ ARGUMENTS = Tables(
         "full_matrix": "LoKr is trained with a rank: leave it out, and set network_dim",
         "unbalanced_factorization": "LoKr splits into sizes as even as can be: leave it out, and set factor",
         "use_scalar": "there is no factor that is trained along: leave it out",
+        "rank_dropout_scale": "what is left is scaled by rank_dropout itself, not by what was drawn: leave it out",
         "train_norm": "norms are not trained: leave it out",
         "block_size": "DyLoRA is not trained: leave it out",
         "unit": "DyLoRA is not trained: leave it out",
@@ -262,15 +263,16 @@ def _inputs(base: Base) -> int:
 
 
 def _rates(settings: Settings, arguments: Mapping[str, Any], inputs: int) -> dict[str, Any]:
-    plus = arguments.get("loraplus_lr_ratio")
+    given = settings.values | dict(arguments)
+    plus = given.get("loraplus_lr_ratio")
     found: dict[str, Any] = {
-        "loraplus_unet": arguments.get("loraplus_unet_lr_ratio", plus) or None,
-        "loraplus_text": arguments.get("loraplus_text_encoder_lr_ratio", plus) or None,
+        "loraplus_unet": given.get("loraplus_unet_lr_ratio", plus) or None,
+        "loraplus_text": given.get("loraplus_text_encoder_lr_ratio", plus) or None,
     }
     down, middle, up = (arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up"))
     try:
         found["block_lr"] = block_rates(down, middle, up, arguments.get("block_lr_zero_threshold", 0.0), inputs)
     except ValueError as error:
-        given = next(side for side in ("down", "mid", "up") if arguments.get(f"{side}_lr_weight"))
-        settings.error("wrong_value", f"network_args.{given}_lr_weight", f"expected {error}")
+        side = next(side for side in ("down", "mid", "up") if arguments.get(f"{side}_lr_weight"))
+        settings.error("wrong_value", f"network_args.{side}_lr_weight", f"expected {error}")
     return found

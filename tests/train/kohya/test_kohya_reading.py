@@ -231,3 +231,77 @@ def test_buckets(desk: Desk) -> None:
 def test_a_configuration_is_a_value(desk: Desk) -> None:
     assert isinstance(desk.config(), TrainConfig)
     assert desk.config() == desk.config()
+
+
+GUI = """
+bucket_no_upscale = true
+bucket_reso_steps = 64
+cache_latents = true
+caption_extension = ".txt"
+clip_skip = 1
+dynamo_backend = "no"
+enable_bucket = true
+epoch = 2
+gradient_accumulation_steps = 1
+huber_c = 0.1
+huber_schedule = "snr"
+learning_rate = 0.0001
+loss_type = "l2"
+lowvram = true
+lr_scheduler = "cosine"
+lr_scheduler_args = []
+lr_scheduler_num_cycles = 2
+lr_scheduler_power = 1
+lr_warmup_steps = 1
+max_bucket_reso = 2048
+max_data_loader_n_workers = 0
+max_grad_norm = 1
+max_timestep = 1000
+max_token_length = 75
+max_train_steps = 12
+min_bucket_reso = 256
+mixed_precision = "fp16"
+network_alpha = 8
+network_args = [ "preset=full", "conv_dim=4", "conv_alpha=4", "rank_dropout=0", "module_dropout=0", \
+"use_tucker=False", "use_scalar=False", "rank_dropout_scale=False", "algo=locon", "dora_wd=False", \
+"bypass_mode=False", "train_norm=False",]
+network_dim = 8
+network_module = "lycoris.kohya"
+noise_offset_type = "Original"
+optimizer_args = []
+optimizer_type = "AdamW8bit"
+output_dir = "out"
+output_name = "last"
+pretrained_model_name_or_path = "base.safetensors"
+prior_loss_weight = 1
+resolution = "512,512"
+sample_sampler = "euler_a"
+save_every_n_epochs = 1
+save_model_as = "safetensors"
+save_precision = "fp16"
+stop_text_encoder_training = 0
+text_encoder_lr = 0.0001
+train_batch_size = 1
+train_data_dir = "train"
+unet_lr = 0.0001
+wandb_run_name = "last"
+xformers = true
+"""
+"""A file as kohya_ss' GUI writes it."""
+
+
+def test_the_file_of_a_gui_is_followed(desk: Desk) -> None:
+    reading = desk.reading("", GUI)
+    noted = {fault.key for fault in reading.faults if fault.severity == "note"}
+    assert {"epoch", "noise_offset_type", "lowvram"} <= noted
+    assert not [fault for fault in reading.faults if fault.severity != "note"]
+    assert (reading.config.loop.max_steps, reading.config.network.conv_rank) == (12, 4)
+
+
+def test_settings_of_a_gui_that_sd_scripts_passes_over(desk: Desk) -> None:
+    assert desk.config("loraplus_lr_ratio = 16").optimiser.loraplus_unet == 16
+    assert desk.config('loraplus_lr_ratio = 8\nnetwork_args = ["loraplus_lr_ratio=16"]').optimiser.loraplus_text == 16
+    (fault,) = desk.errors("stop_text_encoder_training = 50")
+    assert (fault.code, fault.key) == ("refused_key", "stop_text_encoder_training")
+    (fault,) = desk.errors('network_args = ["rank_dropout_scale=True"]')
+    assert (fault.code, fault.key) == ("refused_key", "network_args.rank_dropout_scale")
