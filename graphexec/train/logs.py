@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.errors import OutputError
 from graphexec.train.aside import aside, set_aside
-from graphexec.train.events import Event, Started, Stepped, Validated
+from graphexec.train.events import Event, Saved, Stepped, Validated
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -22,9 +22,10 @@ CURVES = "events.out.tfevents.*"
 
 
 class JsonLines:
-    """Events as lines of JSON, each in the file as soon as it is told; what is told before `Started` waits for it.
+    """Events as lines of JSON, each in the file as soon as it is told; what is told before the first step waits for it.
 
-    So a run that cannot start leaves no trace. A file that is there is gone on with if `append`, else set aside.
+    So a run that makes no step leaves no trace, and the log and the state of the run before it stay together. A file
+    that is there is gone on with if `append`, else set aside.
     """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
@@ -33,9 +34,9 @@ class JsonLines:
         self._file: TextIO | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write an event. Raises `OutputError` with `Started` if there can be no file."""
+        """Write an event. Raises `OutputError` with the first step if there can be no file."""
         line = json.dumps({"event": type(event).__name__.lower(), **asdict(event)}, default=_plain) + "\n"
-        if self._file is None and isinstance(event, Started):
+        if self._file is None and isinstance(event, Stepped | Saved):  # one that is resumed at its end saves alone
             self._file = self._opened()
             self._file.writelines(self._waiting)
         if self._file is None:
@@ -78,7 +79,7 @@ def read_curve(path: Path, event: type[Stepped] | type[Validated]) -> list[tuple
 
 
 class TensorBoard:
-    """Losses and learning rates for TensorBoard, in a folder that is written to from `Started` on.
+    """Losses and learning rates for TensorBoard, in a folder that is written to from the first step on.
 
     Curves that are there are gone on with if `append`, else set aside. Raises `MissingLibrary` where TensorBoard is not
     installed.
@@ -96,11 +97,10 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write what there is a curve for. Raises `OutputError` with `Started` if there can be no files."""
+        """Write what there is a curve for. Raises `OutputError` with the first step if there can be no files."""
         match event:
-            case Started(first=first):
-                self._writer = self._opened(first + 1)
-            case Stepped() if self._writer is not None:
+            case Stepped():
+                self._writer = self._writer or self._opened(event.step)
                 self._writer.add_scalar("loss", event.loss, event.step)
                 for name, rate in event.lr.items():
                     self._writer.add_scalar(f"lr/{name}", rate, event.step)

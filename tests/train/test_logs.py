@@ -33,11 +33,11 @@ def test_events_are_lines_of_json(tmp_path: Path) -> None:
     assert lines[3] == {"event": "sampled", "paths": ["a.png", "b.png"], "step": 1}
 
 
-def test_a_log_that_cannot_be_written_is_an_error_before_the_first_step(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     log = JsonLines(tmp_path / "file" / "log.jsonl")
     with pytest.raises(OutputError, match="the log cannot be written"):
-        log(Started(3))
+        log(EVENTS[1])
 
 
 def told(path: Path, *events: Event, append: bool = False) -> int:
@@ -71,8 +71,10 @@ def test_a_log_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     assert told(path, *EVENTS) == len(EVENTS)
     assert told(path, Warned("no"), Cached(1, 4)) == len(EVENTS)  # which could not start
-    assert told(path, Warned("no seed"), EVENTS[0]) == 2
-    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["warned", "started"]
+    assert told(path, Warned("no seed"), EVENTS[0]) == len(EVENTS)  # which made no step
+    assert not (tmp_path / "log.earlier.jsonl").exists()
+    assert told(path, Warned("no seed"), *EVENTS[:2]) == 3
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["warned", "started", "stepped"]
     assert len((tmp_path / "log.earlier.jsonl").read_text().splitlines()) == len(EVENTS)
 
 
@@ -101,7 +103,7 @@ def curves(folder: Path, *events: Event, append: bool = False) -> Path:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_curves_of_an_earlier_run_are_set_aside(tmp_path: Path) -> None:
     board, kept = tmp_path / "board", tmp_path / "board.earlier"
-    TensorBoard(board)(Warned("no"))  # of a run that cannot start
+    TensorBoard(board)(Started(3))  # of a run that makes no step
     assert not board.exists()
     for _ in range(2):
         first = curves(board, *EVENTS)
@@ -117,7 +119,7 @@ def test_curves_go_on_where_the_state_was(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing import event_file_loader  # pyright: ignore[reportMissingTypeStubs]
 
     first = curves(tmp_path / "board", *EVENTS)
-    second = curves(tmp_path / "board", Started(3, 1), append=True)
+    second = curves(tmp_path / "board", Started(3, 1), Stepped(2, 3, 1, 0.5, {}, 2.0, 1.0), append=True)
     assert first.exists()
     written = event_file_loader.EventFileLoader(str(second)).Load()
     starts = [event.step for event in written if event.HasField("session_log")]
@@ -128,7 +130,7 @@ def test_curves_go_on_where_the_state_was(tmp_path: Path) -> None:
 def test_curves_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="curves cannot be written"):
-        TensorBoard(tmp_path / "file" / "board")(Started(3))
+        TensorBoard(tmp_path / "file" / "board")(EVENTS[1])
 
 
 def test_tensorboard_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,7 @@ def test_a_run_that_is_started_anew_keeps_what_an_earlier_one_left(folder: Path,
         train(config, watch=again.append, cancelled=lambda: True)
     assert any("--resume goes on with it" in event.message for event in again.of(Warned))
     assert (tmp_path / "last.state").read_bytes() == state
+    assert (tmp_path / "last.jsonl").read_bytes() == log
     assert not again.of(Saved)
     trained(config)
     assert (tmp_path / "last.earlier.state").read_bytes() == state
