@@ -39,12 +39,17 @@ Embed = Callable[[Sequence[str]], Embedded]
 
 @dataclass(eq=False)
 class Captions:
-    """Encodes captions, with gradients where they are wanted. `warn` is told of captions that are cut off, once."""
+    """Encodes captions, with gradients where they are wanted.
+
+    `warn` is told of the first caption that is cut off, of the tenth, the hundredth and so on: captions whose tags are
+    shuffled are others at every use.
+    """
 
     base: BaseModel
     warn: Callable[[str], object]
     tokenizer: ClipTokenizer = field(default_factory=ClipTokenizer)
-    _cut: set[str] = field(default_factory=set[str])
+    _cut: int = 0
+    _next_told: int = 1
 
     def __call__(self, captions: Sequence[str]) -> Embedded:
         """Encode the captions of a batch."""
@@ -59,10 +64,17 @@ class Captions:
         """The caption's tokens, as many as may be."""
         numbers = self.tokenizer(caption)
         most = self.base.source.max_token_length
-        if len(numbers) > most and caption not in self._cut:
-            self._cut.add(caption)
-            self.warn(f"a caption of {len(numbers)} tokens is cut off after {most} (max_token_length): {caption!r}")
+        if len(numbers) > most:
+            self._cut += 1
+            self._tell_of_cut(
+                f"a caption of {len(numbers)} tokens is cut off after {most} (max_token_length): {caption!r}"
+            )
         return numbers[:most]
+
+    def _tell_of_cut(self, message: str) -> None:
+        if self._cut == self._next_told:
+            self._next_told *= 10
+            self.warn(message if self._cut == 1 else f"{message}; so were {self._cut - 1} before it")
 
     def _side(self, encoder: ClipText, kind: EncoderKind, numbers: Sequence[Sequence[int]]) -> Embedded:
         """What one encoder makes of the captions."""

@@ -98,6 +98,15 @@ def test_what_is_too_long_is_cut_off_and_told_once(tmp_path: Path) -> None:
     assert "tokens is cut off after 75 (max_token_length)" in warnings[0]
 
 
+def test_captions_that_are_cut_off_are_told_ever_more_seldom(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    captions = captions_of(write_checkpoint(tmp_path / "model.safetensors"), warnings, 75)
+    for i in range(15):
+        captions([f"{i}, {LONG}", LONG])
+    assert len(warnings) == 2
+    assert warnings[1].endswith("; so were 9 before it")
+
+
 def test_sizes_are_told_as_in_sampling() -> None:
     pooled = torch.randn(1, 64)
     hint = SizeHint(640, 480, 8, 16, 512, 384)
