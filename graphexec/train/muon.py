@@ -7,6 +7,7 @@ model's step took nine seconds with one of them, and takes a quarter of one here
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -20,13 +21,14 @@ __all__ = ["Muon", "orthogonal"]
 QUINTIC, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 """Jordan's polynomial brings singular values of 0..1 near to one in five rounds."""
 TABLE = 64
-"""A matrix so many times longer than wide is a table of embeddings, whose rows have nothing to do with each other."""
+"""A matrix so many times longer than wide may be a table of embeddings, whose rows have nothing in common."""
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for matrices, convolutions [out, in x height x width] among them, AdamW for all other weights.
 
-    `adam_lr` is AdamW's learning rate in parts of Muon's.
+    `adam_lr` is AdamW's learning rate in parts of Muon's. With `tables`, matrices 64 times longer than wide are tables
+    of embeddings, which are AdamW's too; without it they may be the up factors of LoRAs.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.01,
         adam_lr: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.99),
+        tables: bool = False,
     ) -> None:
         defaults = {"momentum": momentum, "weight_decay": weight_decay, "adam_lr": adam_lr, "betas": betas, "steps": 0}
         super().__init__(params, {"lr": lr, **defaults})
+        self._longest = TABLE if tables else math.inf
 
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -49,8 +53,11 @@ class Muon(torch.optim.Optimizer):
             given = [parameter for parameter in group["params"] if parameter.grad is not None]
             for parameter in given:
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            self._turn([parameter for parameter in given if _is_matrix(parameter)], group)
-            self._adamw([parameter for parameter in given if not _is_matrix(parameter)], group)
+            self._turn([parameter for parameter in given if self._is_matrix(parameter)], group)
+            self._adamw([parameter for parameter in given if not self._is_matrix(parameter)], group)
+
+    def _is_matrix(self, parameter: nn.Parameter) -> bool:
+        return parameter.ndim >= 2 and len(parameter) < self._longest * parameter[0].numel()
 
     def _turn(self, matrices: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         alike = defaultdict[torch.Size, list[nn.Parameter]](list)
@@ -108,7 +115,3 @@ def orthogonal(matrices: Tensor) -> Tensor:
 def _grad(parameter: nn.Parameter) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _is_matrix(parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 2 and len(parameter) < TABLE * parameter[0].numel()

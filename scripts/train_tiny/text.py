@@ -40,7 +40,7 @@ FIRST = CLIP.positions - GRID * GRID
 MAIN = 40
 """Tokens of filling before that tell of the drawing as a whole, by its principal components."""
 PLAIN = 0.4
-OPTIMISER = Optimiser("Muon", 0.02)
+OPTIMISER = Optimiser("Muon", 0.02, arguments={"tables": True})
 EMA = 0.99
 
 

@@ -42,7 +42,7 @@ def test_vectors_and_tables_of_embeddings_are_adamws() -> None:
     weights = {"bias": nn.Parameter(torch.ones(4)), "table": nn.Parameter(torch.ones(256, 4))}
     theirs = [nn.Parameter(weight.detach().clone()) for weight in weights.values()]
     adamw = torch.optim.AdamW(theirs, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0)
-    muon = Muon(weights.values(), 0.1, weight_decay=0.0)
+    muon = Muon(weights.values(), 0.1, weight_decay=0.0, tables=True)
     generator = torch.Generator().manual_seed(3)
     for _ in range(3):
         for own, their in zip(weights.values(), theirs, strict=True):
@@ -52,3 +52,12 @@ def test_vectors_and_tables_of_embeddings_are_adamws() -> None:
         muon.step()
     for own, their in zip(weights.values(), theirs, strict=True):
         assert torch.allclose(own, their, atol=1e-6)
+
+
+def test_the_up_factor_of_a_lora_is_no_table() -> None:
+    gradient = torch.randn(320, 4, generator=torch.Generator().manual_seed(4))
+    up = nn.Parameter(torch.zeros(320, 4))
+    up.grad = gradient.clone()
+    Muon([up], 0.1, weight_decay=0.0).step()
+    wanted = -0.1 * (320 / 4) ** 0.5 * orthogonal(gradient[None])[0]
+    assert torch.allclose(up.detach(), wanted, atol=1e-6)

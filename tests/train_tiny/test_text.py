@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from train_tiny.drawn import RECTANGLES, rectangles
 
 from checkpoint import networks
-from graphexec.train.config import Optimiser, Schedule
+from graphexec.train.config import Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from parallel import whole
 from scenes import Scene
-from text import FIRST, REGARDS, CaptionBatches, Captions, Reading, looks, objective, order, regards
+from text import FIRST, OPTIMISER, REGARDS, CaptionBatches, Captions, Reading, looks, objective, order, regards
 from tokens import END, Tokens, contexts
 
 
@@ -33,7 +33,7 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
         RECTANGLES,
     )
     before = apart(reading, asked)
-    plan = Plan(steps, 0, optimiser=Optimiser("Muon", 0.02), schedule=Schedule("cosine", warmup=5))
+    plan = Plan(steps, 0, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=5))
     groups = [ParameterGroup("text", list(reading.parameters()), 0.02)]
     for _moment in Loop(groups, objective(reading, whole), CaptionBatches(scenes, tokens, 16, steps), plan).run():
         pass
