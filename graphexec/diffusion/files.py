@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from graphexec.errors import OutputError
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, content: bytes, *, parents: bool = False) -> None:
+def write_whole(path: Path, content: bytes | Iterable[bytes], *, parents: bool = False) -> None:
     """Write a file, or replace it, on the disk itself; with `parents` its folder is made. Raises `OutputError`."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

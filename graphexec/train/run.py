@@ -196,9 +196,8 @@ class _Run:
         loop, saving = self.parts.loop, self.config.saving
         if (saving.state or (at_end and saving.state_at_end)) and loop.step > self._first:
             loop.settle()
-            self._state.make_room()
-            loop.save(self._state.path)
-            self._state.note()
+            with self._state.written() as path:
+                loop.save(path)
             self.tell(Saved(self._state.path, moment.step, moment.epoch))
 
     def _validated(self, moment: Moment) -> None:

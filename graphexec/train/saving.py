@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,8 @@ __all__ = ["Checkpoints", "StateFile", "due", "find_state"]
 STATE_SUFFIX = ".state"
 STATE_SECONDS = 120.0
 """How long a run may go on without its state being saved."""
+SHARE = 20
+"""How many times longer than saving it takes a run goes on at least between two states that nothing else asks for."""
 
 
 def due(moment: Moment, every_n_steps: int | None, every_n_epochs: int | None) -> bool:
@@ -66,12 +70,13 @@ class StateFile:
     saving: Saving
     clock: Callable[[], float] = time.monotonic
     _saved: float = field(init=False)
+    _took: float = field(default=0.0, init=False)
     _is_anothers: bool = field(init=False)
 
     def __post_init__(self) -> None:
         resumed = self.saving.resume
         self._is_anothers = self.path.exists() and not (resumed and self.path.samefile(find_state(resumed)))
-        self.note()
+        self._saved = self.clock()
 
     @property
     def path(self) -> Path:
@@ -80,11 +85,16 @@ class StateFile:
 
     def is_due(self) -> bool:
         """Whether so much was done since the last time that it should not be lost."""
-        return self.saving.state and self.clock() - self._saved > STATE_SECONDS
+        return self.saving.state and self.clock() - self._saved > max(STATE_SECONDS, SHARE * self._took)
 
-    def note(self) -> None:
-        """The state was saved now."""
+    @contextmanager
+    def written(self) -> Generator[Path]:
+        """Where the block is to write the state: what would be in its way is out of it. Raises `OutputError`."""
+        self._make_room()
+        began = self.clock()
+        yield self.path
         self._saved = self.clock()
+        self._took = self._saved - began
 
     def warning(self) -> str | None:
         """What should be known before training: that there is a state already, which is not gone on from."""
@@ -93,8 +103,11 @@ class StateFile:
         kept = aside(self.path).name
         return f"{self.path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept}"
 
-    def make_room(self) -> None:
-        """Set the state of an earlier run aside. Raises `OutputError`."""
+    def _make_room(self) -> None:
+        """Set the state of an earlier run aside; what a run that was killed left half written goes."""
+        for part in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
+            with suppress(OSError):
+                part.unlink()
         if self._is_anothers:
             set_aside(self.path)
             self._is_anothers = False

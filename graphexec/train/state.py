@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from graphexec.diffusion.files import write_whole
+from graphexec.diffusion.save import Saved as SavedTensor
+from graphexec.diffusion.save import safetensors_chunks
 from graphexec.train.faults import StateError
 from graphexec.train.trees import join, split
 
@@ -26,11 +27,16 @@ KEY = "graphexec"
 
 
 def write_state(path: Path, values: Mapping[str, Any], facts: Facts) -> None:
-    """Write nested values with tensors, and the configuration that they belong to. Raises `OutputError`."""
+    """Write nested values with tensors, and the configuration that they belong to. Raises `OutputError`.
+
+    Tensors come to the host one after another, so that the whole state is never there twice.
+    """
     tensors: dict[str, Tensor] = {}
     tree = split(dict(values), "", tensors)
     header = json.dumps({"format": FORMAT, "facts": facts, "values": tree})
-    write_whole(path, save(tensors, {KEY: header}), parents=True)
+    widest_first = sorted(tensors.items(), key=lambda item: -item[1].element_size())  # so that each is aligned
+    saved = [SavedTensor(name, each.dtype, tuple(each.shape), each.cpu) for name, each in widest_first]
+    write_whole(path, safetensors_chunks(saved, {KEY: header}), parents=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """The value as JSON; its tensors go to `tensors` under names that begin with `name`."""
     match value:
         case Tensor():
-            tensors[name] = value.detach().cpu().contiguous().clone()
+            tensors[name] = value.detach()
             return {TENSOR: name}
         case None | bool() | int() | float() | str():
             return value

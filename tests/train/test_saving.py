@@ -49,8 +49,21 @@ def test_a_state_is_due_after_a_while() -> None:
     now[0] = 300.0
     assert state.is_due()
     assert not without.is_due()
-    state.note()
+    with state.written():
+        now[0] = 310.0
     assert not state.is_due()
+    now[0] = 505.0
+    assert not state.is_due()
+    now[0] = 515.0
+    assert state.is_due()
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
+    left, other = tmp_path / ".last.state.1234.part", tmp_path / ".other.state.1234.part"
+    left.touch()
+    other.touch()
+    with StateFile(Saving(tmp_path)).written():
+        assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_a_state_is_found_in_a_folder(tmp_path: Path) -> None:
@@ -72,10 +85,11 @@ def test_a_state_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
     assert state.warning() == (
         f"{path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept.name}"
     )
-    state.make_room()
-    assert (path.exists(), kept.read_text()) == (False, "first")
-    path.write_text("its own")
-    state.make_room()
+    with state.written() as place:
+        assert (path.exists(), kept.read_text()) == (False, "first")
+        place.write_text("its own")
+    with state.written():
+        pass
     assert (path.read_text(), kept.read_text()) == ("its own", "first")
     assert find_state(tmp_path) == path
 
@@ -86,7 +100,7 @@ def test_a_state_that_is_gone_on_from_is_replaced(tmp_path: Path) -> None:
     for place in (path, tmp_path):
         state = StateFile(Saving(tmp_path, resume=place))
         assert state.warning() is None
-        state.make_room()
-        assert path.exists()
+        with state.written():
+            assert path.exists()
     assert StateFile(Saving(tmp_path, state=False)).warning() is None
     assert StateFile(Saving(tmp_path, state=False, state_at_end=True)).warning() is not None

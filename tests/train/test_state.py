@@ -41,6 +41,12 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["state"]
 
 
+def test_tensors_wait_for_their_turn_where_they_are() -> None:
+    value, tensors = torch.zeros(3), dict[str, torch.Tensor]()
+    split({"a": value}, "", tensors)
+    assert [each.data_ptr() for each in tensors.values()] == [value.data_ptr()]
+
+
 def test_what_cannot_be_saved_is_an_error() -> None:
     with pytest.raises(StateError, match=r"a\.1: a set cannot"):
         split([1, {2}], "a", {})
