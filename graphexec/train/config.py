@@ -214,6 +214,12 @@ class Optimiser:
     block_lr: tuple[float, ...] = ()
     """Factors of the UNet's learning rate by physical block: input 0-11, middle, output 0-11 (SDXL: 9, 1, 9)."""
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether this is Adafactor with steps of its own choosing, which is how sd-scripts takes it by default."""
+        told = self.arguments
+        return self.kind.lower() == "adafactor" and bool(told.get("relative_step", True) or told.get("warmup_init"))
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:

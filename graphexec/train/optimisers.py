@@ -137,7 +137,7 @@ def make_optimiser(groups: Sequence[ParameterGroup], config: Optimiser) -> Stepp
         raise TrainingError(
             f"{config.kind} finds one learning rate for everything, but {_listed(groups)} were given; give one for all"
         )
-    if _relative(kind, arguments):
+    if config.is_relative:
         rates, arguments = [None] * len(groups), {**arguments, "relative_step": True, "lr": None}
     parameters = [{"params": list(group.parameters), "lr": rate} for group, rate in zip(groups, rates, strict=True)]
     optimiser = _build(kind.load(), parameters, {"lr": rates[0], **arguments}, config.kind)
@@ -151,11 +151,6 @@ def _find(name: str) -> Kind:
     near = difflib.get_close_matches(name.lower(), by_name, n=1)
     hint = f"; did you mean {by_name[near[0]]}?" if near else ""
     raise TrainingError(f"there is no optimiser {name!r}{hint} (known: {', '.join(OPTIMISERS)})")
-
-
-def _relative(kind: Kind, arguments: Mapping[str, object]) -> bool:
-    """Whether this is Adafactor with steps of its own choosing, which is how sd-scripts takes it by default."""
-    return kind.name == "Adafactor" and bool(arguments.get("relative_step", True) or arguments.get("warmup_init"))
 
 
 def _build(

@@ -101,6 +101,11 @@ def _rates(settings: Settings, optimiser: Optimiser) -> None:
                 settings.warn(
                     "learning_rate", key, message, "set it to 1; d_coef in optimizer_args raises or lowers it"
                 )
+    elif optimiser.is_relative:
+        for key in (name for name in rates if name in settings.values):
+            message = "is not used: Adafactor chooses its own steps"
+            hint = "add relative_step=False to optimizer_args to set it, or leave it out"
+            settings.warn("learning_rate", key, message, hint)
     elif "learning_rate" not in settings.values and optimiser.unet_lr is None:
         message = f"is not set, so it is {optimiser.learning_rate:g} as in sd-scripts: hardly anything is learned"
         settings.warn("learning_rate", "learning_rate", message, "1e-4 is usual for LoRAs")

@@ -66,7 +66,10 @@ def test_schedules(desk: Desk) -> None:
 def test_the_schedule_of_adafactor(desk: Desk, name: str) -> None:
     reading = desk.reading(f'optimizer_type = "AdaFactor"\nlr_scheduler = "{name}"')
     assert reading.config.schedule.kind == "constant"
-    assert [(fault.severity, fault.key) for fault in reading.faults] == [("note", "lr_scheduler")]
+    assert [(fault.severity, fault.key) for fault in reading.faults] == [
+        ("note", "lr_scheduler"),
+        ("warning", "learning_rate"),
+    ]
     (fault,) = desk.errors(f'lr_scheduler = "{name}"')
     assert fault.code == "wrong_value"
 

@@ -200,3 +200,16 @@ def test_weights_that_the_result_replaces_are_told(desk: Desk) -> None:
     assert warnings(desk, 'output_name = "style"\nnetwork_weights = "style.safetensors"', text) == {
         ("overwritten", "network_weights")
     }
+
+
+def test_adafactor_chooses_its_own_steps(desk: Desk) -> None:
+    text = 'optimizer_type = "Adafactor"\nunet_lr = 1e-4'
+    assert warnings(desk, text) == {("learning_rate", "learning_rate"), ("learning_rate", "unet_lr")}
+    assert warnings(desk, 'optimizer_type = "Adafactor"', BASE.replace("learning_rate = 1e-4", "")) == set()
+    assert warnings(desk, text + '\noptimizer_args = ["relative_step=False"]') == set()
+
+
+def test_alphas_are_those_of_weights_that_are_gone_on_from(desk: Desk) -> None:
+    save_file({"x": torch.zeros(1)}, "earlier.safetensors")
+    text = 'network_dim = 8\nnetwork_weights = "earlier.safetensors"\nnetwork_args = ["conv_dim=4"]'
+    assert warnings(desk, text, BASE.replace("network_alpha = 4", "")) == set()
