@@ -102,8 +102,7 @@ def make_plan(config: TrainConfig) -> Plan:
     seed = config.loop.seed or 0
     data, layout = find_pictures(config.datasets, seed), read_layout(config.model.path)
     steps, epochs = _length(config, data)
-    largest = max(data.buckets, key=math.prod)
-    cost = count_cost(config, layout, largest, max(dataset.batch_size for dataset in config.datasets))
+    cost = count_cost(config, layout, *data.largest_batch)
     speed = measure_speed(config.loop.device, config.loop.precision)
     batches = steps * config.loop.accumulation
     return Plan(

@@ -67,6 +67,22 @@ def test_a_plan(folder: Path) -> None:
     assert not (folder / "out").exists()
 
 
+def test_the_cost_is_that_of_a_batch_that_there_is(folder: Path) -> None:
+    """Neither a small dataset's batch size with another's bucket, nor more pictures than a bucket has."""
+    large = Dataset((Subset(folder / "train"),), (64, 64), 2, Buckets(32, 128, 32))
+    many = Dataset((Subset(folder / "reg", repeats=2, class_tokens="thing"),), (32, 32), 4)
+    both = replace(config(folder), datasets=(large, many))
+    assert both.datasets[0].buckets is not None
+    alone = replace(both, datasets=(replace(large, batch_size=1),))
+    assert make_plan(both).cost == make_plan(alone).cost
+
+
+def test_text_encoders_whose_outputs_are_kept_take_no_memory(folder: Path) -> None:
+    kept, not_kept = (make_plan(config(folder, cache_text=cached)).cost.weight_bytes for cached in (True, False))
+    text = read_layout(folder / "base.safetensors").encoders
+    assert text and 0 < kept < not_kept
+
+
 def test_steps_count_where_there_are_no_epochs(folder: Path) -> None:
     plan = make_plan(config(folder, max_epochs=None, max_steps=15))
     assert (plan.steps, plan.epochs) == (15, 3)

@@ -49,7 +49,17 @@ class Data:
     @property
     def batches_per_epoch(self) -> int:
         """Every bucket's last batch may be smaller than the others."""
+        return sum(math.ceil(n / self.datasets[dataset].batch_size) for (dataset, _), n in self._uses().items())
+
+    @property
+    def largest_batch(self) -> tuple[Size, int]:
+        """The size and the number of the pictures that are the most pixels in one batch."""
+        batches = [(size, min(n, self.datasets[dataset].batch_size)) for (dataset, size), n in self._uses().items()]
+        return max(batches, key=lambda batch: math.prod(batch[0]) * batch[1])
+
+    def _uses(self) -> Counter[tuple[int, Size]]:
+        """How often pictures that may meet in a batch are trained in an epoch: those of a dataset and a size."""
         count = Counter[tuple[int, Size]]()
         for picture in self.pictures:
             count[picture.dataset, picture.fit.bucket] += picture.repeats
-        return sum(math.ceil(n / self.datasets[dataset].batch_size) for (dataset, _), n in count.items())
+        return count
