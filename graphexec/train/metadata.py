@@ -76,9 +76,18 @@ class Progress:
     finished: float | None = None
 
 
-def metadata(config: TrainConfig, base: Base, data: Mapping[str, str], progress: Progress) -> dict[str, str]:
-    """The entries of a file; `data` are those of the pictures. A value that is not given is written as `None`."""
-    settings = _written({**_run(config), **_network(config.network), **_base(config, base)})
+def metadata(
+    config: TrainConfig,
+    base: Base,
+    data: Mapping[str, str],
+    progress: Progress,
+    size: tuple[object, object] | None = None,
+) -> dict[str, str]:
+    """The entries of a file; `data` are those of the pictures. A value that is not given is written as `None`.
+
+    `size` is the rank and the alpha of a network that has them from weights, whatever the configuration says.
+    """
+    settings = _written({**_run(config), **_network(config.network, size), **_base(config, base)})
     whole = {**settings, **_written(_loss(config.noise, config.objective)), **data, "ss_seed": str(progress.seed)}
     session = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
     moment = _written({"session_id": int(session, 16), **_moment(progress)})
@@ -129,12 +138,13 @@ def _optimiser(optimiser: Optimiser) -> str:
     return f"{optimiser.kind}({arguments})" if arguments else optimiser.kind
 
 
-def _network(network: Network) -> dict[str, object]:
+def _network(network: Network, size: tuple[object, object] | None) -> dict[str, object]:
     given = network.given or _derived(network)
+    rank, alpha = size or (network.rank, given.alpha)
     return {
         "network_module": given.module,
-        "network_dim": network.rank,
-        "network_alpha": given.alpha,
+        "network_dim": rank,
+        "network_alpha": alpha,
         "network_dropout": network.dropout or None,
         "scale_weight_norms": network.scale_weight_norms,
         **({"network_args": json.dumps(dict(given.arguments))} if given.arguments else {}),

@@ -102,7 +102,8 @@ def train_on_recipe(
         finally:
             network.detach()
     steps = settings.steps + (existing.steps if existing else 0)
-    lora = _lora(tensors, settings, existing, steps, warn)
+    size = (settings.rank, ALPHA) if existing is None else network.size
+    lora = _lora(tensors, settings, existing, size, steps, warn)
     return Trained(lora, LossMap(tuple(losses)), steps)
 
 
@@ -172,16 +173,21 @@ def _target(model: Model, unet: UNet) -> Target:
 
 
 def _lora(
-    tensors: Mapping[str, Tensor], settings: Settings, existing: Existing | None, steps: int, warn: Warn
+    tensors: Mapping[str, Tensor],
+    settings: Settings,
+    existing: Existing | None,
+    size: tuple[object, object],
+    steps: int,
+    warn: Warn,
 ) -> LoraModel:
     rest = existing.rest if existing else {}
     if rest:
         warn(f"{len(rest)} tensors of the existing LoRA are not for the UNet; they are kept as they are")
-    ranks = sorted({str(tensor.shape[0]) for name, tensor in tensors.items() if name.endswith("lora_down.weight")})
+    kind = _kind(settings.algorithm) if existing is None else existing.kind
     metadata = {
-        "ss_network_module": "networks.lora" if settings.algorithm == "LoRA" else "lycoris.kohya",
-        "ss_network_dim": ranks[0] if len(ranks) == 1 else "Dynamic",
-        "ss_network_alpha": "Dynamic" if existing else str(ALPHA),
+        "ss_network_module": "networks.lora" if kind == "lora" else "lycoris.kohya",
+        "ss_network_dim": str(size[0]),
+        "ss_network_alpha": str(size[1]),
         "ss_steps": str(steps),
         "ss_seed": str(settings.seed),
         "ss_learning_rate": str(settings.learning_rate),

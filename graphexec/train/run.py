@@ -189,7 +189,8 @@ class _Run:
         parts = self.parts
         epochs = epochs_of(self.config, parts.data, parts.loop.plan.steps)
         progress = Progress(parts.seed, moment.step, moment.epoch, parts.loop.plan.steps, epochs)
-        return metadata(self.config, parts.about, data_metadata(parts.data), progress)
+        size = None if self.config.network.weights is None else parts.network.size
+        return metadata(self.config, parts.about, data_metadata(parts.data), progress, size)
 
     def _save_state(self, moment: Moment, *, at_end: bool = False) -> None:
         """Before the first step there is nothing that would be lost, and maybe the state of an earlier run."""

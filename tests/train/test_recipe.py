@@ -162,8 +162,13 @@ class TestExistingLora:
         path = tmp_path / "x.safetensors"
         path.write_bytes(sd1.train(algorithm=algorithm, learning_rate=0.01, rank=3).lora.content)
         before = load(path.read_bytes())
-        after = load(sd1.train(existing=path, optimiser="SGD", learning_rate=1e-7).lora.content)
+        trained = sd1.train(existing=path, optimiser="SGD", learning_rate=1e-7)
+        after = load(trained.lora.content)
         assert after.keys() == before.keys()
+        path.write_bytes(trained.lora.content)
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata()
+        assert (said["ss_network_module"], said["ss_network_dim"]) == ("lycoris.kohya", "3")
         factors = [name for name in before if not name.endswith("alpha")]
         assert all(torch.allclose(after[name], before[name], atol=1e-5) for name in factors)
 

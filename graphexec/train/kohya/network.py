@@ -214,7 +214,8 @@ def _warn_of_conv_alpha(settings: Settings, rank: int, arguments: Mapping[str, A
     if is_given and not {"conv_dim", "conv_block_dims"} & arguments.keys():
         message = "convolutions are not trained without conv_dim: it is not used"
         settings.warn("contradiction", key, message, "set conv_dim, or leave it out")
-    if rank > 1 and not is_given and "conv_block_alphas" not in arguments:
+    told_elsewhere = "conv_block_alphas" in arguments or "network_weights" in settings.values
+    if rank > 1 and not is_given and not told_elsewhere:
         message = f"is not set, so it is 1 as in sd-scripts: what convolutions learn counts alpha / rank = 1/{rank}"
         hint = f"set conv_alpha to {rank} (or half of it), or raise the learning rate on purpose"
         settings.warn("default_alpha", key, message, hint)

@@ -73,7 +73,7 @@ def _overwritten(settings: Settings, config: TrainConfig) -> None:
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:
     rank = config.network.rank
-    if "network_alpha" not in settings.values and rank > 1:
+    if "network_alpha" not in settings.values and rank > 1 and config.network.weights is None:
         settings.warn(
             "default_alpha",
             "network_alpha",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,12 @@ class TrainedNetwork(nn.Module):
         while self._hooks:
             self._hooks.pop().remove()
 
+    @property
+    def size(self) -> tuple[object, object]:
+        """The rank and the alpha of all adapters as files say them: "Dynamic" where they differ."""
+        adapters = [each.adapter for each in self._placed]
+        return _shared({adapter.rank for adapter in adapters}), _shared({adapter.alpha for adapter in adapters})
+
     def begin(self, step: int) -> None:
         """Say which batch comes now, counted from 0: what dropout leaves out depends on it and on the seed."""
         self._moment.step = step
@@ -139,6 +145,10 @@ def _ranked(
         every = config.dim_from_weights
         convolutions, ends = every or has_convolutions(config), every or config.ends
         yield from ranks.of(unet_targets(unet, family, convolutions=convolutions, ends=ends))
+
+
+def _shared(values: Set[float]) -> object:
+    return next(iter(values)) if len(values) == 1 else "Dynamic"
 
 
 def _hook(placed: Placed) -> RemovableHandle:
