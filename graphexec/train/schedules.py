@@ -57,8 +57,13 @@ def _linear(course: Course, step: int) -> float:
     return max(0.0, 1 - course.progress(step))
 
 
+def _wave(course: Course, step: int) -> float:
+    """As many half waves as there are cycles."""
+    return 0.5 * (1 + math.cos(math.pi * course.schedule.cycles * course.progress(step)))
+
+
 def _cosine(course: Course, step: int) -> float:
-    return max(0.0, 0.5 * (1 + math.cos(math.pi * course.progress(step))))
+    return max(0.0, _wave(course, step))
 
 
 def _restarts(course: Course, step: int) -> float:
@@ -71,8 +76,7 @@ def _restarts(course: Course, step: int) -> float:
 
 def _cosine_with_min(course: Course, step: int) -> float:
     lowest = course.schedule.min_lr_ratio
-    wave = 0.5 * (1 + math.cos(math.pi * course.schedule.cycles * course.progress(step)))
-    return max(0.0, wave * (1 - lowest) + lowest)
+    return max(0.0, _wave(course, step) * (1 - lowest) + lowest)
 
 
 def _polynomial(course: Course, step: int) -> float:

@@ -14,6 +14,7 @@ from graphexec.train.schedules import course
 
 KINDS: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 OPTIONS: dict[str, dict[str, Any]] = {
+    "cosine": {"num_cycles": 3 / 2},
     "cosine_with_restarts": {"num_cycles": 3},
     "polynomial": {"power": 2.0},
     "cosine_with_min_lr": {"num_cycles": 3 / 2, "min_lr_rate": 0.1},

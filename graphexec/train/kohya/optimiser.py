@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from graphexec.train.config import Optimiser, Schedule, ScheduleKind
@@ -39,6 +39,15 @@ SCHEDULE_ARGUMENTS = Tables(
         "min_lr_rate": Key("number", "schedule.min_lr_ratio", least=0, most=1),
     }
 )
+TAKEN: Mapping[ScheduleKind, tuple[str, ...]] = {
+    "cosine": ("num_cycles",),
+    "cosine_with_restarts": ("num_cycles",),
+    "cosine_with_min_lr": ("num_cycles", "min_lr_ratio", "min_lr_rate"),
+    "polynomial": ("power",),
+}
+"""What of them each kind of schedule takes."""
+WHOLE_WAVES: Sequence[ScheduleKind] = ("cosine", "cosine_with_min_lr")
+"""Kinds whose `num_cycles` is 0.5 for the half wave that `lr_scheduler_num_cycles` counts as one."""
 
 
 def read_optimiser(settings: Settings, rates: Mapping[str, Any]) -> Optimiser:
@@ -61,8 +70,22 @@ def read_schedule(settings: Settings, optimiser: Optimiser) -> Schedule:
     given = _pairs(settings, "lr_scheduler_args")
     sources = dict.fromkeys(given, settings.source("lr_scheduler_args"))
     arguments = checked(given, sources, SCHEDULE_ARGUMENTS, settings.faults, "lr_scheduler_args.")
+    _refuse_untaken(settings, kind, arguments)
+    if kind in WHOLE_WAVES and "num_cycles" in arguments:
+        arguments["num_cycles"] *= 2
+    fields = fill(settings.values, "schedule")
+    if kind == "cosine":
+        fields.pop("cycles", None)  # which sd-scripts does not hear of for this kind, and GUIs write all the same
     more = {SCHEDULE_ARGUMENTS.followed[name].fills.rpartition(".")[2]: value for name, value in arguments.items()}
-    return Schedule(kind=kind, **fill(settings.values, "schedule") | more)
+    return Schedule(kind=kind, **fields | more)
+
+
+def _refuse_untaken(settings: Settings, kind: ScheduleKind, arguments: Mapping[str, Any]) -> None:
+    for name in arguments:
+        if name not in TAKEN.get(kind, ()):
+            takers = " or ".join(other for other, taken in TAKEN.items() if name in taken)
+            message, hint = f"the schedule {kind} does not take it", f"leave it out, or set lr_scheduler to {takers}"
+            settings.error("contradiction", f"lr_scheduler_args.{name}", message, hint)
 
 
 def _kind(settings: Settings) -> str:

@@ -79,3 +79,18 @@ def test_schedules_that_there_are_not(desk: Desk) -> None:
     assert fault.hint == "did you mean cosine?"
     (fault,) = desk.errors('lr_scheduler_args = ["T_max=10"]')
     assert (fault.code, fault.key) == ("unknown_key", "lr_scheduler_args.T_max")
+
+
+def test_cycles_of_a_cosine_are_whole_waves(desk: Desk) -> None:
+    text = 'lr_scheduler_num_cycles = 4\nlr_scheduler_args = ["num_cycles=0.25"]\nlr_scheduler = '
+    assert desk.config(f'{text}"cosine"').schedule.cycles == 0.5
+    assert desk.config(f'{text}"cosine_with_min_lr"').schedule.cycles == 0.5
+    assert desk.config(f'{text}"cosine_with_restarts"').schedule.cycles == 0.25
+    assert desk.config('lr_scheduler_num_cycles = 4\nlr_scheduler = "cosine"').schedule.cycles == 1
+
+
+@pytest.mark.parametrize(("kind", "argument"), [("constant", "power=2"), ("cosine", "min_lr_ratio=0.1")])
+def test_arguments_that_a_schedule_does_not_take(desk: Desk, kind: str, argument: str) -> None:
+    (fault,) = desk.errors(f'lr_scheduler = "{kind}"\nlr_scheduler_args = ["{argument}"]')
+    assert (fault.code, fault.key) == ("contradiction", f"lr_scheduler_args.{argument.partition('=')[0]}")
+    assert "polynomial" in str(fault.hint) or "cosine_with_min_lr" in str(fault.hint)

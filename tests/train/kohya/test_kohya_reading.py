@@ -95,6 +95,7 @@ NEEDED = {
     "bucket_reso_steps": "enable_bucket = true",
     "bucket_no_upscale": "enable_bucket = true",
     "log_with": 'logging_dir = "logs"',
+    "lr_scheduler_args": 'lr_scheduler = "polynomial"',
 }
 BY_KIND: dict[str, Any] = {"flag": True, "int": 8, "number": 0.25, "text": "other", "path": "elsewhere"}
 TRIED = [name for name in {**keys.FOLLOWED, **keys.OURS} if OTHER.get(name, "") is not None and name != "log_with"]
