@@ -76,7 +76,7 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
         adapters=len(network.adapters),
         parameters=parameters,
         file_bytes=parameters * DTYPES[config.saving.precision].itemsize,
-        weight_bytes=layout.parameters * dtype.itemsize,
+        weight_bytes=(layout.parameters - text * config.loop.cache_text) * dtype.itemsize,
         training_bytes=parameters * 4 * (2 + STATE_NUMBERS),
         activation_bytes=kept,
         operations=operations + 2 * text * tokens * (3 if config.network.train_text else not config.loop.cache_text),

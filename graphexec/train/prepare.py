@@ -48,12 +48,17 @@ class Prepared:
     loop: Loop[Batch]
     batches: Batches
     validator: Validator | None
+    captions: KeptCaptions | None
 
     def fill(self, watch: Watch, cancelled: Callable[[], bool]) -> None:
-        """Encode what is to be kept, so that the VAE's work is done and it may leave the device. Raises `Cancelled`."""
+        """Encode what is to be kept, so that what encodes it may leave the device. Raises `Cancelled`."""
+        if self.captions is not None:
+            sets = [self.batches] if self.validator is None else [self.batches, self.validator.batches]
+            captions = [caption for each in sets for caption in each.captions()]
+            self.captions.fill(captions, lambda done, total: _stop_if(cancelled, f"{done} of {total} captions"))
         self.batches.fill(_filling(watch, cancelled))
         if self.validator is not None:
-            self.validator.batches.fill(lambda done, total: _stop_if(cancelled, done, total))
+            self.validator.batches.fill(lambda done, total: _stop_if(cancelled, _latents(done, total)))
         if self.batches.kept is not None:
             self.base.vae.cpu()
 
@@ -79,7 +84,8 @@ def prepare(config: TrainConfig, seed: int, watch: Watch) -> Prepared:
         warn(warning)
     if config.loop.gradient_checkpointing:
         checkpoint_blocks([base.unet, *base.encoders])
-    loss = _loss(config, base, network, warn)
+    embed = _embed(config, base, warn)
+    loss = _loss(config, base, network, embed)
     loop = Loop(
         network.groups(config.optimiser),
         loss,
@@ -93,7 +99,8 @@ def prepare(config: TrainConfig, seed: int, watch: Watch) -> Prepared:
     if config.schedule.kind != "constant" and not loop.stepper.scheduled:
         warn(f"{config.optimiser.kind} finds its own way; lr_scheduler {config.schedule.kind} is left out")
     validator = _validator(config, data, base, loss, seed, batches)
-    return Prepared(seed, data, base, _about(base), network.train(), loop, batches, validator)
+    kept = embed if isinstance(embed, KeptCaptions) else None
+    return Prepared(seed, data, base, _about(base), network.train(), loop, batches, validator, kept)
 
 
 def choose_seed(config: TrainConfig, resume: Path | None, warn: Callable[[str], object]) -> int:
@@ -183,25 +190,27 @@ def _store(config: TrainConfig, name: str, *, on_disk: bool, in_memory: bool) ->
 
 def _filling(watch: Watch, cancelled: Callable[[], bool]) -> Callable[[int, int], None]:
     def filled(done: int, total: int) -> None:
-        _stop_if(cancelled, done, total)
+        _stop_if(cancelled, _latents(done, total))
         watch(Cached(done, total))
 
     return filled
 
 
-def _stop_if(cancelled: Callable[[], bool], done: int, total: int) -> None:
+def _latents(done: int, total: int) -> str:
+    return f"the latents of {done} of {total} pictures"
+
+
+def _stop_if(cancelled: Callable[[], bool], done: str) -> None:
     if cancelled():
-        raise Cancelled(f"stopped after the latents of {done} of {total} pictures; none is trained yet")
+        raise Cancelled(f"stopped after {done}; none is trained yet")
 
 
-def _loss(
-    config: TrainConfig, base: BaseModel, network: TrainedNetwork, warn: Callable[[str], object]
-) -> DiffusionLoss:
+def _loss(config: TrainConfig, base: BaseModel, network: TrainedNetwork, embed: Embed) -> DiffusionLoss:
     levels = Levels.of(zero_terminal_snr=config.noise.zero_terminal_snr, device=base.device)
-    return DiffusionLoss(base, _embed(config, base, warn), config.noise, config.objective, levels, network.begin)
+    return DiffusionLoss(base, embed, config.noise, config.objective, levels, network.begin)
 
 
-def _embed(config: TrainConfig, base: BaseModel, warn: Callable[[str], object]) -> Embed:
+def _embed(config: TrainConfig, base: BaseModel, warn: Callable[[str], object]) -> Captions | KeptCaptions:
     captions, loop = Captions(base, warn), config.loop
     store = _store(config, "text", on_disk=loop.cache_text_to_disk, in_memory=loop.cache_text)
     return captions if store is None else KeptCaptions(captions, store, base.text_key())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphexec.diffusion.encode import NORMED
 from graphexec.diffusion.families import SIZE_WIDTH
+from graphexec.diffusion.memory import sent
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import timestep_embedding
 from graphexec.diffusion.text import CHUNK, PADDING, Token, chunk_tokens
@@ -82,7 +83,7 @@ class Captions:
         length = max(map(len, chunks))
         empty = _chunks((), PADDING[kind])
         rows = [chunk for each in chunks for chunk in (*each, *empty * (length - len(each)))]
-        ids = self.base.take(torch.tensor(rows))
+        ids = sent(torch.tensor(rows), encoder.embeddings.token_embedding.weight.device)
         ends = (ids == END).int().argmax(dim=1)
         vectors = encoder.embeddings.token_embedding(ids)
         encoded = encoder(vectors, ends, self.base.layer, normed=self.base.family in NORMED)
@@ -107,6 +108,19 @@ class KeptCaptions:
         filler = self._kept("")["context"]
         contexts = [_filled(one["context"], filler, length) for one in each]
         return Embedded(take(torch.cat(contexts)), take(torch.cat([one["pooled"] for one in each])))
+
+    @torch.no_grad()
+    def fill(self, captions: Sequence[str], watch: Callable[[int, int], object]) -> None:
+        """Encode these captions and the empty one now, and take the encoders off the device.
+
+        `watch` is told how many are done, and of how many.
+        """
+        every = sorted({"", *captions})
+        for done, caption in enumerate(every, 1):
+            self._kept(caption)
+            watch(done, len(every))
+        for encoder in self.encode.base.encoders:
+            encoder.cpu()
 
     def _kept(self, caption: str) -> Mapping[str, Tensor]:
         key = content_key("text-1", self.key, caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
 from graphexec.diffusion.faults import OutOfMemory
 from graphexec.diffusion.images import empty_latent
+from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.run import sample
 from graphexec.errors import Cancelled, GraphexecError, OutputError
@@ -27,6 +29,7 @@ from graphexec.train.events import Cached, Finished, Sampled, Saved, Started, St
 from graphexec.train.faults import StateError, TrainingError
 from graphexec.train.models import BaseModel
 from graphexec.train.run import train
+from graphexec.train.texts import Captions, Embedded
 
 FAST: dict[str, Any] = {"min_timestep": 500, "max_timestep": 501}
 
@@ -293,6 +296,9 @@ def test_a_lora_is_gone_on_from(folder: Path, tmp_path: Path) -> None:
     still = {"learning_rate": 1e-30}
     saving = out(tmp_path / "again", precision="fp32")
     second, _ = trained(config_of(folder, saving=saving, network=again, optimiser=still, loop={"max_steps": 1}))
+    with safe_open(second.lora, "pt") as file:
+        said = file.metadata()
+    assert (said["ss_network_dim"], said["ss_network_alpha"]) == ("Dynamic", "Dynamic")
     before, after = load_file(first.lora), load_file(second.lora)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -378,6 +384,30 @@ def test_held_out_pictures_are_measured_after_every_epoch_and_encoded_once(
     _, told = trained(replace(config, datasets=(dataset,)))
     assert [event.step for event in told.of(Validated)] == [1, 2, 3, 4]
     assert sum(encoded) == 4
+
+
+def test_captions_that_are_kept_are_encoded_before_the_first_step_and_the_encoders_go(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, gone, told = list[tuple[str, ...]](), list[str](), Told()
+    encode, cpu = Captions.__call__, ClipText.cpu
+
+    def counted(captions: Captions, texts: Sequence[str]) -> Embedded:
+        assert not told.of(Started)
+        encoded.append(tuple(texts))
+        return encode(captions, texts)
+
+    def moved(encoder: ClipText) -> ClipText:
+        gone.append("encoder")
+        return cpu(encoder)
+
+    monkeypatch.setattr(Captions, "__call__", counted)
+    monkeypatch.setattr(ClipText, "cpu", moved)
+    changes: Any = {"network": {"train_text": False}, "loop": {"max_steps": 2, "cache_text": True}}
+    config = config_of(folder, saving=out(tmp_path), **changes)
+    dataset = replace(config.datasets[0], validation_split=0.5, validation_seed=1)
+    train(replace(config, datasets=(dataset,)), watch=told.append)
+    assert (len(encoded), len(gone)) == (5, 1)
 
 
 @pytest.mark.parametrize(

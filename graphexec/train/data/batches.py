@@ -60,6 +60,11 @@ class Batches:
                 self.kept.get(picture, View(view.left, view.top, flipped), self._encode)
             watch(done, len(pictures))
 
+    def captions(self) -> list[str]:
+        """What the pictures' captions are in the first epoch, and in every other if nothing about them varies."""
+        moment = Moment(0, 0, self._steps)
+        return [self._caption(Use(i, 0), picture, moment) for i, picture in enumerate(self._data.pictures)]
+
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (the first epoch is 0) from batch `first` on: the same as the whole epoch's rest."""
         order = epoch_order(self._data, self._seed, epoch)
