@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -83,26 +84,26 @@ def load_mask(path: Path, channel: Literal["alpha", "red", "green", "blue"]) -> 
 
     Raises ModelFileError where Pillow cannot read the file.
     """
-    frame = _frames(path)[0]
+    (frame,) = _frames(path, most=1)
     if channel == "alpha":
         return 1.0 - _band(frame.convert("RGBA"), 3)[None]
     return _color(frame)[None, ..., ("red", "green", "blue").index(channel)].contiguous()
 
 
-def _frames(path: Path) -> list[Pillow.Image]:
+def _frames(path: Path, most: int | None = None) -> list[Pillow.Image]:
     try:
         try:
-            return _read(path)
+            return _read(path, most)
         except ValueError:  # Pillow refuses long texts, as large workflows are, and all of the picture with them
-            return _read(io.BytesIO(_pixels_only(path.read_bytes())))
+            return _read(io.BytesIO(_pixels_only(path.read_bytes())), most)
     except (*DAMAGED_PICTURE, Pillow.DecompressionBombError) as error:
         raise ModelFileError(f"{path} cannot be read as a picture: {error}") from error
 
 
-def _read(source: Path | io.BytesIO) -> list[Pillow.Image]:
+def _read(source: Path | io.BytesIO, most: int | None) -> list[Pillow.Image]:
     with Pillow.open(source) as file:
         sequence = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
-        return [upright(frame.copy()) for frame in sequence]
+        return [upright(frame.copy()) for frame in islice(sequence, most)]
 
 
 def _pixels_only(data: bytes) -> bytes:

@@ -66,6 +66,16 @@ def test_frames_are_a_batch(tmp_path: Path) -> None:
     assert load_picture(tmp_path / "moving.webp")[0].shape == (3, 4, 4, 3)
 
 
+@pytest.mark.parametrize("suffix", ["png", "gif", "tif"])
+def test_a_mask_needs_the_first_frame_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"half.{suffix}"
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8)) for i in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    mask = load_mask(path, "red")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+    assert torch.equal(load_mask(path, "red"), mask)
+
+
 def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_text("no")
     with pytest.raises(ModelFileError, match="cannot be read as a picture"):
