@@ -76,6 +76,17 @@ def of_first(samples1: Facts) -> Inferred:
     return Inferred((samples1,))
 
 
+def of_blend(samples1: Facts, samples2: Facts) -> Inferred:
+    """The first's size and the longer batch, which a single latent is repeated to; other lengths are an error."""
+    if "latent" not in samples1 or "latent" not in samples2:
+        return Inferred()
+    (width, height, one), (_, _, two) = samples1["latent"], samples2["latent"]
+    if one != two and 1 not in (one, two):
+        message = f"batches of {one} and {two} cannot be blended"
+        return Inferred(notes=(Note(message, "samples2", hint="give them one length, or one item"),))
+    return Inferred((latent_facts(width, height, max(one, two)),))
+
+
 def of_composite(samples_to: Facts) -> Inferred:
     """What lays latents over others."""
     return Inferred((samples_to,))

@@ -80,7 +80,7 @@ def composite_latents(samples_to: Latent, samples_from: Latent, x: Side = 0, y: 
     return composite(samples_to, samples_from, x, y, feather)
 
 
-@node("LatentBlend", category="_for_testing", display_name="Latent Blend", infer=facts.of_first)
+@node("LatentBlend", category="_for_testing", display_name="Latent Blend", infer=facts.of_blend)
 def blend_latents(samples1: Latent, samples2: Latent, blend_factor: Unit = 0.5) -> Latent:
     """Mix two latents.
 

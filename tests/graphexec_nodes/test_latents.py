@@ -45,6 +45,25 @@ def test_masks_and_indices_are_there_where_they_were_recorded(group: str, place:
     ran[group].compare_latent(place)
 
 
+@pytest.mark.parametrize(("batches", "longer"), [((1, 3), 3), ((3, 1), 3), ((2, 2), 2), ((2, 3), None)])
+def test_what_is_known_of_a_blend(batches: tuple[int, int], longer: int | None) -> None:
+    empty = {"width": 64, "height": 64}
+    document = {
+        "one": {"class_type": "EmptyLatentImage", "inputs": {**empty, "batch_size": batches[0]}},
+        "two": {"class_type": "EmptyLatentImage", "inputs": {**empty, "width": 32, "batch_size": batches[1]}},
+        "blend": {
+            "class_type": "LatentBlend",
+            "inputs": {"samples1": ["one", 0], "samples2": ["two", 0], "blend_factor": 0.5},
+        },
+    }
+    if longer is None:
+        with pytest.raises(graphexec.WorkflowError, match="batches of 2 and 3 cannot be blended"):
+            graphexec.compile(document, registry=REGISTRY, targets=["blend"])
+    else:
+        plan = graphexec.compile(document, registry=REGISTRY, targets=["blend"])
+        assert plan.nodes["blend"].facts[0]["latent"] == (8, 8, longer)
+
+
 def test_latents_are_saved_and_loaded(tmp_path: Path) -> None:
     (tmp_path / "input").mkdir()
     shutil.copy(DATA / "input" / "n_b1x8x8.latent", tmp_path / "input")
