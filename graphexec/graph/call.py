@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from graphexec.errors import InputError
@@ -110,7 +110,8 @@ class Collected:
         if isinstance(value, Blocker):
             self.blocked = True
         elif isinstance(value, Artifacts):
-            self.artifacts = Artifacts(self.artifacts.files + value.files, self.artifacts.text + value.text)
+            files = tuple(replace(file, place=place) for place, file in enumerate(value.files))
+            self.artifacts = Artifacts(self.artifacts.files + files, self.artifacts.text + value.text)
         else:
             return Raised(TypeError(f"{self.spec.name} returned {_shape(value)} where it declares Artifacts"))
         return None

@@ -72,10 +72,7 @@ class OutputFolder:
         """
         earlier = names if len(names) == len(artifacts.files) else [None] * len(artifacts.files)
         batch = _Batch(self.root.absolute(), self.now())
-        return tuple(
-            batch.publish(artifact, index, name)
-            for index, (artifact, name) in enumerate(zip(artifacts.files, earlier, strict=True))
-        )
+        return tuple(batch.publish(artifact, name) for artifact, name in zip(artifacts.files, earlier, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +83,13 @@ class _Batch:
     now: datetime
     numbers: dict[tuple[Path, str], Iterator[int]] = field(default_factory=dict[tuple[Path, str], Iterator[int]])
 
-    def publish(self, artifact: Artifact, index: int, earlier: Path | None) -> Path:
+    def publish(self, artifact: Artifact, earlier: Path | None) -> Path:
         with _reported(artifact.prefix, self.root):
             folder, stem = self._place(artifact)
             folder.mkdir(parents=True, exist_ok=True)
             if (folder, stem) not in self.numbers:
                 self.numbers[folder, stem] = count(_highest_number(folder, stem) + 1)
-            name = stem.replace(BATCH, str(index))
+            name = stem.replace(BATCH, str(artifact.place))
             paths = (folder / numbered(name, number, artifact.suffix) for number in self.numbers[folder, stem])
             again = [earlier] if earlier is not None and _fits(earlier, folder, name, artifact.suffix) else []
             if again and _holds(again[0], artifact):

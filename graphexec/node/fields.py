@@ -202,6 +202,8 @@ class Artifact:
     width: int = 0
     height: int = 0
     folder: Literal["output", "temp"] = "output"
+    place: int = 0
+    """Which one it is of the files of its call, for `%batch_num%`; the executor counts."""
 
     def pieces(self) -> Iterable[bytes]:
         """The content, made now if it is not there."""

@@ -16,7 +16,7 @@ from graphexec.graph.compile import compile  # noqa: A004
 from graphexec.graph.context import Context
 from graphexec.graph.execute import Result, run
 from graphexec.node.decorator import node
-from graphexec.node.fields import Lazy, Name
+from graphexec.node.fields import Artifact, Artifacts, Lazy, Name
 
 
 def shown(*source: Any) -> tuple[str, dict[str, Any]]:
@@ -58,6 +58,12 @@ def few_whole(value: list[Number]) -> int:
 async def few_later(value: Number) -> int:
     """Is asynchronous."""
     return value
+
+
+@node("TwoEach")
+def write_two(value: int) -> Artifacts:
+    """Makes two files a call."""
+    return Artifacts(tuple(Artifact(b"%d" % value, "a%batch_num%", ".txt") for _ in range(2)))
 
 
 def few(kind: str, number: int, folder: Path) -> Result:
@@ -116,6 +122,20 @@ class TestNumbersOverLinks:
 
 
 class TestLists:
+    def test_the_batch_number_begins_anew_with_each_call(self, tmp_path: Path) -> None:
+        pack = ModuleType("pack")
+        vars(pack).update(write_two=write_two)
+        document = {
+            "range": {"class_type": "Range", "inputs": {"n": 2}},
+            "two": {"class_type": "TwoEach", "inputs": {"value": ["range", 0]}},
+        }
+        plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE)
+        written = run(plan, Context(output=tmp_path)).files["two"]
+        assert [path.name for path in written] == [
+            *("a0_00001_.txt", "a1_00002_.txt"),
+            *("a0_00003_.txt", "a1_00004_.txt"),
+        ]
+
     def test_lists_beside_a_whole_list(self, bench: Bench) -> None:
         nodes: Nodes = {
             "r": ("Range", {"n": 3}),

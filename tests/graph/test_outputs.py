@@ -21,7 +21,7 @@ MOMENT = datetime(2026, 3, 5, 7, 8, 9)
 
 def publish(root: Path, prefix: str, count: int = 1, suffix: str = ".png") -> list[str]:
     """Publish files and return their paths below the root."""
-    files = tuple(Artifact(b"%d" % i, prefix, suffix, width=640, height=480) for i in range(count))
+    files = tuple(Artifact(b"%d" % i, prefix, suffix, width=640, height=480, place=i) for i in range(count))
     paths = OutputFolder(root, now=lambda: MOMENT).publish(Artifacts(files))
     assert [path.read_bytes() for path in paths] == [b"%d" % i for i in range(count)]
     return [path.relative_to(root).as_posix() for path in paths]
@@ -84,7 +84,7 @@ def test_placeholders(tmp_path: Path, prefix: str, name: str) -> None:
     assert publish(tmp_path, prefix) == [f"{name}_00001_.png"]
 
 
-def test_the_batch_number_counts_within_the_batch(tmp_path: Path) -> None:
+def test_the_batch_number_is_the_place(tmp_path: Path) -> None:
     assert publish(tmp_path, "a%batch_num%", 3) == ["a0_00001_.png", "a1_00002_.png", "a2_00003_.png"]
     assert publish(tmp_path, "a%batch_num%", 2) == ["a0_00004_.png", "a1_00005_.png"]
 
