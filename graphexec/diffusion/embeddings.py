@@ -5,7 +5,6 @@ Importing this imports no torch.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,7 @@ def read_embedding(path: Path, kind: EncoderKind) -> Tensor:
     Raises `ModelFileError` if the file cannot be read. Files that are no safetensors are read without running code.
     """
     try:
-        tensor = _pick(_tensors(path), kind).detach().float()
+        tensor = _pick(_tensors(path), kind).detach().float().clone()  # it may lie in the mapped file
         return tensor.reshape(-1, tensor.shape[-1])
     except (StopIteration, AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: there is no embedding in this file") from error
@@ -78,14 +77,14 @@ def _tensors(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from graphexec.diffusion.pickles import load_pickled
+
+    if path.suffix.lower() not in (".safetensors", ".sft"):
+        return load_pickled(path, [torch.nn.ParameterDict])  # what the first trainers saved
     try:
-        if path.suffix.lower() in (".safetensors", ".sft"):
-            return load_file(path)
-        with torch.serialization.safe_globals([torch.nn.ParameterDict]):  # what the first trainers saved
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        why = said(error).splitlines()[0]
-        raise ModelFileError(f"{path}: the embedding cannot be read ({why}); save it as .safetensors") from error
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: the embedding cannot be read ({said(error).splitlines()[0]})") from error
 
 
 def _pick(held: Any, kind: EncoderKind) -> Tensor:

@@ -7,7 +7,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes
 
-__all__ = ["PickledFile", "is_pickled", "read_pickled"]
+__all__ = ["PickledFile", "is_pickled", "load_pickled", "read_pickled"]
 
 WRAPPERS = ("state_dict", "params_ema", "params-ema", "params", "model", "net")
 """Where programs that train put the tensors, Real-ESRGAN among them; the first that is there counts."""
@@ -74,11 +74,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     Only tensors and plain containers are made (`torch.load(weights_only=True)`), and `INERT` in the place of what
     training leaves beside them; `ModelFileError` for anything else.
     """
-    try:
-        whole: Any = _load(path)
-    except FAULTS as error:
-        raise ModelFileError(f"{path}: {_fault(error)}") from error
-    tree = _unwrapped(whole)
+    tree = _unwrapped(load_pickled(path, INERT))
     if not isinstance(tree, Mapping):
         raise ModelFileError(f"{path}: the file holds no tensors by name")
     entries = cast("Mapping[Any, Any]", tree).items()
@@ -86,6 +82,22 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelFileError(f"{path}: the file holds no tensors by name")
     return tensors
+
+
+def load_pickled(path: Path, allowed: Sequence[Any]) -> Any:
+    """What a pickled file holds, mapped where the file allows it; `ModelFileError` if it is damaged or has other kinds.
+
+    Tensors and plain containers are made, and the classes that are `allowed`.
+    """
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+        # Files of before PyTorch 1.6 are no archives and cannot be mapped.
+        with _loading, torch.serialization.safe_globals([*allowed]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except FAULTS as error:
+        raise ModelFileError(f"{path}: {_fault(error)}") from error
 
 
 def _unwrapped(whole: Any) -> Any:
@@ -117,23 +129,14 @@ class PickledFile:
         """The memory goes with the file."""
 
 
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    # Files of before PyTorch 1.6 are no archives and cannot be mapped.
-    with _loading, torch.serialization.safe_globals(INERT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-
-
 def _fault(error: Exception) -> str:
     """What is wrong with a file, without torch's advice to load it all the same."""
     refused = REFUSED.search(str(error))
     if refused:
         return (
-            f"this is no checkpoint of tensors alone: it holds {refused[1]!r}, which can run code when it is made;"
-            " look for a safetensors file of this model"
+            f"this is no file of tensors alone: it holds {refused[1]!r}, which can run code when it is made;"
+            " look for it as a safetensors file"
         )
     told = isinstance(error, pickle.UnpicklingError) or not str(error).strip()
     first = type(error).__name__ if told else str(error).strip().splitlines()[0]
-    return f"this is no checkpoint of tensors alone, or it is damaged ({first})"
+    return f"this is no file of tensors alone, or it is damaged ({first})"

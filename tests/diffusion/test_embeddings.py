@@ -1,6 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from graphexec.diffusion.embeddings import find_mentioned, find_word, read_embedding
+from graphexec.diffusion.pickles import read_pickled
 from graphexec.errors import ModelFileError
 
 KNOWN = ["a.pt", "a.safetensors", "b/a.bin", "b/deep/c.safetensors", "b/d.pt", "c/d.bin", "e,.pt"]
@@ -79,13 +82,22 @@ class Evil:
 def test_a_file_that_is_no_embedding_is_an_error_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ModelFileError, match=r"evil\.pt.*cannot be read"):
+    with pytest.raises(ModelFileError, match=r"evil\.pt.*it holds '[\w.]*print', which can run code") as caught:
         read_embedding(saved(tmp_path / "evil.pt", {"x": Evil()}), "clip_l")
+    assert "weights_only" not in str(caught.value)
     assert capsys.readouterr().out == ""
     for name in ("broken.pt", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"<html>")
-        with pytest.raises(ModelFileError, match=r"broken.*cannot be read"):
+        with pytest.raises(ModelFileError, match=r"broken.*(cannot be read|is damaged)"):
             read_embedding(tmp_path / name, "clip_l")
     for held in ({}, [], {"step": 3}, 3):
         with pytest.raises(ModelFileError, match="no embedding in this file"):
             read_embedding(saved(tmp_path / "none.pt", held), "clip_l")
+
+
+def test_embeddings_are_read_while_checkpoints_are(tmp_path: Path) -> None:
+    embedding = saved(tmp_path / "x.pt", {"string_to_param": torch.nn.ParameterDict({"*": V8})})
+    checkpoint = saved(tmp_path / "x.ckpt", {"x": V8})
+    reads = [partial(read_embedding, embedding, "clip_l"), partial(read_pickled, checkpoint)] * 100
+    with ThreadPoolExecutor(4) as pool:
+        assert all(list(pool.map(lambda read: len(read()), reads)))
