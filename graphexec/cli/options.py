@@ -252,7 +252,7 @@ cache_options = bundled(
     ),
     click.option("--cuda-graphs", is_flag=True, help="As --compile, with the launches of a step recorded on CUDA."),
     click.option(
-        "--allow-pickle", is_flag=True, help="Open .ckpt and .pt checkpoints too; nothing that is in them is run."
+        "--allow-pickle", is_flag=True, help="Open .ckpt, .pt and .pth files too; nothing that is in them is run."
     ),
 )
 

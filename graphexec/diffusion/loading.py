@@ -11,7 +11,6 @@ from typing import Generic, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from graphexec.diffusion.listing import PICKLE_SUFFIXES
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
@@ -26,10 +25,9 @@ from graphexec.diffusion.models.names import (
 )
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
-from graphexec.diffusion.pickles import PickledFile, is_pickled
 from graphexec.diffusion.recognise import NO_TEXT, NO_VAE
 from graphexec.diffusion.sources import WeightsFile
-from graphexec.diffusion.stored import map_weights
+from graphexec.diffusion.stored import open_weights
 from graphexec.diffusion.types import EncoderKind, Stored
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, strip_prefix
@@ -83,10 +81,7 @@ class Weights:
 
     def __init__(self, source: Source, parts: Callable[[Shapes], Parts]) -> None:
         self.source = source
-        path = source.file.path
-        # Whoever made the recipe allowed it: a pickled file opens only when asked to.
-        pickled = path.suffix.lower() in PICKLE_SUFFIXES and is_pickled(path)
-        self._file = PickledFile(path) if pickled else map_weights(path)
+        self._file = open_weights(source.file.path)
         stored = without_scales(strip_prefix(self._file.shapes, source.prefix))
         self._parts = parts(stored)
         self.shapes: Shapes = named_shapes(stored, self._parts)

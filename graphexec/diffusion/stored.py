@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.beside import is_index, read_index
-from graphexec.diffusion.listing import list_file
+from graphexec.diffusion.listing import PICKLE_SUFFIXES, list_file
+from graphexec.diffusion.pickles import PickledFile, is_pickled
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import Shapes, data_start, read_header
 
-__all__ = ["DTYPES", "MappedFile", "ShardedFile", "map_weights"]
+__all__ = ["DTYPES", "MappedFile", "ShardedFile", "open_weights"]
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -99,6 +100,9 @@ class ShardedFile:
         self._files[name].forget(name)
 
 
-def map_weights(path: Path) -> MappedFile | ShardedFile:
-    """The tensors of a safetensors file, or of those that an index lists."""
+def open_weights(path: Path) -> MappedFile | ShardedFile | PickledFile:
+    """The tensors of a recipe's file, or of those that an index lists."""
+    # Whoever made the recipe allowed it: a pickled file opens only when asked to.
+    if path.suffix.lower() in PICKLE_SUFFIXES and is_pickled(path):
+        return PickledFile(path)
     return ShardedFile(path) if is_index(path) else MappedFile(path)

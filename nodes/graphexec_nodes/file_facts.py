@@ -20,11 +20,7 @@ def of_checkpoint(ckpt_name: Path) -> Inferred:
     settled by the run.
     """
     from graphexec.diffusion.checkpoint import checkpoint_facts, open_checkpoint
-    from graphexec.diffusion.listing import PICKLE_SUFFIXES
     from graphexec.diffusion.recognise import NO_TEXT, NO_VAE
-
-    pickled = ckpt_name.suffix.lower() in PICKLE_SUFFIXES
-    hint = "it runs with --allow-pickle alone, and is not checked before" if pickled else FAILING
 
     def known() -> tuple[dict[str, Any], ...]:
         found = checkpoint_facts(ckpt_name)
@@ -34,7 +30,7 @@ def of_checkpoint(ckpt_name: Path) -> Inferred:
         decoder = _recipe(vae) if found["latent_channels"] else {"absent": f"{ckpt_name}: {NO_VAE}"}
         return {**whole, "recipe": model}, text, decoder
 
-    return _opened(known, "ckpt_name", hint)
+    return _opened(known, "ckpt_name", _hint(ckpt_name))
 
 
 def of_diffusers(model_path: Path) -> Inferred:
@@ -66,14 +62,14 @@ def of_clips(clip_name1: Path, clip_name2: Path) -> Inferred:
 
 
 def of_upscaler(model_name: Path) -> Inferred:
-    """Nothing is known of an upscale model but whether it is a safetensors file, as it has to be."""
-    from graphexec.lora.header import read_header
+    """Nothing is known of an upscale model but whether it can be opened; one that is pickled warns, as a checkpoint."""
+    from graphexec.diffusion.listing import list_file
 
     def known() -> tuple[dict[str, Any]]:
-        read_header(model_name)
+        list_file(model_name)
         return ({},)
 
-    return _opened(known, "model_name")
+    return _opened(known, "model_name", _hint(model_name))
 
 
 def of_controlnet(control_net_name: Path) -> Inferred:
@@ -101,6 +97,14 @@ def _opened(known: Callable[[], tuple[dict[str, Any], ...]], name: str, hint: st
         return Inferred(known())
     except ModelFileError as error:
         return Inferred(notes=(Note(str(error), name, "warning", "invalid_model_file", hint),))
+
+
+def _hint(path: Path) -> str:
+    """What to do about a file that cannot be opened and that the run may open."""
+    from graphexec.diffusion.listing import PICKLE_SUFFIXES
+
+    pickled = path.suffix.lower() in PICKLE_SUFFIXES
+    return "it runs with --allow-pickle alone, and is not checked before" if pickled else FAILING
 
 
 def _recipe(recipe: Any) -> dict[str, Any]:

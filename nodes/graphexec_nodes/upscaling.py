@@ -10,21 +10,21 @@ from graphexec.diffusion.types import Image, UpscaleModel
 from graphexec.node.decorator import node
 from graphexec.node.fields import Folder, Progress
 from graphexec_nodes import file_facts
-from graphexec_nodes.sockets import Runtime
+from graphexec_nodes.sockets import AllowPickle, Runtime
 
 UpscaleFile = Annotated[Path, Folder("upscale_models")]
 
 
 @node("UpscaleModelLoader", category="loaders", display_name="Load Upscale Model", infer=file_facts.of_upscaler)
-def load_upscale_model(model_name: UpscaleFile) -> UpscaleModel:
+def load_upscale_model(model_name: UpscaleFile, *, allow_pickle: AllowPickle) -> UpscaleModel:
     """Open an upscale model (ESRGAN, SwinIR and others); running it needs the extra `upscale`.
 
     Args:
         model_name: a file of the upscale_models folder.
     """
-    from graphexec.lora.header import read_header
+    from graphexec.diffusion.listing import list_file
 
-    read_header(model_name)
+    list_file(model_name, allow_pickle=allow_pickle)
     return UpscaleModel(WeightsFile.of(model_name))
 
 

@@ -10,7 +10,7 @@ import torch
 import graphexec
 
 
-def test_a_pickled_upscale_model_is_to_be_converted(tmp_path: Path) -> None:
+def test_a_pickled_upscale_model_opens_when_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "upscale_models").mkdir()
     torch.save({"params_ema": {"w": torch.ones(1)}}, tmp_path / "upscale_models/x4.pth")
     document: dict[str, Any] = {
@@ -23,5 +23,8 @@ def test_a_pickled_upscale_model_is_to_be_converted(tmp_path: Path) -> None:
     (told,) = plan.diagnostics
     assert (told.code, told.severity, told.node, told.input) == ("invalid_model_file", "warning", "up", "model_name")
     assert "graphexec convert-checkpoint" in told.message
+    assert "--allow-pickle" in (told.hint or "")
     result = graphexec.run(plan, graphexec.Context(output=tmp_path / "out", settings={"device": "cpu"}))
     assert set(result.failures) == {"up"}
+    allowing = graphexec.Context(output=tmp_path / "out", settings={"device": "cpu", "allow_pickle": "yes"})
+    assert "up" not in graphexec.run(plan, allowing).failures

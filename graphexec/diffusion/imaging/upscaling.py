@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from graphexec.diffusion.faults import MissingLibrary, StaleValue
@@ -17,9 +15,9 @@ from graphexec.diffusion.imaging.batches import need_channels
 from graphexec.diffusion.imaging.resize import resize_picture
 from graphexec.diffusion.imaging.tiles import TileWork, Tiling
 from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.stored import open_weights
 from graphexec.diffusion.types import UpscaleModel
 from graphexec.errors import ModelFileError
-from graphexec.lora.header import read_header
 
 __all__ = ["Network", "load_upscaler", "upscale_by_network", "upscale_with_model"]
 
@@ -83,7 +81,7 @@ def _in_tiles(
 
 
 def load_upscaler(model: UpscaleModel) -> Network:
-    """The network of a safetensors file, on the CPU.
+    """The network of a file, on the CPU.
 
     Raises StaleValue if the file changed, ModelFileError if it is none or of a kind that spandrel does not know,
     MissingLibrary without spandrel.
@@ -91,10 +89,10 @@ def load_upscaler(model: UpscaleModel) -> Network:
     if not model.file.is_current():
         raise StaleValue(f"{model.file.path} has been changed or removed")
     spandrel = _spandrel()
-    read_header(model.file.path)
+    file = open_weights(model.file.path)
     try:
-        network = spandrel.ModelLoader().load_from_state_dict(load_file(model.file.path))
-    except (SafetensorError, spandrel.UnsupportedModelError) as error:
+        network = spandrel.ModelLoader().load_from_state_dict({name: file.tensor(name) for name in file.shapes})
+    except spandrel.UnsupportedModelError as error:
         raise ModelFileError(f"{model.file.path} is no upscale model that spandrel knows: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor) or network.input_channels != COLORS:
         raise ModelFileError(f"{model.file.path} is no upscale model for single pictures in color")

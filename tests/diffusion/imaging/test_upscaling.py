@@ -105,9 +105,16 @@ class TestModels:
         with pytest.raises(ModelFileError, match=said):
             load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "other.safetensors")))
 
-    def test_pickles_are_refused(self, tmp_path: Path) -> None:
-        torch.save({"w": torch.zeros(1)}, tmp_path / "up.pth")
-        with pytest.raises(ModelFileError, match="pickle"):
+    def test_pickles_open_as_real_esrgan_wraps_them(self, tmp_path: Path) -> None:
+        torch.save({"params_ema": {"grey": torch.zeros(1)}, "params": {"w": torch.zeros(1)}}, tmp_path / "grey.pth")
+        with pytest.raises(ModelFileError, match="pictures in color"):
+            load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "grey.pth")))
+        torch.save({"params": {"w": torch.zeros(1)}}, tmp_path / "up.pth")
+        assert load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "up.pth"))).scale == 2
+
+    def test_pickles_of_more_than_tensors_are_refused(self, tmp_path: Path) -> None:
+        torch.save({"w": torch.zeros(1), "code": Doubling()}, tmp_path / "up.pth")
+        with pytest.raises(ModelFileError, match="can run code"):
             load_upscaler(UpscaleModel(WeightsFile.of(tmp_path / "up.pth")))
 
     def test_a_changed_file_is_stale(self, model: UpscaleModel) -> None:
