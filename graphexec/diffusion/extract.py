@@ -73,9 +73,10 @@ def _differences(model: Model | None, clip: Clip | None) -> Iterator[tuple[str, 
     read = lora_reader()
     if model is not None:
         yield from _made(patched_unet(model, read), lambda name: f"diffusion_model.{name}")
-    for encoder in clip.encoders if clip else ():
-        place = f"text_encoders.{encoder.kind}.transformer."
-        yield from _made(patched_text(clip, encoder, read), lambda name, place=place: place + _inner(name))
+    if clip is not None:
+        for encoder in clip.encoders:
+            place = f"text_encoders.{encoder.kind}.transformer."
+            yield from _made(patched_text(clip, encoder, read), lambda name, place=place: place + _inner(name))
 
 
 def _made(network: Patched, rename: Callable[[str], str]) -> Iterator[tuple[str, Tensor]]:

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -100,4 +101,8 @@ def test_embeddings_are_read_while_checkpoints_are(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path / "x.ckpt", {"x": V8})
     reads = [partial(read_embedding, embedding, "clip_l"), partial(read_pickled, checkpoint)] * 100
     with ThreadPoolExecutor(4) as pool:
-        assert all(list(pool.map(lambda read: len(read()), reads)))
+        assert all(pool.map(_count, reads))
+
+
+def _count(read: Callable[[], Mapping[str, Any]]) -> int:
+    return len(read())

@@ -264,7 +264,7 @@ def _inputs(base: Base) -> int:
 
 
 def _rates(settings: Settings, arguments: Mapping[str, Any], inputs: int) -> dict[str, Any]:
-    given = settings.values | dict(arguments)
+    given = {**settings.values, **arguments}
     plus = given.get("loraplus_lr_ratio")
     found: dict[str, Any] = {
         "loraplus_unet": given.get("loraplus_unet_lr_ratio", plus) or None,
