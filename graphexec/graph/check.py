@@ -68,8 +68,11 @@ class Checker:
                 self._unknown_class(node)
             else:
                 self.drafts[node.id] = Draft(node, spec)
-        for draft in self.drafts.values():
-            self._check_inputs(draft)
+        for name, node in self.workflow.nodes.items():
+            if name in self.drafts:
+                self._check_inputs(self.drafts[name])
+            else:
+                self._check_raw_links(node)
         return self.drafts
 
     def _unreadable_class(self, node: WorkflowNode, error: NodeDefinitionError) -> None:
@@ -95,6 +98,12 @@ class Checker:
             received=show(node.class_type),
             hint=hint,
         )
+
+    def _check_raw_links(self, node: WorkflowNode) -> None:
+        """Of a node whose class says nothing about its inputs, whether their sources exist."""
+        for name, value in node.inputs.items():
+            if isinstance(value, Link) and not self._exists(value.node):
+                self._missing_source(node, name, value)
 
     def _check_inputs(self, draft: Draft) -> None:
         given = draft.node.inputs
@@ -140,7 +149,10 @@ class Checker:
             self._check_constant(draft, spec, value)
 
     def _absent(self, draft: Draft, spec: InputSpec) -> None:
-        if spec.optional or (draft.node.id, spec.name) in self.workflow.faulty:
+        if (draft.node.id, spec.name) in self.workflow.faulty:
+            draft.sound = False
+            return
+        if spec.optional:
             return
         if spec.has_default and self.fill_defaults:
             self.findings.add(
@@ -239,8 +251,8 @@ class Checker:
         source = self.drafts.get(link.node)
         if source is None:
             draft.sound = False
-            if link.node not in self.workflow.nodes and link.node not in self.workflow.broken:
-                self._missing_source(draft, spec, link)
+            if not self._exists(link.node):
+                self._missing_source(draft.node, spec.name, link, expected=spec.expectation())
             return
         draft.wires.append(Wire(spec.name, link.node, link.slot, spec.lazy))
         outputs = source.spec.outputs
@@ -266,12 +278,16 @@ class Checker:
                 hint=_slot_hint(source, taken),
             )
 
-    def _missing_source(self, draft: Draft, spec: InputSpec, link: Link) -> None:
-        self._fail(
-            draft,
-            spec,
+    def _exists(self, name: str) -> bool:
+        return name in self.workflow.nodes or name in self.workflow.broken
+
+    def _missing_source(self, node: WorkflowNode, name: str, link: Link, expected: str | None = None) -> None:
+        self.findings.add(
             "linked_node_missing",
-            f"{spec.name} is linked to node {link.node!r}, which does not exist",
+            f"{name} is linked to node {link.node!r}, which does not exist",
+            node,
+            input=name,
+            expected=expected,
             received=f"[{link.node!r}, {link.slot}]",
             hint=self._near_id(link.node) or "link it to a node of this file",
         )

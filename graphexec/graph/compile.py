@@ -17,9 +17,10 @@ from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders
 from graphexec.graph.keys import Unhashable, canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
-from graphexec.graph.topology import ancestors, cycles, dependency_order, running_order
+from graphexec.graph.reach import Reach
+from graphexec.graph.topology import cycles, dependency_order, running_order
 from graphexec.graph.values import did_you_mean
-from graphexec.graph.workflow import Link, Workflow, read_workflow
+from graphexec.graph.workflow import Workflow, read_workflow
 from graphexec.node.boundary import Raised, attempt
 from graphexec.node.registry import Registry
 
@@ -119,8 +120,9 @@ class _Compilation:
             self._report_cycles(sources, order)
         outputs = [name for name, draft in drafts.items() if draft.spec.is_output]
         targets = self._targets(outputs)
-        needed = ancestors(targets, sources)
-        self._report_unused(sources, [*outputs, *targets])
+        reach = Reach(self.checker.workflow, drafts, sources)
+        needed = reach.of(targets)
+        self._report_unused([*outputs, *targets], reach)
         for name in drafts:
             run_check_hook(drafts[name], drafts, self.checker.findings)
         planned = self._planned(name for name in order if drafts[name].sound)
@@ -167,12 +169,10 @@ class _Compilation:
             )
         return outputs
 
-    def _report_unused(self, sources: Mapping[str, list[str]], roots: list[str]) -> None:
+    def _report_unused(self, roots: list[str], reach: Reach) -> None:
         if not roots:
             return
-        used = ancestors(
-            [*roots, *(name for name in self.checker.workflow.nodes if name not in sources)], self._links(sources)
-        )
+        used = reach.of(roots)
         for name, draft in self.checker.drafts.items():
             if name not in used:
                 self.checker.findings.add(
@@ -182,18 +182,6 @@ class _Compilation:
                     severity="warning",
                     hint="link it to something that is saved, or remove it",
                 )
-
-    def _links(self, sources: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
-        """The sources of every node, those of unknown class included: what they are linked to is in use."""
-        nodes = self.checker.workflow.nodes
-        if len(nodes) == len(sources):
-            return sources
-        links = {
-            name: [value.node for value in node.inputs.values() if isinstance(value, Link) and value.node in nodes]
-            for name, node in nodes.items()
-            if name not in sources
-        }
-        return {**sources, **links}
 
     def _planned(self, order: Iterable[str]) -> dict[str, PlannedNode]:
         planned: dict[str, PlannedNode] = {}
