@@ -425,6 +425,12 @@ def read(file: Annotated[Path, Folder("loras")]) -> str:
     return file.read_text()
 
 
+@node("ReadUsual")
+def read_usual(file: Annotated[Path, Folder("loras")] = Path("usual.safetensors")) -> str:
+    """The text of a file that is there, as a rule."""
+    return file.read_text()
+
+
 @node("ReadInside")
 def read_inside(name: str, graph: Graph) -> Expand[str]:
     """Expands to a node that reads a file."""

@@ -157,13 +157,13 @@ class Checker:
         if spec.has_default and self.fill_defaults:
             self.findings.add(
                 "default_filled",
-                f"Input {spec.name!r} is missing; its default {spec.default!r} is used",
+                f"Input {spec.name!r} is missing; its default {spec.default_text} is used",
                 draft.node,
                 input=spec.name,
                 severity="warning",
                 expected=spec.expectation(),
             )
-            draft.constants[spec.name] = spec.default
+            self._fill_default(draft, spec)
             return
         draft.sound = False
         self.findings.add(
@@ -173,10 +173,18 @@ class Checker:
             input=spec.name,
             expected=spec.expectation(),
             received="nothing",
-            hint=f"add it, or pass --fill-defaults to use its default {spec.default!r}"
+            hint=f"add it, or pass --fill-defaults to use its default {spec.default_text}"
             if spec.has_default
             else f"add {spec.expectation()}",
         )
+
+    def _fill_default(self, draft: Draft, spec: InputSpec) -> None:
+        """Take the default as if it were written there; only that of a socket cannot be."""
+        default = spec.default.as_posix() if isinstance(spec.default, Path) else spec.default
+        if spec.widget and default is not None:
+            self._check_input(draft, spec, default)
+        else:
+            draft.constants[spec.name] = default
 
     def _undeclared(self, draft: Draft) -> None:
         for name in draft.node.inputs:

@@ -13,6 +13,7 @@ from running import NOWHERE, REGISTRY, Nodes, checked, faults, only, planned, wo
 from graphexec.errors import WorkflowError
 from graphexec.graph.compile import check
 from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.folders import Folders
 from graphexec.graph.plan import Wire
 from graphexec.node.registry import Place
 
@@ -103,6 +104,19 @@ class TestInputs:
         assert [(d.code, d.severity) for d in compiled.diagnostics] == [("default_filled", "warning")]
         assert compiled.plan is not None
         assert compiled.plan.nodes["1"].constants == {"value": 0}
+
+    def test_a_default_file_is_looked_for(self, tmp_path: Path) -> None:
+        nodes = workflow({"1": ("ReadUsual", {}), "2": ("Show", {"source": ["1", 0]})})
+        folders = Folders.from_roots(tmp_path)
+        found = check(nodes, registry=REGISTRY, folders=folders, fill_defaults=True).diagnostics
+        assert [d.code for d in found] == ["default_filled", "value_not_in_list"]
+        assert "its default 'usual.safetensors' is used" in found[0].message
+        (tmp_path / "loras").mkdir()
+        file = tmp_path / "loras/usual.safetensors"
+        file.touch()
+        folders = Folders.from_roots(tmp_path)
+        plan = compile_workflow(nodes, registry=REGISTRY, folders=folders, fill_defaults=True)
+        assert plan.nodes["1"].constants == {"file": file}
 
     def test_an_optional_input_may_be_missing_or_null(self) -> None:
         for inputs in ({"text": "a"}, {"text": "a", "times": None}):
