@@ -29,6 +29,21 @@ def test_two_nodes_of_one_name(tmp_path: Path) -> None:
         find_nodes("pack", [str(tmp_path)])
 
 
+def test_every_way_to_mark_a_node(tmp_path: Path) -> None:
+    """By a keyword, through a module, indented, after another decorator; texts that only look so are passed over."""
+    marks = ['@node(name="A")', '@gn.node("B")', 'if True:\n    @node("C", version="2")', "@other\n@node('D')"]
+    functions = [f"{mark}\n{' ' * 4 * mark.startswith('if')}def f() -> int: ...\n" for mark in marks]
+    (tmp_path / "one.py").write_text("\n".join([*functions, '"""\n@node("no")\n"""\n']))
+    assert sorted(find_nodes("pack", [str(tmp_path)])) == ["A", "B", "C", "D"]
+
+
+@pytest.mark.parametrize("mark", ["@node(NAME)", '@node("A" + NAME)', "@gn.node(name=NAME)", "@node()"])
+def test_a_name_that_only_a_run_could_tell(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "one.py").write_text(f"\n{mark}\ndef a() -> int: ...\n")
+    with pytest.raises(NodeDefinitionError, match=r"pack\.one, line 2: the name of a node is not written out"):
+        find_nodes("pack", [str(tmp_path)])
+
+
 def test_every_built_in_node_is_listed_where_it_is_defined() -> None:
     names = [each.name for each in pkgutil.iter_modules(graphexec_nodes.__path__, "graphexec_nodes.")]
     modules = [importlib.import_module(name) for name in names]
