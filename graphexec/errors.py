@@ -18,7 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "DAMAGED_PICTURE",
@@ -79,6 +79,16 @@ class Diagnostic:
 class GraphexecError(Exception):
     """Whatever graphexec raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own would call a constructor, which may take something else, with the message, and lose the cause.
+        cause = {} if self.__cause__ is None else {"__cause__": self.__cause__}
+        return _remade, (type(self), self.args), {**self.__dict__, **cause}
+
+
+def _remade(kind: type[GraphexecError], args: tuple[Any, ...]) -> GraphexecError:
+    """The error of another process, or a copy's; its fields are set next."""
+    return kind.__new__(kind, *args)
+
 
 class WorkflowError(GraphexecError):
     """The workflow cannot run; `diagnostics` holds everything that was found, warnings too."""
@@ -95,6 +105,7 @@ class NodeError(GraphexecError):
     def __init__(self, node: str, class_type: str, cause: BaseException) -> None:
         self.node = node
         self.class_type = class_type
+        self.__cause__ = cause
         super().__init__(f"node {node} ({class_type}): {said(cause)}")
 
 

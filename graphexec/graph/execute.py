@@ -447,8 +447,7 @@ class Execution:
     def _fail(self, name: str, error: Exception) -> None:
         shown, class_type = self._shown(name), self.nodes[name].spec.name
         if shown not in self.failures:
-            failure = self.failures[shown] = NodeError(shown, class_type, error)
-            failure.__cause__ = error
+            self.failures[shown] = NodeError(shown, class_type, error)
             self.context.on_event(events.Failed(shown, class_type, type(error).__name__, str(error)))
         self._spoil(name, shown)
 

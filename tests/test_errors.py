@@ -1,0 +1,45 @@
+"""What hosts may do with errors: send them to another process, and copy them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graphexec
+from graphexec.errors import Diagnostic, GraphexecError, ModelPathsError, NodeError, WorkflowError
+from graphexec.graph.folders import MissingModelFile
+
+FOUND = (
+    Diagnostic(code="cycle", message="it goes round", node="a", pointer="/a", line=3),
+    Diagnostic(code="unused_node", message="nobody needs it", severity="warning"),
+)
+OF_THEIR_OWN = [
+    WorkflowError(FOUND),
+    NodeError("a", "Fail", ValueError("no luck", 3)),
+    NodeError("b", "Read", MissingModelFile("loras", "gone", ("gene",), (Path("loras"),))),
+]
+KINDS = [value for name in graphexec.__all__ if isinstance(value := getattr(graphexec, name), type)]
+PLAIN = [kind for kind in KINDS if issubclass(kind, GraphexecError) and "__init__" not in vars(kind)]
+
+
+def through_bytes(error: Exception) -> Exception:
+    return pickle.loads(pickle.dumps(error))
+
+
+def told(error: BaseException | None) -> tuple[Any, ...]:
+    """All that an error says, without who it is."""
+    if error is None:
+        return ()
+    return type(error), error.args, vars(error), told(error.__cause__)
+
+
+@pytest.mark.parametrize("again", [through_bytes, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("error", OF_THEIR_OWN + [kind("what is wrong") for kind in (*PLAIN, ModelPathsError)])
+def test_an_error_goes_to_another_process_whole(error: Exception, again: Callable[[Exception], Exception]) -> None:
+    error.__notes__ = ["said in passing"]
+    assert told(again(error)) == told(error)
