@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from graphexec.graph.compile import check, compile  # noqa: A004
     from graphexec.graph.context import CancelToken, Context
     from graphexec.graph.digests import FileDigests
-    from graphexec.graph.execute import Result, run, run_async, stream
+    from graphexec.graph.execute import run, run_async, stream
     from graphexec.graph.folders import Folders
     from graphexec.graph.plan import Plan
+    from graphexec.graph.result import Result
     from graphexec.graph.store import DiskStore
     from graphexec.graph.workflow import Workflow, read_workflow
     from graphexec.node.registry import Registry
@@ -71,9 +72,10 @@ _HOMES = {
     "graphexec.graph.compile": ("check", "compile"),
     "graphexec.graph.context": ("CancelToken", "Context"),
     "graphexec.graph.digests": ("FileDigests",),
-    "graphexec.graph.execute": ("Result", "run", "run_async", "stream"),
+    "graphexec.graph.execute": ("run", "run_async", "stream"),
     "graphexec.graph.folders": ("Folders",),
     "graphexec.graph.plan": ("Plan",),
+    "graphexec.graph.result": ("Result",),
     "graphexec.graph.store": ("DiskStore",),
     "graphexec.graph.workflow": ("Workflow", "read_workflow"),
     "graphexec.node.registry": ("Registry",),

@@ -15,9 +15,10 @@ from graphexec.graph.compile import Compiled, check
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.context import Context
 from graphexec.graph.events import Event
-from graphexec.graph.execute import Result, run
+from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
 from graphexec.graph.plan import Plan
+from graphexec.graph.result import Result
 from graphexec.node.registry import Registry
 
 REGISTRY = Registry().with_nodes(fake_nodes)

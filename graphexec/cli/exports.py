@@ -12,8 +12,8 @@ from graphexec.graph.overrides import resolve_node
 from graphexec.node.fields import Blocker
 
 if TYPE_CHECKING:
-    from graphexec.graph.execute import Result
     from graphexec.graph.plan import Plan
+    from graphexec.graph.result import Result
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from graphexec.cli.exports import Export
     from graphexec.graph.context import Context
     from graphexec.graph.events import Failed, Sink
-    from graphexec.graph.execute import Result
     from graphexec.graph.plan import Plan
+    from graphexec.graph.result import Result
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
 

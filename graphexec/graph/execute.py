@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -22,38 +21,11 @@ from graphexec.graph.expand import Expansion, expand_node
 from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.publish import Publisher
+from graphexec.graph.result import Result
 from graphexec.graph.supply import Supply
 from graphexec.node.boundary import Raised
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run left behind, by the ids of the workflow."""
-
-    outputs: Mapping[str, Outputs]
-    """For each target: output slot -> the items of its list. These four know merged nodes by each of their ids."""
-    files: Mapping[str, tuple[Path, ...]]
-    texts: Mapping[str, tuple[str, ...]]
-    failures: Mapping[str, NodeError]
-    executed: tuple[str, ...]
-    cached: tuple[str, ...]
-    skipped: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether no node failed."""
-        return not self.failures
-
-    def value(self, node: str, slot: int = 0) -> Any:
-        """The single value of an output; raises the NodeError of a node that failed, KeyError for no target."""
-        if node in self.failures:
-            raise self.failures[node]
-        items = self.outputs[node][slot]
-        if len(items) != 1:
-            raise ValueError(f"output {slot} of node {node} is a list of {len(items)}; read `outputs` instead")
-        return items[0]
 
 
 def run(plan: Plan, context: Context | None = None) -> Result:
@@ -474,7 +446,8 @@ class Execution:
         return self.inside.get(name, name)
 
     def _result(self) -> Result:
-        skipped = (self._shown(name) for name in self.spoiled)
+        because = {self._shown(name): why for name, why in self.spoiled.items()}
+        because = {name: why for name, why in because.items() if name not in self.failures}
         outputs = {name: self.values[name] for name in self.plan.targets if name in self.values}
         return Result(
             outputs=self._by_each_id({name: tuple(map(list[Any], slots)) for name, slots in outputs.items()}),
@@ -483,7 +456,8 @@ class Execution:
             failures=self._by_each_id(self.failures),
             executed=tuple(name for name in self.executed if name in self.plan.nodes),
             cached=tuple(name for name in self.plan.nodes if name in self.told),
-            skipped=tuple(dict.fromkeys(name for name in skipped if name not in self.failures)),
+            skipped=tuple(because),
+            _because=self._by_each_id(because),
         )
 
     def _by_each_id(self, found: Mapping[str, T]) -> dict[str, T]:

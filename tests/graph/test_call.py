@@ -14,7 +14,8 @@ from graphexec.errors import InputError
 from graphexec.graph import events
 from graphexec.graph.compile import compile  # noqa: A004
 from graphexec.graph.context import Context
-from graphexec.graph.execute import Result, run
+from graphexec.graph.execute import run
+from graphexec.graph.result import Result
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Lazy, Name
 

@@ -372,6 +372,16 @@ class TestFailures:
         with pytest.raises(NodeError, match="broken tooth"):
             result.value("bad")
 
+    def test_asking_for_the_value_of_what_was_skipped_raises_what_failed(self, bench: Bench) -> None:
+        nodes: Nodes = {**self.NODES, "twin": ("Add", {"a": ["bad", 0], "b": 1})}
+        result = bench.run(nodes, targets=["after", "twin"])
+        assert result.skipped == ("after",)
+        for name in ("after", "twin"):
+            with pytest.raises(NodeError, match="node bad"):
+                result.value(name)
+        with pytest.raises(KeyError):
+            result.value("i")
+
     def test_a_file_whose_content_cannot_be_made_is_a_failure(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path)
         result = bench.run({"bad": ("WriteInPieces", {"text": "a1"}), "fine": ("WriteInPieces", {"text": "ab"})})

@@ -14,7 +14,8 @@ from running import Bench, Nodes, planned
 from graphexec.errors import NodeError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
-from graphexec.graph.execute import Execution, Result
+from graphexec.graph.execute import Execution
+from graphexec.graph.result import Result
 
 Drawn = dict[str, tuple[str, dict[str, Any]]]
 

@@ -1,0 +1,42 @@
+"""What came of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphexec.errors import NodeError
+from graphexec.graph.call import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run left behind, by the ids of the workflow."""
+
+    outputs: Mapping[str, Outputs]
+    """For each target: output slot -> the items of its list. These four know merged nodes by each of their ids."""
+    files: Mapping[str, tuple[Path, ...]]
+    texts: Mapping[str, tuple[str, ...]]
+    failures: Mapping[str, NodeError]
+    executed: tuple[str, ...]
+    cached: tuple[str, ...]
+    skipped: tuple[str, ...]
+    _because: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Skipped nodes, and the failed node that is why."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether no node failed."""
+        return not self.failures
+
+    def value(self, node: str, slot: int = 0) -> Any:
+        """The single value of an output; raises KeyError for no target, and NodeError: its own, or that of a source."""
+        failed = self._because.get(node, node)
+        if failed in self.failures:
+            raise self.failures[failed]
+        items = self.outputs[node][slot]
+        if len(items) != 1:
+            raise ValueError(f"output {slot} of node {node} is a list of {len(items)}; read `outputs` instead")
+        return items[0]
