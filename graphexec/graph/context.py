@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphexec.errors import Cancelled, NodeDefinitionError
+from graphexec.errors import Cancelled, ModelFileError, NodeDefinitionError
 from graphexec.graph.cache import Cache, NullCache
 from graphexec.graph.digests import FileDigests
 from graphexec.graph.events import Sink, ignore
 from graphexec.graph.keys import canonical
-from graphexec.graph.plan import Plan
+from graphexec.graph.plan import Plan, PlannedNode
 from graphexec.node.registry import ResourceFactory
 
 
@@ -69,8 +70,21 @@ class Context:
     resources: Resources = field(default_factory=Resources)
 
     def keys(self, plan: Plan) -> dict[str, bytes | None]:
-        """The cache key of every node of a plan here; all None where nothing is kept."""
+        """The cache key of every node of a plan here; None where nothing is kept, or a model file cannot be read."""
         if isinstance(self.cache, NullCache):
             return dict.fromkeys(plan.nodes)
-        digests = {path: self.digests.digest(path, self.cancel.check) for path in plan.files}
-        return plan.keys(digests, canonical(dict(self.settings)))
+        return plan.keys(self._contents(plan.files), canonical(dict(self.settings)))
+
+    def key(self, planned: PlannedNode, keys: Mapping[str, bytes | None]) -> bytes | None:
+        """The cache key of one node, from those of the nodes it is linked to."""
+        if isinstance(self.cache, NullCache):
+            return None
+        return planned.key(keys, self._contents(planned.files), canonical(dict(self.settings)))
+
+    def _contents(self, paths: Iterable[Path]) -> dict[Path, bytes]:
+        """The digests of files; one that cannot be read has none: the node that reads it tells why."""
+        found: dict[Path, bytes] = {}
+        for path in paths:
+            with suppress(ModelFileError):
+                found[path] = self.digests.digest(path, self.cancel.check)
+        return found

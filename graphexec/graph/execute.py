@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from graphexec.errors import Cancelled, ModelFileError, NodeError
+from graphexec.errors import Cancelled, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
-from graphexec.graph.cache import NullCache
 from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.expand import Expansion, expand_node
-from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.publish import Publisher
 from graphexec.graph.result import Result
@@ -89,12 +87,12 @@ class Execution:
 
     plan: Plan
     context: Context
-    keys: dict[str, bytes | None]
     nodes: dict[str, PlannedNode]
     rank: dict[str, int]
     wanted: frozenset[str]
     publisher: Publisher
     supply: Supply
+    keys: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
     values: dict[str, Outputs] = field(default_factory=dict[str, Outputs])
     waiting: dict[str, int] = field(default_factory=dict[str, int])
     """Scheduled nodes and how many of their sources are not there yet."""
@@ -126,9 +124,9 @@ class Execution:
 
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
-        keys, rank = context.keys(plan), {name: place for place, name in enumerate(plan.nodes)}
+        rank = {name: place for place, name in enumerate(plan.nodes)}
         nodes, wanted = dict(plan.nodes), frozenset(plan.targets)
-        return cls(plan, context, keys, nodes, rank, wanted, Publisher(context), Supply(context, plan))
+        return cls(plan, context, nodes, rank, wanted, Publisher(context), Supply(context, plan))
 
     def run(self) -> Result:
         """Run until every target is there or cannot be."""
@@ -136,6 +134,7 @@ class Execution:
         emit = self.context.on_event
         emit(events.Planned(len(self.plan.nodes), self.plan.targets))
         try:
+            self.keys = self.context.keys(self.plan)
             self._schedule(self.plan.targets)
             self._work()
         except Cancelled:
@@ -379,11 +378,7 @@ class Execution:
             self.rank[planned.id] = -len(self.nodes)  # before whatever else waits: depth first
             self.nodes[planned.id] = planned
             self.inside[planned.id] = shown
-            try:
-                self.keys[planned.id] = self._key(planned)
-            except ModelFileError as error:
-                self._fail(name, error)
-                return
+            self.keys[planned.id] = self.context.key(planned, self.keys)
         self.expansions[name] = expanded
         wanted = expanded.sources
         for source in wanted:
@@ -401,19 +396,13 @@ class Execution:
         self._finish(name, expansion.collect(self.values), keep=not opened)
         self._release(expansion.sources)
 
-    def _key(self, planned: PlannedNode) -> bytes | None:
-        if isinstance(self.context.cache, NullCache):
-            return None
-        digests = {path: self.context.digests.digest(path, self.context.cancel.check) for path in planned.files}
-        return planned.key(self.keys, digests, canonical(dict(self.context.settings)))
-
     def _rekey(self, name: str) -> bool:
         """Find the key of a node behind an open expansion, which the plan alone does not decide."""
         planned = self.nodes[name]
         if name in self.opened or not any(wire.node in self.opened for wire in planned.wires):
             return False
         self.opened.add(name)
-        self.keys[name] = self._key(planned)
+        self.keys[name] = self.context.key(planned, self.keys)
         return True
 
     def _fail(self, name: str, error: Exception) -> None:

@@ -74,9 +74,10 @@ class PlannedNode:
     ) -> bytes | None:
         """Its cache key, from those of the nodes it is linked to; None if it cannot be cached.
 
-        `settings` enter where the node, or what it expands to, uses a resource: two devices do not round alike.
+        A file without a digest could not be read, so nothing can be said of what the node will find there. `settings`
+        enter where the node, or what it expands to, uses a resource: two devices do not round alike.
         """
-        if self.salt is None:
+        if self.salt is None or not digests.keys() >= set(self.files):
             return None
         salt = self.salt + settings if self.spec.uses_resource or self.spec.expands else self.salt
         try:

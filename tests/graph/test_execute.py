@@ -389,6 +389,20 @@ class TestFailures:
         assert [path.read_text() for path in result.files["fine"]] == ["ab"]
         assert (len(bench.seen(events.Failed)), len(bench.seen(events.Completed))) == (1, 1)
 
+    def test_a_model_file_that_has_gone_is_the_failure_of_its_node(self, cached_bench: Bench, tmp_path: Path) -> None:
+        file = tmp_path / "loras" / "a.safetensors"
+        file.parent.mkdir()
+        file.write_text("weights")
+        nodes: Nodes = {"r": ("Read", {"file": file.name}), "i": ("Int", {"value": 1})}
+        folders = Folders.from_roots(tmp_path)
+        plan = compile_workflow(workflow(nodes), registry=REGISTRY, folders=folders, targets=["r", "i"])
+        file.unlink()
+        result = run(plan, cached_bench.context)
+        assert isinstance(result.failures["r"].__cause__, FileNotFoundError)
+        assert result.value("i") == 1
+        file.write_text("others")
+        assert run(plan, cached_bench.context).value("r") == "others"
+
     @pytest.mark.parametrize("what", ["few", "number"])
     def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
         result = bench.run({"b": ("Bad", {"what": what}), "s": shown(["b", 0])})
@@ -426,10 +440,16 @@ class TestCancellation:
         (tmp_path / "loras" / "a.safetensors").write_bytes(b"weights")
         nodes = workflow({"r": ("Read", {"file": "a.safetensors"}), "s": shown(["r", 0])})
         plan = compile_workflow(nodes, registry=REGISTRY, folders=Folders.from_roots(tmp_path))
-        context = Context(cache=MemoryCache(1000))
-        context.cancel.cancel()
+        seen: list[events.Event] = []
+
+        def on_event(event: events.Event) -> None:
+            seen.append(event)
+            context.cancel.cancel()
+
+        context = Context(cache=MemoryCache(1000), on_event=on_event)
         with pytest.raises(Cancelled):
-            context.keys(plan)
+            run(plan, context)
+        assert [type(event) for event in seen] == [events.Planned, events.Interrupted]
 
     def test_it_stops_while_a_file_is_written(self, tmp_path: Path) -> None:
         token = CancelToken()
