@@ -40,20 +40,21 @@ class CancelToken:
 
 
 class Resources:
-    """What nodes share during and between the runs of one context: made when first asked for, once."""
+    """What nodes share during and between the runs of one context: made when first asked for, once for its settings."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[str, Any] = {}
+        self._made: dict[tuple[str, ResourceFactory, bytes], Any] = {}
 
     def get(self, name: str, factories: Mapping[str, ResourceFactory], settings: Mapping[str, str]) -> Any:
         """The resource `name`, made by its pack's factory from the settings."""
+        if name not in factories:
+            raise NodeDefinitionError(f"no installed pack supplies the resource {name!r}")
+        place = name, factories[name], canonical(dict(settings))  # contexts with other settings may share this
         with self._lock:
-            if name not in self._made:
-                if name not in factories:
-                    raise NodeDefinitionError(f"no installed pack supplies the resource {name!r}")
-                self._made[name] = factories[name](settings)
-            return self._made[name]
+            if place not in self._made:
+                self._made[place] = factories[name](settings)
+            return self._made[place]
 
 
 @dataclass(frozen=True, slots=True)

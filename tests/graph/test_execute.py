@@ -135,6 +135,12 @@ class TestCache:
         plan = planned(SUM)
         assert run(plan, replace(cached_bench.context, settings={"device": "cuda"})).executed == tuple(plan.nodes)
 
+    def test_other_settings_have_resources_of_their_own(self) -> None:
+        resources = Context().resources
+        made = [resources.get("log", REGISTRY.resources, {"device": name}) for name in ("cpu", "cuda", "cpu")]
+        assert made[0] is made[2]
+        assert made[0] is not made[1]
+
 
 class TestLists:
     def test_a_node_runs_for_each_item(self, bench: Bench) -> None:
