@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -43,11 +45,13 @@ async def run_async(plan: Plan, context: Context | None = None) -> Result:
     """As `run`, on a thread of its own; cancelling the task stops the run at its next step."""
     context = context or Context()
     token = CancelToken(context.cancel)
+    pool = ThreadPoolExecutor(1)  # not the loop's, whose few threads other work waits for
     try:
-        return await asyncio.to_thread(run, plan, replace(context, cancel=token))
-    except asyncio.CancelledError:
+        work = partial(contextvars.copy_context().run, run, plan, replace(context, cancel=token))
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
         token.cancel()
-        raise
+        pool.shutdown(wait=False)
 
 
 def stream(plan: Plan, context: Context | None = None) -> Iterator[events.Event]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -321,6 +323,26 @@ class TestAsync:
 
     def test_the_async_twin(self, bench: Bench) -> None:
         assert asyncio.run(run_async(planned(SUM), bench.context)).texts == {"show": ("5",)}
+
+    def test_the_async_twin_leaves_the_threads_of_the_loop_to_others(self) -> None:
+        name: ContextVar[str] = ContextVar("name")
+        told: list[str] = []
+
+        async def beside_work() -> int:
+            name.set("host")
+            done, loop = threading.Event(), asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            other = loop.run_in_executor(None, done.wait)
+            plan = planned({"i": ("Int", {"value": 1})}, targets=["i"])
+            try:
+                made = run_async(plan, Context(on_event=lambda _: told.append(name.get())))
+                return (await asyncio.wait_for(made, 60)).value("i")
+            finally:
+                done.set()
+                await other
+
+        assert asyncio.run(beside_work()) == 1
+        assert set(told) == {"host"}
 
     def test_cancelling_the_task_stops_the_run(self, bench: Bench) -> None:
         entered = threading.Event()
