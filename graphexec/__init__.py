@@ -6,8 +6,7 @@ result = graphexec.run(plan)                # what is cached is not computed
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphexec.errors import (
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
         WorkflowError,
     )
     from graphexec.graph.cache import MemoryCache, NullCache, TieredCache
-    from graphexec.graph.compile import check, compile  # noqa: A004
+    from graphexec.graph.compile import Compiled, check, compile  # noqa: A004
     from graphexec.graph.context import CancelToken, Context
     from graphexec.graph.digests import FileDigests
     from graphexec.graph.execute import run, run_async, stream
@@ -39,6 +38,7 @@ __all__ = [
     "CacheError",
     "CancelToken",
     "Cancelled",
+    "Compiled",
     "Context",
     "Diagnostic",
     "DiskStore",
@@ -69,7 +69,7 @@ __all__ = [
 
 _HOMES = {
     "graphexec.graph.cache": ("MemoryCache", "NullCache", "TieredCache"),
-    "graphexec.graph.compile": ("check", "compile"),
+    "graphexec.graph.compile": ("Compiled", "check", "compile"),
     "graphexec.graph.context": ("CancelToken", "Context"),
     "graphexec.graph.digests": ("FileDigests",),
     "graphexec.graph.execute": ("run", "run_async", "stream"),
@@ -82,11 +82,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: whoever only checks a workflow does not wait for the executor."""
-    if name not in __all__:
-        raise AttributeError(f"module 'graphexec' has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), "graphexec.errors")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker knows the names from above, and tells of one that is none of them
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: whoever only checks a workflow does not wait for the executor."""
+        import importlib
+
+        if name not in __all__:
+            raise AttributeError(f"module 'graphexec' has no attribute {name!r}")
+        home = next((module for module, names in _HOMES.items() if name in names), "graphexec.errors")
+        value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value

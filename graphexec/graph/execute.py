@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -54,10 +54,10 @@ async def run_async(plan: Plan, context: Context | None = None) -> Result:
         pool.shutdown(wait=False)
 
 
-def stream(plan: Plan, context: Context | None = None) -> Iterator[events.Event]:
-    """Run a plan and yield its events as they come; closing the iterator stops the run.
+def stream(plan: Plan, context: Context | None = None) -> Generator[events.Event, None, Result]:
+    """Run a plan and yield its events as they come; closing the generator stops the run.
 
-    Raises what `run` raises, after the last event.
+    Returns what `run` returns and raises what it raises, after the last event.
     """
     context = context or Context()
     token = CancelToken(context.cancel)
@@ -72,7 +72,7 @@ def stream(plan: Plan, context: Context | None = None) -> Iterator[events.Event]
         job.add_done_callback(lambda _: queue.put(None))
         try:
             yield from iter(queue.get, None)
-            job.result()
+            return job.result()
         finally:
             token.cancel()
 

@@ -57,8 +57,8 @@ def test_importing_graphexec_imports_nothing_heavy() -> None:
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Compiled'"):
-        _ = graphexec.Compiled
+    with pytest.raises(AttributeError, match="no attribute 'complie'"):
+        _ = graphexec.complie  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

@@ -506,16 +506,23 @@ class TestCancellation:
 
 class TestStream:
     def test_events_come_by_iterator(self, bench: Bench) -> None:
-        seen = list(stream(planned(SUM), bench.context))
-        assert isinstance(seen[0], events.Planned)
-        assert isinstance(seen[-1], events.Completed)
+        running = stream(planned(SUM), bench.context)
+        assert isinstance(next(running), events.Planned)
+        assert isinstance(list(running)[-1], events.Completed)
+
+    def test_the_result_comes_after_the_last_event(self, bench: Bench) -> None:
+        running = stream(planned(SUM), bench.context)
+        with pytest.raises(StopIteration) as last:
+            while True:
+                next(running)
+        assert last.value.value.texts == {"show": ("5",)}
 
     def test_leaving_the_iterator_stops_the_run(self) -> None:
         run_events = stream(planned({"long": ("Long", {"steps": 10**9})}, targets=["long"]), Context())
         for event in run_events:
             if isinstance(event, events.Progressed):
                 break
-        run_events.close()  # type: ignore[attr-defined]
+        run_events.close()
 
 
 class TestIsolation:
