@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
 from tokens import BEGIN, END
 
-__all__ = ["CHECKPOINT", "concepts_of", "networks", "read_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "concepts_of", "networks", "packed_well", "read_checkpoint", "save_checkpoint"]
 
 CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
 PREFIXES = {
@@ -25,6 +25,7 @@ PREFIXES = {
     "text": "cond_stage_model.transformer.text_model.",
     "vae": "first_stage_model.",
 }
+TOKENS = "embeddings.token_embedding.weight"
 
 
 def networks(seed: int) -> dict[str, nn.Module]:
@@ -60,10 +61,9 @@ def _begin_text(text: nn.Module) -> None:
 
 
 def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, concepts: Sequence[str]) -> None:
-    """Write the weights in fp16; tokens that no caption used are zero, so that the file packs well."""
+    """Write the weights in fp16."""
+    weights = {**weights, "text": packed_well(weights["text"], used)}
     tensors = {PREFIXES[part] + name: tensor for part, named in weights.items() for name, tensor in named.items()}
-    tokens = PREFIXES["text"] + "embeddings.token_embedding.weight"
-    tensors[tokens] = torch.where(used[:, None], tensors[tokens], 0)
     halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
     broken = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
     if broken:
@@ -72,6 +72,11 @@ def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Ten
     about = {"format": "pt", "title": "graphexec-tiny", "concepts": json.dumps(concepts)}
     save_file(halves, file.with_suffix(".tmp"), about)
     file.with_suffix(".tmp").replace(file)
+
+
+def packed_well(text: Mapping[str, Tensor], used: Tensor) -> dict[str, Tensor]:
+    """A text encoder's weights; tokens that no caption used, bool [49408], are zero, so that the file packs well."""
+    return {**text, TOKENS: torch.where(used[:, None], text[TOKENS], 0)}
 
 
 def read_checkpoint(file: Path) -> dict[str, dict[str, Tensor]]:

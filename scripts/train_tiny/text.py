@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from checkpoint import networks, read_checkpoint
+from checkpoint import networks, packed_well, read_checkpoint
 from emoji import SIZE, drawings
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
@@ -177,7 +177,8 @@ def main() -> None:
     loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "text.jsonl"))
     go_on(loop, given.folder / "text-state", 60 * given.minutes)
     with loop.averaged():
-        save_file(dict(made["text"].state_dict()), given.folder / "text.safetensors")
+        weights = packed_well(made["text"].state_dict(), tokens.used(scenes.all_words()))
+        save_file({name: weight.half() for name, weight in weights.items()}, given.folder / "text.safetensors")
 
 
 def _arguments() -> argparse.Namespace:
