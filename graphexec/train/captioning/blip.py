@@ -21,8 +21,10 @@ from transformers import (
 )
 
 from graphexec.errors import ModelFileError
+from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.weights import Weights
+from graphexec.train.models import pick_device
 
 __all__ = ["REPOSITORY", "Blip", "Decoding", "Drawn"]
 
@@ -51,12 +53,15 @@ class Decoding:
 
 
 class Blip:
-    """A captioner. What it samples for a picture depends on seed and name, not on the pictures around it."""
+    """A captioner. What it samples for a picture depends on seed and name, not on the pictures around it.
+
+    Raises `CaptionError` for lengths that the model cannot keep, `TrainingError` for a device that is not here.
+    """
 
     def __init__(self, weights: Weights, decoding: Decoding, device: str = "auto") -> None:
         folder = weights.find("config.json", "model.safetensors", "tokenizer.json|vocab.txt")
         self.decoding = decoding
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = pick_device(device)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             self.model: Any = BlipForConditionalGeneration.from_pretrained(
@@ -64,7 +69,19 @@ class Blip:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{folder} does not hold a BLIP model as transformers saves it: {error}") from error
+        self._check_lengths()
         self.model.eval().to(self.device)
+
+    def _check_lengths(self) -> None:
+        shortest, longest = self.decoding.min_length, self.decoding.max_length
+        if shortest > longest:
+            raise CaptionError(f"min_length {shortest} is above max_length {longest}")
+        least, most = len(self.tokenizer(PROMPT)["input_ids"]), self.model.config.text_config.max_position_embeddings
+        if not least <= longest <= most:
+            raise CaptionError(
+                f"max_length {longest}: it must be from {least} (the words that every caption goes on from take"
+                f" {least - 1} tokens) to {most} for this model"
+            )
 
     @torch.inference_mode()
     def captions(self, pictures: Sequence[Picture]) -> list[str]:

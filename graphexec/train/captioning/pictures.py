@@ -25,7 +25,10 @@ class Picture:
 
 
 def find_pictures(folder: Path, recursive: bool) -> list[Path]:
-    """The pictures of a folder in the order of their names; raises CaptionError where there is none, FolderError."""
+    """The pictures of a folder in the order of their names, but for hidden ones.
+
+    Raises CaptionError where there is none, FolderError.
+    """
     if not folder.is_dir():
         raise FolderError(f"{folder} is not a folder of pictures")
     found = _within(folder, recursive)
@@ -38,7 +41,10 @@ def find_pictures(folder: Path, recursive: bool) -> list[Path]:
 
 def _within(folder: Path, recursive: bool) -> list[Path]:
     paths = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(path for path in paths if path.suffix.lower() in PICTURES and path.is_file())
+    return sorted(
+        path for path in paths
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+    )  # fmt: skip
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -12,8 +12,10 @@ from train.captioning.models import write_blip
 
 from graphexec.errors import ModelFileError
 from graphexec.train.captioning.blip import Blip, Decoding, Drawn
+from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.weights import Weights
+from graphexec.train.faults import TrainingError
 
 COLORS = [Picture(color, Image.new("RGB", (20, 30), color)) for color in ("red", "lime", "blue")]
 
@@ -62,3 +64,21 @@ def test_what_is_no_blip_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelFileError, match="does not hold a BLIP model"):
         captions(tmp_path, Decoding())
+
+
+@pytest.mark.parametrize(
+    ("decoding", "message"),
+    [
+        (Decoding(min_length=1, max_length=4), "max_length 4: it must be from 5"),
+        (Decoding(max_length=65), "to 64 for this model"),
+        (Decoding(min_length=12, max_length=11), "min_length 12 is above max_length 11"),
+    ],
+)
+def test_lengths_that_cannot_be_kept_are_refused(folder: Path, decoding: Decoding, message: str) -> None:
+    with pytest.raises(CaptionError, match=message):
+        captions(folder, decoding)
+
+
+def test_a_device_that_is_not_here_is_refused(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="there is no device cuda:99 here"):
+        Blip(Weights("x/y", folder), Decoding(max_length=12), "cuda:99")

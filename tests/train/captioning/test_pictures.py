@@ -15,7 +15,7 @@ from graphexec.train.data.faults import DataError
 
 def test_pictures_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    for name in ("b.PNG", "a.jpg", "a.txt", "sub/c.webp"):
+    for name in ("b.PNG", "a.jpg", "a.txt", "._a.png", "sub/c.webp"):
         (tmp_path / name).touch()
     assert [path.name for path in find_pictures(tmp_path, recursive=False)] == ["a.jpg", "b.PNG"]
     assert [path.name for path in find_pictures(tmp_path, recursive=True)] == ["a.jpg", "b.PNG", "c.webp"]
