@@ -12,6 +12,7 @@ from graphexec.errors import GraphexecError, WorkflowError
 if TYPE_CHECKING:
     from graphexec.cli.options import Places
     from graphexec.errors import Diagnostic
+    from graphexec.graph.context import CancelToken, Context
     from graphexec.graph.folders import Folders
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
@@ -30,8 +31,10 @@ class SampleError(GraphexecError):
     """Pictures on the way cannot be made as it was asked for."""
 
 
-def make_sampler(config: TrainConfig, registry: Callable[[], Registry], places: Places) -> Sampler | None:
-    """What makes the pictures that the settings ask for; None if they ask for none.
+def make_sampler(
+    config: TrainConfig, registry: Callable[[], Registry], places: Places, cancel: CancelToken
+) -> Sampler | None:
+    """What makes the pictures that the settings ask for, until it is cancelled; None if they ask for none.
 
     Raises `GraphexecError` for prompts or a workflow of which no pictures can be made.
     """
@@ -40,7 +43,7 @@ def make_sampler(config: TrainConfig, registry: Callable[[], Registry], places: 
         return None
     prompts = _prompts(config)
     own = _own_workflow(config) if samples.workflow is not None else None
-    pictures = _Pictures(config, registry(), places.folders(config.saving.output_dir), prompts, own)
+    pictures = _Pictures(config, registry(), places.folders(config.saving.output_dir), prompts, own, cancel)
     pictures.check()
     return pictures
 
@@ -52,10 +55,15 @@ class _Pictures:
     folders: Folders
     prompts: Sequence[Prompt]
     own: Workflow | None
+    cancel: CancelToken
 
     def __call__(self, lora: Path, step: int) -> Sequence[Path]:
-        """The pictures with a LoRA's file."""
-        return [path for workflow in self._workflows(lora.name, step) for path in self._run(workflow, lora)]
+        """The pictures with a LoRA's file; the base is loaded once for all of them, and let go afterwards."""
+        from graphexec.graph.context import Context
+
+        output, settings = self.config.saving.output_dir / FOLDER, {"device": self.config.loop.device}
+        context = Context(output=output, settings=settings, cancel=self.cancel)
+        return [path for workflow in self._workflows(lora.name, step) for path in self._run(workflow, lora, context)]
 
     def check(self) -> None:
         """Raise `WorkflowError` if a workflow cannot run, but for the LoRA, which is not there yet."""
@@ -80,14 +88,12 @@ class _Pictures:
             workflows.append(self.own.with_inputs(changes))
         return workflows
 
-    def _run(self, workflow: Workflow, lora: Path) -> list[Path]:
+    def _run(self, workflow: Workflow, lora: Path, context: Context) -> list[Path]:
         from graphexec.graph.compile import compile as compile_workflow
-        from graphexec.graph.context import Context
         from graphexec.graph.execute import run
 
         plan = compile_workflow(workflow, registry=self.registry, folders=self._with(lora))
-        output = self.config.saving.output_dir / FOLDER
-        result = run(plan, Context(output=output, settings={"device": self.config.loop.device}))
+        result = run(plan, context)
         for error in result.failures.values():
             raise error
         return [path for paths in result.files.values() for path in paths]

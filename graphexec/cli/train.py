@@ -193,7 +193,7 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
     from graphexec.train.run import train
 
     cancel = CancelToken()
-    sample = make_sampler(config, app.registry, places)
+    sample = make_sampler(config, app.registry, places, cancel)
     with stopping(cancel) as stopped, TrainingBar() as bar:
         try:
             trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)

@@ -64,7 +64,7 @@ def train(
                 if resume is not None:
                     parts.loop.resume(resume)
                 parts.fill(tell, cancelled)
-                return _Run(config, parts, tell, log, sample).go(cancelled)
+                return _Run(config, parts, tell, log, sample, cancelled).go()
             finally:
                 parts.network.detach()
 
@@ -113,6 +113,7 @@ class _Run:
     tell: Watch
     log: Path
     sample: Sample | None
+    cancelled: Callable[[], bool]
     _began: float = field(default_factory=time.perf_counter)
     _first: int = field(init=False)
     _sampled_after: int = -1
@@ -125,7 +126,7 @@ class _Run:
         self._checkpoints = Checkpoints(self.config.saving)
         self._state = StateFile(self.config.saving)
 
-    def go(self, cancelled: Callable[[], bool]) -> Trained:
+    def go(self) -> Trained:
         """Train to the end."""
         loop = self.parts.loop
         if (warning := self._state.warning()) is not None:
@@ -133,8 +134,9 @@ class _Run:
         if self.config.samples.at_first and not loop.step:
             self._sampled(Moment(0, 0, ends_epoch=False), None)
         try:
-            for moment in loop.run(cancelled):
+            for moment in loop.run(self.cancelled):
                 self._between(moment)
+            return self._finished()
         except NonFiniteLoss:
             raise
         except (GraphexecError, RuntimeError, MemoryError):
@@ -142,7 +144,6 @@ class _Run:
             if loop.is_whole:
                 self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
             raise
-        return self._finished()
 
     def _between(self, moment: Moment) -> None:
         """Whatever is due between two steps."""
@@ -208,7 +209,7 @@ class _Run:
         self._validated_after = moment.step
         self.parts.network.eval()
         with self.parts.loop.averaged():
-            loss = self.parts.validator()
+            loss = self.parts.validator(self.cancelled)
         self.parts.network.train()
         self.tell(Validated(loss, moment.step, moment.epoch))
 

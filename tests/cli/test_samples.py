@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion.tiny import checkpoint_weights
+from diffusion.tiny import checkpoint_weights, write_checkpoint, write_lora
 from safetensors.torch import save_file
 
+import graphexec_nodes
 from graphexec.cli.options import Places
 from graphexec.cli.samples import make_sampler, prompt_workflow, trained_nodes
-from graphexec.errors import GraphexecError
+from graphexec.errors import Cancelled, GraphexecError
+from graphexec.graph.context import CancelToken
 from graphexec.graph.workflow import Workflow, read_workflow
-from graphexec.node.registry import Registry
-from graphexec.train.config import ModelSource, Noise, Samples, Saving, TrainConfig
+from graphexec.node.registry import Registry, ResourceFactory
+from graphexec.train.config import LoopConfig, ModelSource, Noise, Samples, Saving, TrainConfig
 from graphexec.train.prompts import Prompt
 
 CONFIG = TrainConfig(ModelSource(Path("base.safetensors")), (), Saving(Path("out"), "style"))
@@ -39,7 +41,7 @@ def no_registry() -> Registry:
 
 
 def test_nothing_is_made_unless_it_is_asked_for() -> None:
-    assert make_sampler(CONFIG, no_registry, PLACES) is None
+    assert make_sampler(CONFIG, no_registry, PLACES, CancelToken()) is None
 
 
 def test_the_node_that_names_the_lora_gets_it() -> None:
@@ -56,7 +58,7 @@ def test_workflows_that_leave_it_open(files: tuple[str, ...], tmp_path: Path) ->
     path.write_text(json.dumps({"1": {"class_type": "X", "inputs": {}}}), encoding="utf-8")
     wanted = replace(CONFIG, samples=Samples(workflow=path, at_first=True))
     with pytest.raises(GraphexecError, match="nodes load LoRAs"):
-        make_sampler(wanted, no_registry, PLACES)
+        make_sampler(wanted, no_registry, PLACES, CancelToken())
 
 
 def inputs(nodes: dict[str, Any], name: str) -> dict[str, Any]:
@@ -95,3 +97,34 @@ def test_zero_terminal_snr_with_the_prediction_of_the_file(
     nodes = prompt_workflow(config, Prompt("a cat"), "style.safetensors", 1)
     assert inputs(nodes, "model") == {"model": ["lora", 0], "sampling": prediction, "zsnr": True}
     assert inputs(nodes, "sampler")["model"] == ["model", 0]
+
+
+@pytest.mark.filterwarnings("ignore")  # those of libraries are none of ours
+def test_all_prompts_share_one_base_and_a_stop_is_heard(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "base.safetensors")
+    (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64 --s 1\na dog --w 64 --h 64 --s 1\n", encoding="utf-8")
+    lora, made, cancel = write_lora(tmp_path / "style.safetensors"), list[str](), CancelToken()
+    registry = Registry().with_nodes(graphexec_nodes)
+    counted = {name: counting(name, factory, made) for name, factory in registry.resources.items()}
+    config = TrainConfig(
+        ModelSource(tmp_path / "base.safetensors"),
+        (),
+        Saving(tmp_path, "style"),
+        samples=Samples(tmp_path / "prompts.txt", at_first=True, sampler="euler"),
+        loop=LoopConfig(seed=1, device="cpu"),
+    )
+    sample = make_sampler(config, lambda: replace(registry, resources=counted), PLACES, cancel)
+    assert sample is not None
+    assert len(sample(lora, 1)) == 2
+    assert made.count("runtime") == 1
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        sample(lora, 2)
+
+
+def counting(name: str, factory: ResourceFactory, made: list[str]) -> ResourceFactory:
+    def make(settings: Mapping[str, str]) -> object:
+        made.append(name)
+        return factory(settings)
+
+    return make

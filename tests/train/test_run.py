@@ -188,6 +188,25 @@ def test_held_out_pictures_are_measured_alike_every_time(folder: Path, tmp_path:
     assert len(set(moving)) == 6
 
 
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_stop_is_heard_while_held_out_pictures_are_measured(step: int, folder: Path, tmp_path: Path) -> None:
+    config = config_of(folder, saving=out(tmp_path))
+    dataset = replace(config.datasets[0], validation_split=0.5, validation_seed=1)
+    config, told = replace(config, datasets=(dataset,)), Told()
+    asked = [0]
+
+    def cancelled() -> bool:
+        """Asked before each step, which is an epoch, and before the batch of held-out pictures after it."""
+        asked[0] += 1
+        return asked[0] == 2 * step
+
+    with pytest.raises(Cancelled, match="held-out"):
+        train(config, watch=told.append, cancelled=cancelled)
+    assert told.of(Saved)[-1] == Saved(tmp_path / "last.state", step, step)
+    resumed = replace(config, saving=replace(config.saving, resume=tmp_path))
+    assert trained(resumed)[0].steps == 6
+
+
 def test_pictures_are_made_on_the_way(folder: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, bool]] = []
 
