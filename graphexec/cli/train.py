@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphexec.cli.exits import ExitCode, exit_codes_in_words
-from graphexec.cli.interrupts import Stopped, stopping
+from graphexec.cli.interrupts import stopping
 from graphexec.cli.options import FILE, App, Places, json_option, parse_device, place_options
 from graphexec.errors import Cancelled, ModelFileError
 
@@ -64,10 +64,16 @@ class Asked:
         return found
 
     def resumed(self, config: TrainConfig) -> TrainConfig:
-        """With the state beside the result, where that is meant."""
+        """With the state beside the result, where that is meant; raises ConfigError if there is none."""
+        from graphexec.train.kohya import ConfigError, Fault
+
         if self.resume != SAVED_STATE:
             return config
         state = state_path(config)
+        if not state.exists():
+            hint = "leave --resume out to start anew, or name the state that is meant"
+            message = f"there is no {state} to go on from"
+            raise ConfigError([Fault("missing_file", "--resume", "", message, hint, missing_file=True)])
         return dataclasses.replace(config, saving=dataclasses.replace(config.saving, resume=state))
 
 
@@ -162,10 +168,10 @@ def command(
     asked = Asked(config, command, settings, resume, device, output_dir)
     try:
         reading = asked.reading(places)
+        settled = asked.resumed(reading.config)
     except ConfigError as error:
         _show_faults(error.faults, as_json)
         ctx.exit(_code(error.faults))
-    settled = asked.resumed(reading.config)
     if dry_run:
         _dry_run(settled, reading.faults, as_json)
         return
@@ -194,22 +200,15 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
 
     cancel = CancelToken()
     sample = make_sampler(config, app.registry, places, cancel)
-    with stopping(cancel) as stopped, TrainingBar() as bar:
+    with stopping(cancel) as stopped:
         try:
-            trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
+            with TrainingBar() as bar:
+                trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
         except Cancelled as error:
-            bar.close()
-            return _interrupted(bar.state, error, stopped)
+            click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
+            return stopped.code or ExitCode.INTERRUPTED
     _show_result(trained, as_json)
     return ExitCode.DONE
-
-
-def _interrupted(state: Path | None, error: Cancelled, stopped: Stopped) -> ExitCode:
-    """`state` is where this run saved its own, if it did."""
-    click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
-    if state is not None:
-        click.echo(f"kept {state}; the same command with --resume goes on from there", err=True)
-    return stopped.code or ExitCode.INTERRUPTED
 
 
 def _show_result(trained: Trained, as_json: bool) -> None:

@@ -76,6 +76,12 @@ def test_missing_files_have_their_exit_code(desk: Shell) -> None:
     assert desk.run("train", "style.toml", "--set", "vae=nowhere.safetensors").exit_code == 3
 
 
+def test_a_state_to_go_on_from_that_is_not_there_is_a_missing_file(desk: Shell) -> None:
+    done = desk.run("train", "style.toml", "--resume")
+    assert done.exit_code == 3
+    assert f"error: --resume: there is no {Path('out/last.state')} to go on from" in done.stderr
+
+
 def test_the_base_may_be_named_as_workflows_name_it(desk: Shell) -> None:
     checkpoints = Path("elsewhere/checkpoints")
     checkpoints.mkdir(parents=True)

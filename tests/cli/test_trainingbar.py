@@ -8,6 +8,7 @@ import pytest
 
 from graphexec.cli.trainingbar import TrainingBar
 from graphexec.train import events
+from graphexec.train.faults import TrainingError
 
 
 def told(capsys: pytest.CaptureFixture[str], *given: events.Event) -> list[str]:
@@ -50,12 +51,19 @@ def test_what_is_written_and_noticed(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
-def test_the_state_that_was_saved_is_known() -> None:
-    bar = TrainingBar()
-    bar(events.Saved(Path("a.safetensors"), 5, 1))
-    assert bar.state is None
-    bar(events.Saved(Path("a.state"), 5, 1))
-    assert bar.state == Path("a.state")
+def broken(saved: str) -> None:
+    with TrainingBar() as bar:
+        bar(events.Saved(Path(saved), 5, 1))
+        raise TrainingError("broken")
+
+
+def test_the_state_is_named_whatever_ends_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TrainingError):
+        broken("a.safetensors")
+    assert "kept" not in capsys.readouterr().err
+    with pytest.raises(TrainingError):
+        broken("a.state")
+    assert "kept a.state; the same command with --resume goes on from there" in capsys.readouterr().err
 
 
 def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
