@@ -37,6 +37,10 @@ from graphexec.node.fields import (
 from graphexec.node.spec import MISSING, Hidden, HiddenKind, Hook, InputSpec, NodeSpec, OutputSpec
 
 PLAIN_WIRES: Mapping[Any, str] = {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN"}
+UNCHECKED = ("gt", "lt", "multiple_of", "min_length", "max_length", "pattern")
+"""What marks of other libraries may ask of a value besides a range."""
+CONSTRAINING = frozenset({"annotated_types", "pydantic"})
+"""Libraries whose marks are constraints, whatever else they are."""
 HIDDEN_TYPES: Mapping[Any, HiddenKind] = {
     NodeId: "node_id",
     Progress: "progress",
@@ -215,6 +219,8 @@ def _inputs(
     spec = _input(definition, parameter, peeled, tooltip)
     each = peeled.find(Each)
     if each is None:
+        if spec.whole_list and spec.optional and not spec.has_default:
+            raise NodeDefinitionError(f"{definition.name}.{parameter.name}: an optional list needs a default: = None")
         return {spec.name: spec}
     return {name: replace(spec, name=name, default=each.default) for name in each.names}
 
@@ -264,7 +270,8 @@ def _wire(where: str, core: Any) -> str:
 def _bounds(where: str, metadata: tuple[Any, ...]) -> tuple[float | None, float | None]:
     low = high = None
     for constraint in _constraints(metadata):
-        if not (hasattr(constraint, "ge") or hasattr(constraint, "le")):
+        ranged = hasattr(constraint, "ge") or hasattr(constraint, "le")
+        if not ranged or any(getattr(constraint, name, None) is not None for name in UNCHECKED):
             raise NodeDefinitionError(f"{where}: {constraint!r} is not checked; write a range as Range(ge=…, le=…)")
         low = _or(getattr(constraint, "ge", None), low)
         high = _or(getattr(constraint, "le", None), high)
@@ -280,7 +287,9 @@ def _constraints(metadata: tuple[Any, ...]) -> Iterator[Any]:
     for item in metadata:
         if type(item).__module__ == "pydantic.fields":
             yield from item.metadata
-        elif hasattr(item, "ge") or hasattr(item, "le"):
+        elif type(item).__module__.partition(".")[0] in CONSTRAINING or any(
+            hasattr(item, name) for name in ("ge", "le", *UNCHECKED)
+        ):
             yield item
 
 
@@ -304,11 +313,28 @@ def _returned(definition: NodeDefinition, hints: Mapping[str, Any]) -> _Returned
         return _Returned((), (), expands, nothing=True, single=True)
     names, parts = _parts(annotation)
     single = get_origin(annotation) is not tuple and not hasattr(annotation, "_fields")
+    slots = tuple(i for i, part in enumerate(parts) if _is_files(definition, part))
     outputs = tuple(
-        _output(definition, name, part) for name, part in zip(names, parts, strict=True) if part is not Artifacts
+        _output(definition, name, part)
+        for place, (name, part) in enumerate(zip(names, parts, strict=True))
+        if place not in slots
     )
-    slots = tuple(i for i, part in enumerate(parts) if part is Artifacts)
     return _Returned(outputs, slots, expands, single=single)
+
+
+def _is_files(definition: NodeDefinition, annotation: Any) -> bool:
+    """Whether a part of what comes back is files to write."""
+    peeled = peel(annotation)
+    union = get_origin(peeled.core) in (Union, types.UnionType)
+    kinds = [kind for kind in (get_args(peeled.core) if union else (peeled.core,)) if kind is not Blocker]
+    if Artifacts not in kinds:
+        return False
+    if peeled.optional or peeled.is_list or len(kinds) > 1:
+        raise NodeDefinitionError(
+            f"{definition.name}: files are returned as Artifacts or Artifacts | Blocker; where there are none to write "
+            "return Artifacts()"
+        )
+    return True
 
 
 def _parts(annotation: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:

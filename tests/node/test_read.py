@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Optional, TypeVar, Union
 
 import pytest
-from annotated_types import Ge, Le
-from pydantic import Field
+from annotated_types import Ge, Gt, Interval, Le, MultipleOf
+from pydantic import Field, Strict
 
 from graphexec.errors import NodeDefinitionError
 from graphexec.node.decorator import node
@@ -195,10 +195,26 @@ class TestWidgets:
         assert (given.minimum, given.maximum) == (1, 5)
         assert (input_of(int).minimum, input_of(int).maximum) == (None, None)
 
-    @pytest.mark.parametrize("field", [Field(gt=0), Field(multiple_of=8), Field(max_length=3), Field(pattern="a")])
+    @pytest.mark.parametrize(
+        "field",
+        [
+            Field(gt=0),
+            Field(multiple_of=8),
+            Field(max_length=3),
+            Field(pattern="a"),
+            Gt(0),
+            Interval(ge=0, lt=1),
+            MultipleOf(8),
+            Strict(),
+        ],
+    )
     def test_what_is_not_checked_may_not_be_asked_for(self, field: Any) -> None:
         with pytest.raises(NodeDefinitionError, match=r"N\.x: .* is not checked"):
             input_of(Annotated[int, field])
+
+    def test_an_optional_list_needs_a_default(self) -> None:
+        with pytest.raises(NodeDefinitionError, match=r"N\.x: an optional list needs a default"):
+            input_of(list[int] | None)
 
     def test_choices_keep_their_order_and_type(self) -> None:
         assert input_of(Literal["b", "a", 1, True]).choices == ("b", "a", 1, True)
@@ -279,6 +295,16 @@ class TestResults:
         spec = returning(tuple[int, Artifacts, Pear])
         assert [output.wire for output in spec.outputs] == ["INT", "PEAR"]
         assert spec.artifact_slots == (1,)
+
+    def test_artifacts_may_be_blocked(self) -> None:
+        spec = returning(Artifacts | Blocker)
+        assert (spec.outputs, spec.artifact_slots, spec.is_output) == ((), (0,), True)
+        assert returning(tuple[int, Annotated[Artifacts, Name("files")]]).artifact_slots == (1,)
+
+    @pytest.mark.parametrize("annotation", [Artifacts | None, list[Artifacts], tuple[int, Artifacts | Pear]])
+    def test_artifacts_are_nothing_else(self, annotation: Any) -> None:
+        with pytest.raises(NodeDefinitionError, match=r"N: files are returned as Artifacts"):
+            returning(annotation)
 
     def test_nothing(self) -> None:
         spec = returning(None)
