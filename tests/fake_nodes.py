@@ -97,6 +97,12 @@ def say(text: str, times: int | None = None) -> str:
     return text * (times or 1)
 
 
+@node("Given")
+def given(value: int | None, lazy: Lazy[int] | None) -> str:
+    """What came for inputs that may be left out but have no defaults."""
+    return f"{value} {lazy() if lazy else lazy}"
+
+
 @node("Halve")
 def halve(value: int) -> Halves:
     """Two halves of a number."""
@@ -407,6 +413,12 @@ def say_inside(graph: Graph) -> Expand[str]:
     return Expand(graph, (graph.node("Say", text="hi", times=None),))
 
 
+@node("GivenInside")
+def given_inside(graph: Graph) -> Expand[str]:
+    """Leaves inputs out that have no defaults."""
+    return Expand(graph, (graph.node("Given", value=None),))
+
+
 @node("BadShow")
 def bad_show() -> Artifacts:
     """Declares Artifacts and returns nothing."""
@@ -420,14 +432,8 @@ def bad_expand(graph: Graph) -> int:
 
 
 @node("Read")
-def read(file: Annotated[Path, Folder("loras")]) -> str:
+def read(file: Annotated[Path, Folder("loras")] = Path("usual.safetensors")) -> str:
     """The text of a file."""
-    return file.read_text()
-
-
-@node("ReadUsual")
-def read_usual(file: Annotated[Path, Folder("loras")] = Path("usual.safetensors")) -> str:
-    """The text of a file that is there, as a rule."""
     return file.read_text()
 
 

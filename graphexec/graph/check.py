@@ -142,7 +142,7 @@ class Checker:
         if isinstance(value, Link):
             self._check_link(draft, spec, value)
         elif value is None and spec.optional:
-            return
+            _leave_out(draft, spec)
         elif spec.folder is not None:
             self._check_file(draft, spec, value)
         else:
@@ -153,6 +153,7 @@ class Checker:
             draft.sound = False
             return
         if spec.optional:
+            _leave_out(draft, spec)
             return
         if spec.has_default and self.fill_defaults:
             self.findings.add(
@@ -378,6 +379,12 @@ class Checker:
             return None
         value = node.inputs.get(name)
         return None if isinstance(value, Link | dict | list) else value
+
+
+def _leave_out(draft: Draft, spec: InputSpec) -> None:
+    """An optional input that is not given is its parameter's default, or None where that has none."""
+    if not spec.has_default:
+        draft.constants[spec.name] = None
 
 
 def run_check_hook(draft: Draft, drafts: Mapping[str, Draft], findings: Findings) -> None:

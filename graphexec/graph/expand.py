@@ -165,6 +165,8 @@ class _Builder:
         where = f"{spec.name}.{declared.name} in the expansion"
         value = inputs.get(declared.name)
         if value is None and (declared.optional or (declared.name not in inputs and declared.has_default)):
+            if not declared.has_default:
+                constants[declared.name] = None
             return
         if declared.name not in inputs:
             raise ExpansionError(f"{where} is missing: {declared.expectation()}")

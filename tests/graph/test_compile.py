@@ -8,7 +8,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
-from running import NOWHERE, REGISTRY, Nodes, checked, faults, only, planned, workflow
+from running import NOWHERE, REGISTRY, Bench, Nodes, checked, faults, only, planned, workflow
 
 from graphexec.errors import WorkflowError
 from graphexec.graph.compile import check
@@ -106,7 +106,7 @@ class TestInputs:
         assert compiled.plan.nodes["1"].constants == {"value": 0}
 
     def test_a_default_file_is_looked_for(self, tmp_path: Path) -> None:
-        nodes = workflow({"1": ("ReadUsual", {}), "2": ("Show", {"source": ["1", 0]})})
+        nodes = workflow({"1": ("Read", {}), "2": ("Show", {"source": ["1", 0]})})
         folders = Folders.from_roots(tmp_path)
         found = check(nodes, registry=REGISTRY, folders=folders, fill_defaults=True).diagnostics
         assert [d.code for d in found] == ["default_filled", "value_not_in_list"]
@@ -121,6 +121,11 @@ class TestInputs:
     def test_an_optional_input_may_be_missing_or_null(self) -> None:
         for inputs in ({"text": "a"}, {"text": "a", "times": None}):
             assert faults({"1": ("Say", inputs), "2": ("Show", {"source": ["1", 0]})}) == []
+
+    @pytest.mark.parametrize("inputs", [{}, {"value": None, "lazy": None}])
+    def test_an_optional_input_without_a_default_is_none(self, inputs: dict[str, Any]) -> None:
+        nodes: Nodes = {"1": ("Given", inputs), "2": ("Show", {"source": ["1", 0]})}
+        assert Bench().run(nodes).texts == {"2": ("None None",)}
 
     def test_undeclared_inputs_warn_and_are_errors_when_strict(self) -> None:
         found = only(altered("1", valeu=3))

@@ -36,6 +36,9 @@ class TestGraphs:
     def test_nothing_leaves_an_optional_input_out(self, bench: Bench) -> None:
         assert bench.run({"i": ("SayInside", {}), "s": shown("i", 0)}).texts == {"s": ("hi",)}
 
+    def test_an_optional_input_without_a_default_is_none(self, bench: Bench) -> None:
+        assert bench.run({"i": ("GivenInside", {}), "s": shown("i", 0)}).texts == {"s": ("None None",)}
+
     def test_each_call_has_a_graph_of_its_own(self, bench: Bench) -> None:
         nodes: Nodes = {
             "r": ("Range", {"n": 3}),
