@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -56,5 +57,5 @@ def node(
 
 def definition_of(value: object) -> NodeDefinition | None:
     """What `@node` was told about a function, or None for anything else."""
-    definition = getattr(value, ATTRIBUTE, None)
+    definition = inspect.getattr_static(value, ATTRIBUTE, None)  # a lazy object would wake up at the question
     return definition if isinstance(definition, NodeDefinition) else None

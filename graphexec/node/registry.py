@@ -76,7 +76,7 @@ class Registry:
         A pack's `NODES` says which of its modules has which node; without it the nodes are looked for in the module
         and in those below it that it has imported. Its `RESULTS` is a number that changes when its nodes' results do.
 
-        Raises NodeDefinitionError where two different functions claim one name.
+        Raises NodeDefinitionError where two different functions claim one name, of a node or of a resource.
         """
         registry = self
         for module in modules:
@@ -87,14 +87,17 @@ class Registry:
         return self._with_pack(point.load(), point.dist.version if point.dist is not None else "")
 
     def _with_pack(self, module: ModuleType, version: str) -> Registry:
-        functions, versions = dict(self.functions), dict(self._versions)
+        functions, versions, resources = dict(self.functions), dict(self._versions), dict(self.resources)
         for name, node in _nodes_of(module):
             _claim(functions, name, node)
             versions.setdefault(name, f"{version}:{getattr(module, 'RESULTS', '')}")
+        for name, factory in getattr(module, "RESOURCES", {}).items():
+            if resources.setdefault(name, factory) != factory:
+                raise NodeDefinitionError(f"{module.__name__} claims the resource {name!r}, which another pack has")
         return replace(
             self,
             functions=functions,
-            resources={**self.resources, **getattr(module, "RESOURCES", {})},
+            resources=resources,
             _packs=(*self._packs, module),
             _versions=versions,
             _specs={},
@@ -153,7 +156,7 @@ def _marked(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
         current = pending.pop()
         seen.add(current.__name__)
         for value in list(vars(current).values()):
-            if isinstance(value, ModuleType):
+            if issubclass(type(value), ModuleType):  # isinstance would ask a lazy object for its class
                 if value.__name__.startswith(f"{module.__name__}.") and value.__name__ not in seen:
                     pending.append(value)
             elif (definition := definition_of(value)) is not None:

@@ -79,6 +79,17 @@ def test_functions_by_name_must_be_nodes() -> None:
         Registry(functions={"A": len})["A"]
 
 
+class Unawakened:
+    """What stands for another object, such as a request, that is not there yet."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"there is nothing to ask for {name}")
+
+
+def test_other_objects_of_a_module_are_asked_nothing() -> None:
+    assert list(Registry().with_nodes(module("m", a=function("A"), lazy=Unawakened()))) == ["A"]
+
+
 class TestNames:
     def test_two_functions_may_not_share_one(self) -> None:
         pack = module("m", a=function("A"), b=function("A"))
@@ -160,6 +171,12 @@ class TestWhatComesAlong:
         registry = Registry().with_nodes(one).with_nodes(two)
         assert registry.codecs == ("x", "y")
         assert dict(registry.resources) == {"log": make, "gpu": make}
+
+    def test_two_packs_may_not_claim_one_resource(self) -> None:
+        one, two = (module(name, RESOURCES={"log": object()}) for name in ("m", "n"))
+        assert len(Registry().with_nodes(one, one).resources) == 1
+        with pytest.raises(NodeDefinitionError, match="n claims the resource 'log', which another pack has"):
+            Registry().with_nodes(one, two)
 
     def test_a_pack_that_brings_none(self) -> None:
         registry = Registry().with_nodes(module("m"))
