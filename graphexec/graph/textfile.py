@@ -33,6 +33,8 @@ def read_bytes(source: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
     """
     try:
         if source == "-":
+            if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where it was closed
+                raise ValueError("standard input is closed")
             return limited(sys.stdin.buffer.read(max_bytes + 1), source, max_bytes)
         with Path(source).open("rb") as file:
             return limited(file.read(max_bytes + 1), source, max_bytes)

@@ -65,6 +65,12 @@ def test_long_files_are_refused_unread(tmp_path: Path, monkeypatch: pytest.Monke
     assert refusal(read_workflow, "-", max_bytes=size - 1).code == "file_too_large"
 
 
+def test_a_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    found = refusal(read_workflow, "-")
+    assert (found.code, found.message) == ("file_unreadable", "The file - cannot be read: standard input is closed")
+
+
 @pytest.mark.parametrize(
     ("data", "received"),
     [
