@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from graphexec.graph.folders import Folders
     from graphexec.node.registry import Registry
 
-Reports = Mapping[str, tuple[Diagnostic, ...]]
-"""What was found in each file."""
+Reports = Sequence[tuple[str, tuple[Diagnostic, ...]]]
+"""Files as they were named, and what was found in each."""
 
 
 @click.command(
@@ -49,9 +49,9 @@ def command(
     """
     app: App = ctx.obj
     registry, folders = app.registry(), places.folders()
-    reports: Reports = {file: examine(file, registry, folders, checks, not skip_files) for file in files}
+    reports = [(file, examine(file, registry, folders, checks, not skip_files)) for file in files]
     click.echo(as_json(reports) if shape == "json" else as_text(reports))
-    ctx.exit(exit_code(diagnostic for found in reports.values() for diagnostic in found))
+    ctx.exit(exit_code(diagnostic for _, found in reports for diagnostic in found))
 
 
 def examine(
@@ -88,16 +88,16 @@ def as_json(reports: Reports) -> str:
     """The reports as one document."""
     files = [
         {"file": file, "ok": is_sound(found), "diagnostics": [diagnostic_json(each) for each in found]}
-        for file, found in reports.items()
+        for file, found in reports
     ]
     return json.dumps({"files": files}, indent=2)
 
 
 def as_text(reports: Reports) -> str:
     """The reports as lines, the last of which sums them up."""
-    parts = [render(found, file) for file, found in reports.items() if found]
-    unsound = sum(not is_sound(found) for found in reports.values())
-    found = tally(diagnostic for found in reports.values() for diagnostic in found)
+    parts = [render(found, file) for file, found in reports if found]
+    unsound = sum(not is_sound(found) for _, found in reports)
+    found = tally(diagnostic for _, found in reports for diagnostic in found)
     summary = f"{counted(len(reports), 'file')} checked, {unsound or 'none'} with errors" + (
         f" ({found})" if found else ""
     )

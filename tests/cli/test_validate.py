@@ -95,6 +95,14 @@ def test_standard_input(shell: Shell) -> None:
     assert result.stdout.startswith("-:5:13: error: ")
 
 
+def test_a_file_named_twice_is_told_twice(shell: Shell) -> None:
+    """Of standard input nothing is left for the second time, which does not hide what was found at first."""
+    result = shell.run("validate", "-", "-", stdin=Path(shell.write(TWO_FAULTS)).read_text())
+    assert "[invalid_input_type]" in result.stdout
+    assert "[empty_file]" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("2 files checked, 2 with errors")
+
+
 def test_the_registry_is_made_once_for_all_files(shell: Shell) -> None:
     made: list[Registry] = []
 
