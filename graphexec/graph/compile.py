@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from graphexec.graph.check import Checker, Draft, hook_arguments, run_check_hook
 from graphexec.graph.facts import infer_facts
 from graphexec.graph.findings import Findings
 from graphexec.graph.folders import Folders
-from graphexec.graph.keys import Unhashable, canonical
+from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.reach import Reach
 from graphexec.graph.topology import cycles, dependency_order, running_order
 from graphexec.graph.values import did_you_mean
 from graphexec.graph.workflow import Workflow, read_workflow
-from graphexec.node.boundary import Raised, attempt
 from graphexec.node.registry import Registry
 
 if TYPE_CHECKING:
@@ -215,25 +213,12 @@ def _in_short(way: list[str]) -> list[str]:
 
 
 def _planned_node(draft: Draft, facts: tuple[Facts, ...]) -> PlannedNode:
-    salt = b"" if draft.spec.fingerprint is None and not draft.spec.uses_node_id else _salt(draft)
-    return PlannedNode(
-        draft.node.id, draft.spec, draft.constants, tuple(draft.wires), salt, facts, title=draft.node.title
-    )
-
-
-def _salt(draft: Draft) -> bytes | None:
-    """The node's fingerprint and, if it asks for it, its id; None when the fingerprint fails or equals nothing."""
-    parts: list[Any] = [draft.node.id] if draft.spec.uses_node_id else []
-    hook = draft.spec.fingerprint
-    if hook is not None:
-        value = attempt(hook.function, hook_arguments(draft, hook))
-        if isinstance(value, Raised) or (isinstance(value, float) and math.isnan(value)):  # NaN: it always runs
-            return None
-        parts.append(value)
-    try:
-        return canonical(parts)
-    except Unhashable:
-        return None
+    node, spec = draft.node, draft.spec
+    salt = canonical([node.id]) if spec.uses_node_id else b""
+    seen = None if spec.fingerprint is None else hook_arguments(draft, spec.fingerprint)
+    planned = PlannedNode(node.id, spec, draft.constants, tuple(draft.wires), salt, facts, node.title, seen)
+    planned.salt = planned.current_salt()
+    return planned
 
 
 def _merge(nodes: dict[str, PlannedNode]) -> tuple[dict[str, PlannedNode], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphexec.errors import Diagnostic
 from graphexec.graph.keys import Unhashable, canonical, node_key
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Facts
 from graphexec.node.spec import NodeSpec
 
@@ -41,6 +43,21 @@ class PlannedNode:
     """What else decides the result (fingerprint, id); None if nothing can tell, so it always runs."""
     facts: tuple[Facts, ...] = ()
     title: str | None = None
+    seen: Mapping[str, Any] | None = None
+    """What its fingerprint hook sees, if it has one."""
+
+    def current_salt(self) -> bytes | None:
+        """Its salt as of now: what its fingerprint reads may have changed since the plan was made."""
+        hook = self.spec.fingerprint
+        if hook is None or self.seen is None:
+            return self.salt
+        value = attempt(hook.function, self.seen)
+        if isinstance(value, Raised) or (isinstance(value, float) and math.isnan(value)):  # NaN: it always runs
+            return None
+        try:
+            return canonical([self.id, value] if self.spec.uses_node_id else [value])
+        except Unhashable:
+            return None
 
     @property
     def files(self) -> list[Path]:
@@ -77,9 +94,10 @@ class PlannedNode:
         A file without a digest could not be read, so nothing can be said of what the node will find there. `settings`
         enter where the node, or what it expands to, uses a resource: two devices do not round alike.
         """
-        if self.salt is None or not digests.keys() >= set(self.files):
+        salt = self.current_salt()
+        if salt is None or not digests.keys() >= set(self.files):
             return None
-        salt = self.salt + settings if self.spec.uses_resource or self.spec.expands else self.salt
+        salt += settings if self.spec.uses_resource or self.spec.expands else b""
         try:
             constants = [
                 (name, canonical(files if len(files := self._files_of(name)) > 1 else value, digests))

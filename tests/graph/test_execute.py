@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -22,6 +23,7 @@ from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.execute import run, run_async, stream
 from graphexec.graph.folders import Folders
+from graphexec.node.decorator import node
 
 SUM: Nodes = {
     "a": ("Int", {"value": 2}),
@@ -106,9 +108,9 @@ class TestCache:
     def test_node_ids_do_not_matter(self, cached_bench: Bench) -> None:
         cached_bench.run(SUM)
         renamed = {f"x{name}": kind for name, kind in workflow(SUM).items()}
-        for node in renamed.values():
-            node["inputs"] = {k: [f"x{v[0]}", v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()}
-        cached_bench.run({name: (node["class_type"], node["inputs"]) for name, node in renamed.items()})
+        for each in renamed.values():
+            each["inputs"] = {k: [f"x{v[0]}", v[1]] if isinstance(v, list) else v for k, v in each["inputs"].items()}
+        cached_bench.run({name: (each["class_type"], each["inputs"]) for name, each in renamed.items()})
         assert cached_bench.log == []
 
     def test_a_node_that_asks_for_its_id_is_not_shared(self, cached_bench: Bench) -> None:
@@ -131,6 +133,23 @@ class TestCache:
         cached_bench.run(watch("never"))
         cached_bench.run(watch("never"))
         assert cached_bench.log == ["Watch never", "Show never"]
+
+    def test_a_fingerprint_is_taken_anew_for_each_run_of_a_plan(self, cached_bench: Bench) -> None:
+        weather = ["fair"]
+
+        @node("Weather", fingerprint=lambda: weather[0])
+        def look_out() -> str:
+            return weather[0]
+
+        host = ModuleType("host")
+        vars(host)["look_out"] = look_out
+        plan = compile_workflow(workflow({"w": ("Weather", {})}), registry=REGISTRY.with_nodes(host), targets=["w"])
+        seen: list[str] = []
+        for now in ("fair", "foul", "fair"):
+            weather[0] = now
+            result = run(plan, cached_bench.context)
+            seen += [result.value("w"), *result.cached]
+        assert seen == ["fair", "foul", "fair", "w"]
 
     def test_settings_of_resources_enter_the_key(self, cached_bench: Bench) -> None:
         cached_bench.run(SUM)
