@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -52,6 +53,13 @@ class Apple:
 
 class Pear:
     """Another one."""
+
+
+@dataclass(frozen=True)
+class Crate:
+    """A socket type that holds a list."""
+
+    apples: list[int]
 
 
 class Halves(NamedTuple):
@@ -113,6 +121,12 @@ def halve(value: int) -> Halves:
 def plant() -> tuple[Apple, Pear]:
     """One of each."""
     return Apple(), Pear()
+
+
+@node("Crate")
+def pack(n: int) -> Crate:
+    """A crate of apples."""
+    return Crate(list(range(n)))
 
 
 @node("EatApple")

@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 from graphexec.errors import Cancelled, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
+from graphexec.graph.cache import NullCache
 from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
 from graphexec.graph.context import CancelToken, Context
+from graphexec.graph.copies import copied
 from graphexec.graph.expand import Expansion, expand_node
 from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.publish import Publisher
@@ -442,8 +444,11 @@ class Execution:
         because = {self._shown(name): why for name, why in self.spoiled.items()}
         because = {name: why for name, why in because.items() if name not in self.failures}
         outputs = {name: self.values[name] for name in self.plan.targets if name in self.values}
+        outputs = {name: tuple(map(list[Any], slots)) for name, slots in outputs.items()}
+        if not isinstance(self.context.cache, NullCache):
+            outputs = copied(outputs)
         return Result(
-            outputs=self._by_each_id({name: tuple(map(list[Any], slots)) for name, slots in outputs.items()}),
+            outputs=self._by_each_id(outputs),
             files=self._by_each_id(self.publisher.files),
             texts=self._by_each_id(self.publisher.texts),
             failures=self._by_each_id(self.failures),
