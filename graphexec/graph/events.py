@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from graphexec.node.boundary import Raised, attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,24 @@ Sink = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """A sink that drops everything."""
+
+
+class SinkFailed(BaseException):
+    """Carries what a sink raised out of the node that told it something; no Exception, so that nodes let it pass."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def carrying(sink: Sink) -> Sink:
+    """The same sink, but what it raises is carried: it is no failure of the node that happens to be at work."""
+
+    def tell(event: Event) -> None:
+        told = attempt(partial(sink, event), {})
+        if isinstance(told, Raised):
+            raise SinkFailed(told.error)
+
+    return tell
 
 
 def _plain(value: Any) -> Any:

@@ -130,12 +130,21 @@ class Execution:
 
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
+        if context.on_event is not events.ignore:
+            context = replace(context, on_event=events.carrying(context.on_event))
         rank = {name: place for place, name in enumerate(plan.nodes)}
         nodes, wanted = dict(plan.nodes), frozenset(plan.targets)
         return cls(plan, context, nodes, rank, wanted, Publisher(context), Supply(context, plan))
 
     def run(self) -> Result:
-        """Run until every target is there or cannot be."""
+        """Run until every target is there or cannot be; raises what the context's sink raises."""
+        try:
+            return self._run()
+        except events.SinkFailed as failed:
+            error = failed.error
+        raise error  # out here, where it keeps a cause and context of its own
+
+    def _run(self) -> Result:
         begun = time.perf_counter()
         emit = self.context.on_event
         emit(events.Planned(len(self.plan.nodes), self.plan.targets))

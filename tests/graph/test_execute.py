@@ -450,6 +450,19 @@ class TestFailures:
         file.write_text("others")
         assert run(plan, cached_bench.context).value("r") == "others"
 
+    @pytest.mark.parametrize("kind", [events.Planned, events.Started, events.Progressed, events.Warned])
+    def test_what_a_sink_raises_is_no_failure_of_a_node(self, bench: Bench, kind: type[events.Event]) -> None:
+        def on_event(event: events.Event) -> None:
+            bench.events.append(event)
+            if isinstance(event, kind):
+                raise OSError("nobody listens") from LookupError("gone home")
+
+        plan = planned({"l": ("Long", {"steps": 2}), "m": ("Mutter", {"text": "hm"})}, targets=["l", "m"])
+        with pytest.raises(OSError, match="nobody listens") as raised:
+            run(plan, replace(bench.context, on_event=on_event))
+        assert isinstance(raised.value.__cause__, LookupError)
+        assert isinstance(bench.events[-1], kind)
+
     @pytest.mark.parametrize("what", ["few", "number"])
     def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
         result = bench.run({"b": ("Bad", {"what": what}), "s": shown(["b", 0])})
