@@ -92,7 +92,7 @@ def notice(event: Event, name: Naming) -> str | None:
         case events.Blocked(node, message):
             return f"{name(node)} did not run: {printable(message)}"
         case events.CacheProblem(path, reason):
-            return f"warning: the cache entry {path} is not used: {reason}"
+            return f"warning: the cache{f' entry {path}' if path else ''} is not used: {reason}"
         case events.Completed(executed, cached, failed, seconds):
             failures = f", {failed} failed" if failed else ""
             return f"{executed} computed, {cached} kept from earlier{failures}, in {seconds:.1f} s"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from graphexec.graph.call import Outputs
 from graphexec.graph.store import DiskStore
-from graphexec.node.boundary import attempt
+from graphexec.node.boundary import Raised, attempt
 
-__all__ = ["Cache", "MemoryCache", "NullCache", "TieredCache", "nbytes"]
+__all__ = ["Cache", "Careful", "MemoryCache", "NullCache", "TieredCache", "nbytes"]
+
+T = TypeVar("T")
 
 
 class Cache(Protocol):
@@ -58,6 +61,12 @@ class _Kept(NamedTuple):
     size: int
     perishable: tuple[Perishable, ...]
 
+    @classmethod
+    def of(cls, outputs: Outputs) -> _Kept:
+        parts = list(_all_parts(outputs))
+        perishable = tuple(cast("Perishable", part) for part in parts if hasattr(part, "is_current"))
+        return cls(outputs, sum(map(_own_bytes, parts)), perishable)
+
     def holds(self) -> bool:
         return all(attempt(part.is_current, {}) is True for part in self.perishable)
 
@@ -86,15 +95,13 @@ class MemoryCache:
             return found.outputs
 
     def put(self, key: bytes, outputs: Outputs) -> None:
-        parts = list(_all_parts(outputs))
-        size = sum(map(_own_bytes, parts))
-        perishable = tuple(cast("Perishable", part) for part in parts if hasattr(part, "is_current"))
+        kept = attempt(_Kept.of, {"outputs": outputs})
         with self._lock:
             self._forget(key)
-            if size > self.max_bytes:
+            if isinstance(kept, Raised) or kept.size > self.max_bytes:  # what cannot be measured may be of any size
                 return
-            self._kept[key] = _Kept(outputs, size, perishable)
-            self._bytes += size
+            self._kept[key] = kept
+            self._bytes += kept.size
             while self._bytes > self.max_bytes:
                 self._forget(next(iter(self._kept)))
 
@@ -138,6 +145,30 @@ class TieredCache:
     def contains(self, key: bytes) -> bool:
         tiers = (self.memory, self.disk)
         return any(tier is not None and tier.contains(key) for tier in tiers)
+
+
+class Careful:
+    """A run's way to a cache: what the cache raises is told, and is a miss."""
+
+    def __init__(self, cache: Cache, tell: Callable[[Exception], None]) -> None:
+        self._cache = cache
+        self._tell = tell
+
+    def get(self, key: bytes) -> Outputs | None:
+        return self._try(partial(self._cache.get, key))
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        self._try(partial(self._cache.put, key, outputs))
+
+    def contains(self, key: bytes) -> bool:
+        return bool(self._try(partial(self._cache.contains, key)))
+
+    def _try(self, call: Callable[[], T]) -> T | None:
+        done = attempt(call, {})
+        if not isinstance(done, Raised):
+            return done
+        self._tell(done.error)
+        return None
 
 
 def nbytes(value: Any) -> int:

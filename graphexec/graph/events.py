@@ -119,7 +119,8 @@ class Blocked(Event):
 class CacheProblem(Event):
     """A cache entry was bad and is dropped, or could not be written; the run is not harmed."""
 
-    path: Path
+    path: Path | None
+    """None for a cache of another kind than graphexec's own, which raised."""
     reason: str
 
 

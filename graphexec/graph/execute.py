@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from graphexec.errors import Cancelled, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
-from graphexec.graph.cache import NullCache
+from graphexec.graph.cache import Careful, NullCache
 from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.copies import copied
@@ -79,6 +79,15 @@ def stream(plan: Plan, context: Context | None = None) -> Generator[events.Event
             token.cancel()
 
 
+def _careful(context: Context) -> Careful:
+    kind = type(context.cache).__name__
+
+    def tell(error: Exception) -> None:
+        context.on_event(events.CacheProblem(None, f"{kind} raised {type(error).__name__}: {error}"))
+
+    return Careful(context.cache, tell)
+
+
 def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -132,6 +141,8 @@ class Execution:
     def of(cls, plan: Plan, context: Context) -> Execution:
         if context.on_event is not events.ignore:
             context = replace(context, on_event=events.carrying(context.on_event))
+        if not isinstance(context.cache, NullCache):
+            context = replace(context, cache=_careful(context))
         rank = {name: place for place, name in enumerate(plan.nodes)}
         nodes, wanted = dict(plan.nodes), frozenset(plan.targets)
         return cls(plan, context, nodes, rank, wanted, Publisher(context), Supply(context, plan))

@@ -77,6 +77,19 @@ def test_what_is_larger_than_the_cache_is_not_kept_and_moves_nothing() -> None:
     assert (held(cache, range(3)), cache.bytes) == ([], 0)
 
 
+def test_what_cannot_be_measured_is_not_kept() -> None:
+    class Gone:
+        @property
+        def nbytes(self) -> int:
+            raise RuntimeError("its memory is freed")
+
+    cache = MemoryCache(10_000)
+    cache.put(key(1), outputs(1))
+    cache.put(key(1), ([Gone()],))
+    assert cache.get(key(1)) is None
+    assert cache.bytes == 0
+
+
 def test_a_result_is_replaced() -> None:
     cache = MemoryCache(100_000)
     cache.put(key(1), outputs(1, size=9000))

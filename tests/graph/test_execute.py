@@ -19,6 +19,7 @@ from running import REGISTRY, Bench, Nodes, planned, workflow
 from graphexec.errors import Cancelled, NodeError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
+from graphexec.graph.call import Outputs
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.execute import run, run_async, stream
@@ -151,6 +152,14 @@ class TestCache:
             seen += [result.value("w"), *result.cached]
         assert seen == ["fair", "foul", "fair", "w"]
 
+    def test_a_cache_that_raises_is_told_and_harms_no_run(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path, Broken(0))
+        assert bench.run(SUM).texts == {"show": ("5",)}
+        assert {problem.reason for problem in bench.seen(events.CacheProblem)} == {
+            "Broken raised ConnectionError: no answer",
+            "Broken raised ConnectionError: no room",
+        }
+
     def test_settings_of_resources_enter_the_key(self, cached_bench: Bench) -> None:
         cached_bench.run(SUM)
         plan = planned(SUM)
@@ -161,6 +170,16 @@ class TestCache:
         made = [resources.get("log", REGISTRY.resources, {"device": name}) for name in ("cpu", "cuda", "cpu")]
         assert made[0] is made[2]
         assert made[0] is not made[1]
+
+
+class Broken(MemoryCache):
+    """A host's own cache whose server is away."""
+
+    def get(self, key: bytes) -> Outputs | None:
+        raise ConnectionError("no answer")
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        raise ConnectionError("no room")
 
 
 class TestLists:
