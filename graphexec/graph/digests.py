@@ -9,8 +9,8 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from graphexec.errors import ModelFileError
@@ -33,6 +33,10 @@ BLOCK = 2**20
 """Large enough to cost nothing, small enough to stop at once."""
 
 
+POLL_SECONDS = 0.05
+"""How long a cancellation may go unseen while another thread hashes the same file."""
+
+
 def _go_on() -> None:
     """For who never stops."""
 
@@ -48,13 +52,16 @@ class FileDigests:
         self._folder = None if root is None else Path(root).absolute() / FOLDER
         self._known: dict[str, tuple[_Identity, bytes]] = {}
         self._lock = threading.Lock()
+        self._files: dict[str, threading.Lock] = {}
+        """One for each file: others are hashed meanwhile."""
 
     def digest(self, path: Path, between: Callable[[], None] = _go_on) -> bytes:
         """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it.
 
         Args:
             path: the file or folder.
-            between: called between the blocks of files that have to be read; may raise Cancelled.
+            between: called between the blocks of files that have to be read, and while another thread reads them; may
+                raise Cancelled.
 
         Raises ModelFileError if it is not there or cannot be read.
         """
@@ -83,6 +90,8 @@ class FileDigests:
 
     def _compute(self, real: str, between: Callable[[], None]) -> bytes:
         with self._lock:
+            file = self._files.setdefault(real, threading.Lock())
+        with _held(file, between):
             known = self._recall(real)  # another thread may have hashed it meanwhile
             if known is not None:
                 return known
@@ -134,6 +143,16 @@ def _holds(record: Path) -> bool:
         noted = json.loads(record.read_bytes())
         return noted["identity"] == _identity(noted["path"])
     return False
+
+
+@contextmanager
+def _held(lock: threading.Lock, between: Callable[[], None]) -> Generator[None]:
+    while not lock.acquire(timeout=POLL_SECONDS):
+        between()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sha256(real: str, between: Callable[[], None]) -> bytes:

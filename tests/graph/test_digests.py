@@ -58,6 +58,23 @@ def test_it_stops_between_two_blocks_of_a_file(tmp_path: Path) -> None:
     assert digests.digest(path) == hashlib.sha256(path.read_bytes()).digest()
 
 
+def test_other_files_are_hashed_meanwhile(tmp_path: Path) -> None:
+    large, small = aged(tmp_path / "large", b"much"), aged(tmp_path / "small", b"little")
+    digests, found = FileDigests(None), list[bytes]()
+    with ThreadPoolExecutor(1) as pool:
+        digests.digest(large, lambda: found.append(pool.submit(digests.digest, small).result(60)))
+    assert found == [hashlib.sha256(b"little").digest()]
+
+
+def test_who_waits_for_another_thread_can_be_stopped(tmp_path: Path) -> None:
+    path = aged(tmp_path / "a", b"weights")
+    token, digests, stopped = CancelToken(), FileDigests(None), list[BaseException | None]()
+    token.cancel()
+    with ThreadPoolExecutor(1) as pool:
+        digests.digest(path, lambda: stopped.append(pool.submit(digests.digest, path, token.check).exception(60)))
+    assert isinstance(stopped[0], Cancelled)
+
+
 def test_a_result_is_remembered_across_processes(tmp_path: Path) -> None:
     path = aged(tmp_path / "a", b"weights")
     FileDigests(f"{tmp_path}/cache").digest(path)
