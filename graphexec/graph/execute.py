@@ -49,8 +49,8 @@ async def run_async(plan: Plan, context: Context | None = None) -> Result:
     token = CancelToken(context.cancel)
     pool = ThreadPoolExecutor(1)  # not the loop's, whose few threads other work waits for
     try:
-        work = partial(contextvars.copy_context().run, run, plan, replace(context, cancel=token))
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        asked = partial(run, plan, replace(context, cancel=token))
+        return await asyncio.get_running_loop().run_in_executor(pool, contextvars.copy_context().run, asked)
     finally:
         token.cancel()
         pool.shutdown(wait=False)

@@ -181,7 +181,7 @@ class TestDiagnostics:
 
     def test_what_is_printed_fits(self) -> None:
         found = check(json.dumps(BROKEN).encode(), registry=FAKES, folders=NOWHERE).diagnostics
-        printed = json.loads(as_json({"a.json": found, "b.json": ()}))
+        printed = json.loads(as_json([("a.json", found), ("b.json", ())]))
         validator(self.SCHEMA).validate(printed)
         assert [file["ok"] for file in printed["files"]] == [False, True]
 
