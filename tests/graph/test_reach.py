@@ -34,7 +34,10 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a node without class in between": {"add": {"inputs": {"a": ["bad", 0]}}},
     "a node without inputs that can be read": {"add": {"class_type": "Add", "inputs": 3}},
     "a link to a missing node": {"show": node("Show", source=["404", 0])},
-    "a link to a missing node in an unknown one": {"odd": node("Gone", x=["404", 0])},
+    "a link to a missing node in an unknown one": {
+        "odd": node("Gone", x=["404", 0]),
+        "show": node("Show", source=["odd", 0]),
+    },
     "a link that cannot be read": {"show": node("Show", source=["add"])},
     "a missing link": {"show": node("Show"), "eat": node("EatApple")},
 }
