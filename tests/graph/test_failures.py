@@ -1,0 +1,133 @@
+"""Failures of a run: of nodes, of what needs them, of files, of caches, and of who listens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from running import REGISTRY, Bench, Nodes, planned, workflow
+
+from graphexec.errors import NodeError
+from graphexec.graph import events
+from graphexec.graph.cache import MemoryCache
+from graphexec.graph.call import Outputs
+from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.execute import run
+from graphexec.graph.folders import Folders
+
+
+def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
+    return ("Show", {"source": source})
+
+
+class Broken(MemoryCache):
+    """A host's own cache whose server is away."""
+
+    def get(self, key: bytes) -> Outputs | None:
+        raise ConnectionError("no answer")
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        raise ConnectionError("no room")
+
+
+class TestFailures:
+    NODES: ClassVar[Nodes] = {
+        "i": ("Int", {"value": 1}),
+        "bad": ("Fail", {"value": ["i", 0], "message": "broken tooth"}),
+        "after": ("Add", {"a": ["bad", 0], "b": 1}),
+        "lost": shown(["after", 0]),
+        "fine": shown(["i", 0]),
+    }
+
+    def test_independent_outputs_are_not_spoiled(self, bench: Bench) -> None:
+        result = bench.run(self.NODES)
+        assert result.texts == {"fine": ("1",)}
+        assert not result.ok
+        assert set(result.skipped) == {"after", "lost"}
+
+    def test_a_node_with_one_failed_and_one_good_source_is_skipped(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "bad": ("Fail", {"value": 1}),
+            "i": ("Int", {"value": 1}),
+            "slow": ("Later", {"value": ["i", 0]}),
+            "sum": ("Add", {"a": ["bad", 0], "b": ["slow", 0]}),
+            "s": shown(["sum", 0]),
+        }
+        assert bench.run(nodes).skipped == ("sum", "s")
+
+    def test_the_failure_names_the_node_and_keeps_the_cause(self, bench: Bench) -> None:
+        failure = bench.run(self.NODES).failures["bad"]
+        assert str(failure) == "node bad (Fail): broken tooth"
+        assert isinstance(failure.__cause__, RuntimeError)
+
+    def test_an_error_without_words_is_told_by_its_kind(self) -> None:
+        assert str(NodeError("1", "Fail", MemoryError())) == "node 1 (Fail): MemoryError"
+
+    def test_asking_for_its_value_raises_it(self, bench: Bench) -> None:
+        result = bench.run(self.NODES, targets=["bad"])
+        with pytest.raises(NodeError, match="broken tooth"):
+            result.value("bad")
+
+    def test_asking_for_the_value_of_what_was_skipped_raises_what_failed(self, bench: Bench) -> None:
+        nodes: Nodes = {**self.NODES, "twin": ("Add", {"a": ["bad", 0], "b": 1})}
+        result = bench.run(nodes, targets=["after", "twin"])
+        assert result.skipped == ("after",)
+        for name in ("after", "twin"):
+            with pytest.raises(NodeError, match="node bad"):
+                result.value(name)
+        with pytest.raises(KeyError):
+            result.value("i")
+
+    def test_a_file_whose_content_cannot_be_made_is_a_failure(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path)
+        result = bench.run({"bad": ("WriteInPieces", {"text": "a1"}), "fine": ("WriteInPieces", {"text": "ab"})})
+        assert str(result.failures["bad"]) == "node bad (WriteInPieces): no letter: 1"
+        assert [path.read_text() for path in result.files["fine"]] == ["ab"]
+        assert (len(bench.seen(events.Failed)), len(bench.seen(events.Completed))) == (1, 1)
+
+    def test_a_model_file_that_has_gone_is_the_failure_of_its_node(self, cached_bench: Bench, tmp_path: Path) -> None:
+        file = tmp_path / "loras" / "a.safetensors"
+        file.parent.mkdir()
+        file.write_text("weights")
+        nodes: Nodes = {"r": ("Read", {"file": file.name}), "i": ("Int", {"value": 1})}
+        folders = Folders.from_roots(tmp_path)
+        plan = compile_workflow(workflow(nodes), registry=REGISTRY, folders=folders, targets=["r", "i"])
+        file.unlink()
+        result = run(plan, cached_bench.context)
+        assert isinstance(result.failures["r"].__cause__, FileNotFoundError)
+        assert result.value("i") == 1
+        file.write_text("others")
+        assert run(plan, cached_bench.context).value("r") == "others"
+
+    @pytest.mark.parametrize("kind", [events.Planned, events.Started, events.Progressed, events.Warned])
+    def test_what_a_sink_raises_is_no_failure_of_a_node(self, bench: Bench, kind: type[events.Event]) -> None:
+        def on_event(event: events.Event) -> None:
+            bench.events.append(event)
+            if isinstance(event, kind):
+                raise OSError("nobody listens") from LookupError("gone home")
+
+        plan = planned({"l": ("Long", {"steps": 2}), "m": ("Mutter", {"text": "hm"})}, targets=["l", "m"])
+        with pytest.raises(OSError, match="nobody listens") as raised:
+            run(plan, replace(bench.context, on_event=on_event))
+        assert isinstance(raised.value.__cause__, LookupError)
+        assert isinstance(bench.events[-1], kind)
+
+    @pytest.mark.parametrize("what", ["few", "number"])
+    def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
+        result = bench.run({"b": ("Bad", {"what": what}), "s": shown(["b", 0])})
+        assert "declares 2 outputs" in str(result.failures["b"])
+
+    def test_warnings_of_nodes_are_told(self, bench: Bench) -> None:
+        bench.run({"m": ("Mutter", {"text": "hm"}), "s": shown(["m", 0])})
+        assert bench.seen(events.Warned) == [events.Warned("m", "hm")]
+
+    def test_a_cache_that_raises_is_told_and_harms_no_run(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path, Broken(0))
+        nodes: Nodes = {"i": ("Int", {"value": 5}), "show": shown(["i", 0])}
+        assert bench.run(nodes).texts == {"show": ("5",)}
+        assert {problem.reason for problem in bench.seen(events.CacheProblem)} == {
+            "Broken raised ConnectionError: no answer",
+            "Broken raised ConnectionError: no room",
+        }
