@@ -65,15 +65,17 @@ class Asked:
 
     def resumed(self, config: TrainConfig) -> TrainConfig:
         """With the state beside the result, where that is meant; raises ConfigError if there is none."""
-        from graphexec.train.kohya import ConfigError, Fault
+        from graphexec.train.kohya import ConfigError
+        from graphexec.train.kohya.faults import Faults
 
         if self.resume != SAVED_STATE:
             return config
         state = state_path(config)
         if not state.exists():
+            faults = Faults()
             hint = "leave --resume out to start anew, or name the state that is meant"
-            message = f"there is no {state} to go on from"
-            raise ConfigError([Fault("missing_file", "--resume", "", message, hint, missing_file=True)])
+            faults.missing("--resume", "", f"there is no {state} to go on from", hint)
+            raise ConfigError(faults.found)
         return dataclasses.replace(config, saving=dataclasses.replace(config.saving, resume=state))
 
 
