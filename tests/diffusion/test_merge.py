@@ -71,7 +71,7 @@ class TestAlgebra:
         (one, _), _ = pair
         assert not any(weight.any() for weight in unet_of(subtract(one, one, 0.7)).values())
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(history=st.lists(st.tuples(st.sampled_from(["mix", "add", "subtract", "scale"]), numbers), max_size=3))
     def test_a_merge_undone_is_the_identity(self, pair: Pair, history: list[tuple[str, float]]) -> None:
         (one, _), (two, _) = pair

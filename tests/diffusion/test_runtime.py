@@ -44,7 +44,7 @@ def stacked(model: Model, folder: Path, stack: Sequence[tuple[str, float]]) -> M
 stacks = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([-1.0, 0.3, 0.8, 1.0])), max_size=4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(history=st.lists(stacks, max_size=3), wanted=stacks)
 def test_any_way_to_a_recipe_gives_the_weights_of_a_fresh_load(
     weights: Path, recipes: Recipes, history: list[list[tuple[str, float]]], wanted: list[tuple[str, float]]

@@ -112,7 +112,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values)
 def test_what_is_written_is_read(value: object) -> None:
     assert same(through_json(value), value)
@@ -254,7 +254,6 @@ def test_tokens_that_make_no_sense_are_refused(tokens: list[Any]) -> None:
         decode(tokens, [], TABLE)
 
 
-@settings(deadline=None)
 @given(st.lists(json_values))
 def test_any_json_gives_a_value_or_a_refusal(tokens: list[Any]) -> None:
     with suppress(Undecodable):

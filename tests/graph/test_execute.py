@@ -68,7 +68,7 @@ class TestOrder:
         result = bench.run(SUM)
         assert set(result.outputs) == {"show"}
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.data())
     def test_any_graph_runs_each_node_once_and_cached_equals_uncached(self, data: st.DataObject) -> None:
         count = data.draw(st.integers(1, 12))

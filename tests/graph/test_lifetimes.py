@@ -205,7 +205,7 @@ def told_well(bench: Bench, execution: Execution, result: Result) -> None:
 ENDS = (events.Started, events.Finished, events.Failed, events.Skipped)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nodes=graphs(), data=st.data())
 def test_a_run_is_the_same_whatever_is_kept_and_wanted(
     nodes: Drawn, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lora.headers import header_of
 from torch import Tensor
@@ -95,21 +95,18 @@ def additions(draw: st.DrawFn) -> Added:
     return Added(weight, module, tensors)
 
 
-@settings(deadline=None)
 @given(additions(), strengths)
 def test_what_is_added_can_be_taken_back(added: Added, strength: float) -> None:
     there = added.after(added.weight, strength)
     torch.testing.assert_close(added.after(there, -strength), added.weight, rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None)
 @given(additions(), strengths, strengths)
 def test_strengths_add_up(added: Added, one: float, two: float) -> None:
     both = added.after(added.after(added.weight, one), two)
     torch.testing.assert_close(both, added.after(added.weight, one + two), rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None)
 @given(additions())
 def test_strength_0_is_the_weight_itself(added: Added) -> None:
     assert torch.equal(added.after(added.weight, 0.0), added.weight)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from graphexec.lora.adapters.base import Part, Product, add_products
@@ -12,7 +12,6 @@ from graphexec.lora.adapters.lora import Lora
 products = st.lists(st.tuples(st.integers(1, 4), st.floats(-2, 2)), max_size=5)
 
 
-@settings(deadline=None)
 @given(products)
 def test_joined_products_are_those_one_after_the_other(ranks: list[tuple[int, float]]) -> None:
     parts = [Product(torch.randn(6, rank), torch.randn(rank, 8), scale) for rank, scale in ranks]
