@@ -67,28 +67,28 @@ def write_two(value: int) -> Artifacts:
     return Artifacts(tuple(Artifact(b"%d" % value, "a%batch_num%", ".txt") for _ in range(2)))
 
 
+PACK = ModuleType("pack")
+vars(PACK).update(blend=blend, few=few_of, lazy=few_lazy, whole=few_whole, later=few_later, write_two=write_two)
+OWN = REGISTRY.with_nodes(PACK)
+
+
 def few(kind: str, number: int, folder: Path) -> Result:
     """Run a node of a kind on a number that comes over a link."""
-    pack = ModuleType("pack")
-    vars(pack).update(few=few_of, lazy=few_lazy, whole=few_whole, later=few_later)
     document = {
         "int": {"class_type": "Int", "inputs": {"value": number}},
         "few": {"class_type": kind, "inputs": {"value": ["int", 0]}},
     }
-    plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["few"])
+    plan = compile(document, registry=OWN, folders=NOWHERE, targets=["few"])
     return run(plan, Context(output=str(folder)))
 
 
 def test_a_value_reaches_the_parameter_behind_its_name(tmp_path: Path) -> None:
-    pack = ModuleType("pack")
-    vars(pack).update(blend=blend)
-    registry = REGISTRY.with_nodes(pack)
     inputs = {"out.0.": 3, "out.1.": ["one", 0], "all of it": ["one", 0]}
     document = {
         "one": {"class_type": "Int", "inputs": {"value": 4}},
         "blend": {"class_type": "Blend", "inputs": inputs},
     }
-    plan = compile(document, registry=registry, folders=NOWHERE, targets=["blend"])
+    plan = compile(document, registry=OWN, folders=NOWHERE, targets=["blend"])
     assert run(plan, Context(output=str(tmp_path))).outputs["blend"] == ([3], [4], [4])
 
 
@@ -112,25 +112,21 @@ class TestNumbersOverLinks:
         assert few("Few", number, tmp_path).value("few") == number
 
     def test_each_item_of_a_list_is_looked_at(self, bench: Bench) -> None:
-        pack = ModuleType("pack")
-        vars(pack).update(few=few_of)
         document = {
             "r": {"class_type": "Range", "inputs": {"n": 3}},
             "few": {"class_type": "Few", "inputs": {"value": ["r", 0]}},
         }
-        plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["few"])
+        plan = compile(document, registry=OWN, folders=NOWHERE, targets=["few"])
         assert "Value 0" in str(run(plan, bench.context).failures["few"])
 
 
 class TestLists:
     def test_the_batch_number_begins_anew_with_each_call(self, tmp_path: Path) -> None:
-        pack = ModuleType("pack")
-        vars(pack).update(write_two=write_two)
         document = {
             "range": {"class_type": "Range", "inputs": {"n": 2}},
             "two": {"class_type": "TwoEach", "inputs": {"value": ["range", 0]}},
         }
-        plan = compile(document, registry=REGISTRY.with_nodes(pack), folders=NOWHERE)
+        plan = compile(document, registry=OWN, folders=NOWHERE)
         written = run(plan, Context(output=tmp_path)).files["two"]
         assert [path.name for path in written] == [
             *("a0_00001_.txt", "a1_00002_.txt"),
