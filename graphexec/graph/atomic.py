@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -10,11 +11,13 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["is_temporary", "sweep", "temporary", "write_atomic"]
+__all__ = ["claim", "is_temporary", "sweep", "temporary", "write_atomic"]
 
 STALE_SECONDS = 3600
 """A temporary file that has not changed for so long belongs to a process that was killed."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.gx-tmp")
+_NO_LINKS = frozenset({errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
+"""What file systems without hard links answer."""
 
 
 @contextmanager
@@ -42,6 +45,19 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview], *, fsync: boo
         written.replace(path)
 
 
+def claim(written: Path, path: Path) -> bool:
+    """Give a finished file its final name, unless the name is taken; says whether it got it. Raises OSError."""
+    try:
+        path.hardlink_to(written)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _claim_without_links(written, path)
+    return True
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of this name was made by `temporary`."""
     return _TEMPORARY.fullmatch(name) is not None
@@ -54,3 +70,19 @@ def sweep(entries: Iterable[os.DirEntry[str]]) -> None:
             with suppress(OSError):
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS:
                     Path(entry.path).unlink()
+
+
+def _claim_without_links(written: Path, path: Path) -> bool:
+    # A rename would replace a file that is there; whoever holds the claim may look first.
+    mark = path.with_name(f".{path.name}.gx-claim")
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        if path.exists() or path.is_symlink():
+            return False
+        written.replace(path)
+    finally:
+        mark.unlink(missing_ok=True)
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -14,14 +13,11 @@ from itertools import chain, count
 from pathlib import Path
 
 from graphexec.errors import OutputError
-from graphexec.graph.atomic import sweep, temporary
+from graphexec.graph.atomic import claim, sweep, temporary
 from graphexec.graph.prefixes import BATCH, OUTSIDE, expand_prefix, numbered, path_parts, prefix_fault
 from graphexec.node.fields import Artifact, Artifacts
 
 __all__ = ["OutputFolder", "PublishedRecord"]
-
-_NO_LINKS = frozenset({errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
-"""What file systems without hard links answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,7 @@ class _Batch:
             if again and _holds(again[0], artifact):
                 return again[0]
             with temporary(folder, artifact.pieces(), fsync=True) as written:
-                return next(path for path in chain(again, paths) if _claim(written, path))
+                return next(path for path in chain(again, paths) if claim(written, path))
 
     def _place(self, artifact: Artifact) -> tuple[Path, str]:
         """The folder, and the name without its number. Raises OutputError."""
@@ -134,35 +130,6 @@ def _holds(path: Path, artifact: Artifact) -> bool:
     """Whether a file has the content of an artifact, as far as that can be told without making it."""
     data = artifact.data
     return isinstance(data, bytes) and path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
-
-
-def _claim(written: Path, path: Path) -> bool:
-    """Give a finished file its final name, unless the name is taken."""
-    try:
-        path.hardlink_to(written)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        return _claim_without_links(written, path)
-    return True
-
-
-def _claim_without_links(written: Path, path: Path) -> bool:
-    # A rename would replace a file that is there; whoever holds the claim may look first.
-    claim = path.with_name(f".{path.name}.gx-claim")
-    try:
-        claim.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    try:
-        if path.exists() or path.is_symlink():
-            return False
-        written.replace(path)
-    finally:
-        claim.unlink(missing_ok=True)
-    return True
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphexec.graph.atomic import is_temporary, sweep, temporary, write_atomic
+from graphexec.graph.atomic import claim, is_temporary, sweep, temporary, write_atomic
 
 
 def listed(folder: Path) -> list[str]:
@@ -42,6 +42,22 @@ def test_the_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_atomic(tmp_path / "a", [b""], fsync=False)
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_is_got_once_and_what_has_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with temporary(tmp_path, [b"one"], fsync=False) as one, temporary(tmp_path, [b"two"], fsync=False) as two:
+        assert claim(one, tmp_path / "a")
+        assert not claim(two, tmp_path / "a")
+        assert not claim(two, tmp_path / "dangling")
+    assert (tmp_path / "a").read_bytes() == b"one"
+    assert sorted(listed(tmp_path)) == ["a", "dangling"]
 
 
 def test_only_old_temporary_files_are_swept(tmp_path: Path) -> None:
