@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from graphexec.cli.options import FILE
+from graphexec.errors import OutputError
+
+OUT = "OUT.safetensors"
 
 
 @click.command(
@@ -16,7 +21,7 @@ from graphexec.cli.options import FILE
     "  graphexec convert-checkpoint model.safetensors half.safetensors --dtype fp16\n",
 )
 @click.argument("source", type=FILE, metavar="IN")
-@click.argument("target", type=FILE, metavar="OUT.safetensors")
+@click.argument("target", type=FILE, metavar=OUT)
 @click.option(
     "--dtype",
     type=click.Choice(["fp32", "fp16", "bf16"]),
@@ -29,15 +34,33 @@ def command(source: Path, target: Path, dtype: str | None) -> None:
     what training leaves beside the tensors is passed over, a file that holds anything else is refused. OUT is there
     whole or not at all, and is never replaced.
     """
-    from graphexec.diffusion.convert import convert_checkpoint
-    from graphexec.graph.atomic import temporary
+    from graphexec.diffusion.convert import converted_tensors
+    from graphexec.diffusion.save import safetensors_chunks
 
     if target.suffix.lower() != ".safetensors":
-        raise click.BadParameter("the name must end in .safetensors", param_hint="OUT.safetensors")
-    if target.exists():
-        raise click.BadParameter(f"{target} is there already", param_hint="OUT.safetensors")
-    with temporary(target.parent, (), fsync=False) as written:
-        count = convert_checkpoint(source, written, dtype)
-        written.replace(target)
+        raise click.BadParameter("the name must end in .safetensors", param_hint=OUT)
+    if os.path.lexists(target):
+        raise _taken(target)
+    tensors, metadata = converted_tensors(source, dtype)
+    _write(target, safetensors_chunks(tensors, metadata))
     click.echo(str(target))
-    click.echo(f"{count} tensors", err=True)
+    click.echo(f"{len(tensors)} tensors", err=True)
+
+
+def _write(target: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file that is not there yet. Raises `OutputError`, and `BadParameter` if another made it meanwhile."""
+    from graphexec.graph.atomic import claim, sweep, temporary
+
+    try:
+        with os.scandir(target.parent) as entries:
+            sweep(entries)
+        with temporary(target.parent, chunks, fsync=True) as written:
+            if not claim(written, target):
+                raise _taken(target)
+    except OSError as error:
+        why = error.strerror or error
+        raise OutputError(f"{target} cannot be written: {why}; make room there, or name another place") from error
+
+
+def _taken(target: Path) -> click.BadParameter:
+    return click.BadParameter(f"{target} is there already", param_hint=OUT)

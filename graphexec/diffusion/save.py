@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ __all__ = [
     "patched_unet",
     "safetensors_chunks",
     "vae_tensors",
+    "widest_first",
     "workflow_metadata",
 ]
 
@@ -173,6 +174,11 @@ def model_metadata(model: Model, title: str, prompt: object, extra: Mapping[str,
 def workflow_metadata(prompt: object, extra: Mapping[str, object]) -> dict[str, str]:
     """The workflow as ComfyUI keeps it in a file of weights."""
     return {"prompt": json.dumps(prompt), **{name: json.dumps(value) for name, value in extra.items()}}
+
+
+def widest_first(tensors: Iterable[Saved]) -> list[Saved]:
+    """Tensors as safetensors orders them, the widest numbers first, so that each is aligned; else as they are given."""
+    return sorted(tensors, key=lambda tensor: -tensor.dtype.itemsize)
 
 
 def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) -> Iterator[bytes]:

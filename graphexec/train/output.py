@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from graphexec.diffusion.files import write_whole
-from graphexec.diffusion.save import Saved, safetensors_chunks
+from graphexec.diffusion.save import Saved, safetensors_chunks, widest_first
 
 __all__ = ["lora_bytes", "save_lora"]
 
@@ -37,7 +37,5 @@ def lora_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 
 def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The widest numbers first, as safetensors orders them, so that each is aligned."""
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    saved = [Saved(name, tensor.dtype, tuple(tensor.shape), lambda t=tensor: t) for name, tensor in ordered]
-    return b"".join(safetensors_chunks(saved, metadata))
+    saved = [Saved(name, each.dtype, tuple(each.shape), lambda t=each: t) for name, each in sorted(tensors.items())]
+    return b"".join(safetensors_chunks(widest_first(saved), metadata))

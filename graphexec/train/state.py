@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphexec.diffusion.files import write_whole
 from graphexec.diffusion.save import Saved as SavedTensor
-from graphexec.diffusion.save import safetensors_chunks
+from graphexec.diffusion.save import safetensors_chunks, widest_first
 from graphexec.train.faults import StateError
 from graphexec.train.trees import join, split
 
@@ -34,9 +34,8 @@ def write_state(path: Path, values: Mapping[str, Any], facts: Facts) -> None:
     tensors: dict[str, Tensor] = {}
     tree = split(dict(values), "", tensors)
     header = json.dumps({"format": FORMAT, "facts": facts, "values": tree})
-    widest_first = sorted(tensors.items(), key=lambda item: -item[1].element_size())  # so that each is aligned
-    saved = [SavedTensor(name, each.dtype, tuple(each.shape), each.cpu) for name, each in widest_first]
-    write_whole(path, safetensors_chunks(saved, {KEY: header}), parents=True)
+    saved = [SavedTensor(name, each.dtype, tuple(each.shape), each.cpu) for name, each in tensors.items()]
+    write_whole(path, safetensors_chunks(widest_first(saved), {KEY: header}), parents=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -19,11 +20,20 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
 from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
-from graphexec.diffusion.convert import convert_checkpoint
+from graphexec.diffusion.convert import converted_tensors
 from graphexec.diffusion.runtime import Runtime
+from graphexec.diffusion.save import safetensors_chunks
 from graphexec.diffusion.shapes import network_shapes
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
+
+
+def convert(source: Path, target: Path, precision: str | None = None) -> int:
+    """Write what became of a file; says how many tensors there are."""
+    tensors, metadata = converted_tensors(source, precision)
+    with target.open("wb") as file:
+        file.writelines(safetensors_chunks(tensors, metadata))
+    return len(tensors)
 
 
 class Harm:
@@ -44,7 +54,7 @@ def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: boo
     torch.save({"state_dict": weights, "epoch": 3}, source, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelFileError, match=r"graphexec convert-checkpoint IN OUT\.safetensors"):
         open_checkpoint(source)
-    assert convert_checkpoint(source, target) == len(weights)
+    assert convert(source, target) == len(weights)
     assert open_checkpoint(target)[0].family == "sd1"
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(target).items())
 
@@ -53,9 +63,9 @@ def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: boo
 def test_tensors_lie_where_programs_that_train_put_them(tmp_path: Path, name: str) -> None:
     weights = {"conv_first.weight": torch.ones(2), "model": torch.zeros(1)}
     torch.save({name: weights, "params" if name == "params_ema" else "epoch": {}}, tmp_path / "x.pth")
-    assert convert_checkpoint(tmp_path / "x.pth", tmp_path / "x.safetensors") == 2
+    assert convert(tmp_path / "x.pth", tmp_path / "x.safetensors") == 2
     torch.save(weights, tmp_path / "y.pth")
-    assert convert_checkpoint(tmp_path / "y.pth", tmp_path / "y.safetensors") == 2
+    assert convert(tmp_path / "y.pth", tmp_path / "y.safetensors") == 2
 
 
 def test_a_pickled_checkpoint_is_opened_and_loaded_where_that_is_allowed(tmp_path: Path, runtime: Runtime) -> None:
@@ -76,7 +86,7 @@ def test_the_precision_changes_and_metadata_and_whole_numbers_stay(
 ) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     save_file({"x": torch.randn(3), "ids": torch.arange(3)}, source, {"modelspec.title": "t"})
-    convert_checkpoint(source, target, precision)
+    convert(source, target, precision)
     found, before = load_file(target), load_file(source)
     assert torch.equal(found["x"], before["x"].to(dtype))
     assert torch.equal(found["ids"], before["ids"])
@@ -86,7 +96,7 @@ def test_the_precision_changes_and_metadata_and_whole_numbers_stay(
 def test_tensors_that_share_memory_are_all_written(tmp_path: Path) -> None:
     whole = torch.arange(6.0).reshape(2, 3)
     torch.save({"a": whole, "b": whole, "c": whole[1], "d": whole.t()}, tmp_path / "x.pt")
-    convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+    convert(tmp_path / "x.pt", tmp_path / "y")
     assert {name: tensor.tolist() for name, tensor in load_file(tmp_path / "y").items()} == {
         "a": whole.tolist(), "b": whole.tolist(), "c": whole[1].tolist(), "d": whole.t().tolist(),
     }  # fmt: skip
@@ -96,7 +106,7 @@ def test_tensors_that_share_memory_are_all_written(tmp_path: Path) -> None:
 def test_what_is_more_or_less_than_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(ModelFileError, match=r"x\.pt: "):
-        convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+        convert(tmp_path / "x.pt", tmp_path / "y")
     assert not (tmp_path / "y").exists()
 
 
@@ -108,7 +118,7 @@ def test_a_refusal_names_what_is_refused_and_does_not_advise_to_load_it(
 ) -> None:
     torch.save({"x": content}, tmp_path / "x.pt")
     with pytest.raises(ModelFileError, match=rf"it holds '{re.escape(named)}', which can run code") as caught:
-        convert_checkpoint(tmp_path / "x.pt", tmp_path / "y")
+        convert(tmp_path / "x.pt", tmp_path / "y")
     assert "\033" not in str(caught.value)
     assert "weights_only" not in str(caught.value)
 
@@ -137,14 +147,55 @@ def test_what_training_leaves_beside_the_tensors_is_passed_over(
         # What numpy 1 called it; the length of an archive's files must stay.
         whole = whole.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     (tmp_path / "x.ckpt").write_bytes(whole)
-    assert convert_checkpoint(tmp_path / "x.ckpt", tmp_path / "y") == 1
+    assert convert(tmp_path / "x.ckpt", tmp_path / "y") == 1
     assert load_file(tmp_path / "y")["x"].tolist() == [1.0, 1.0]
 
 
 def test_numbers_too_large_for_a_precision_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.tensor([1e6])}, tmp_path / "x")
     with pytest.raises(ModelFileError, match="too large"):
-        convert_checkpoint(tmp_path / "x", tmp_path / "y", "fp16")
+        convert(tmp_path / "x", tmp_path / "y", "fp16")
+
+
+def test_each_tensor_is_converted_when_its_turn_comes_and_not_kept(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(4), "b": torch.tensor([1e6])}, tmp_path / "x")
+    (first, second), _ = converted_tensors(tmp_path / "x", "fp16")
+    made = first.make()
+    assert made.dtype == torch.float16
+    kept = ref(made)
+    del made
+    assert kept() is None
+    with pytest.raises(ModelFileError, match=r"'b' has numbers that are too large for this precision"):
+        second.make()
+
+
+def test_numbers_too_large_for_fp32_are_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.tensor([1e300], dtype=torch.float64)}, tmp_path / "x")
+    with pytest.raises(ModelFileError, match="too large"):
+        convert(tmp_path / "x", tmp_path / "y", "fp32")
+
+
+def test_the_widest_numbers_come_first_so_that_each_is_aligned(tmp_path: Path) -> None:
+    save_file({"half": torch.ones(1).half(), "whole": torch.ones(1)}, tmp_path / "x")
+    convert(tmp_path / "x", tmp_path / "y")
+    torch.save({"flag": torch.tensor(True), "whole": torch.ones(1)}, tmp_path / "x.pt")
+    convert(tmp_path / "x.pt", tmp_path / "z")
+    assert [list(read_header(tmp_path / name).shapes) for name in "yz"] == [["whole", "half"], ["whole", "flag"]]
+
+
+def test_weights_that_were_trained_are_weights_like_any(tmp_path: Path) -> None:
+    torch.save({"x": torch.nn.Parameter(torch.ones(2))}, tmp_path / "x.pt")
+    convert(tmp_path / "x.pt", tmp_path / "y")
+    assert load_file(tmp_path / "y")["x"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.ones(2).to_sparse(), torch.ones(2, device="meta"), torch.ones(2, dtype=torch.complex64)]
+)
+def test_a_tensor_that_safetensors_cannot_hold_is_refused_by_name(tmp_path: Path, odd: torch.Tensor) -> None:
+    torch.save({"a": torch.ones(2), "odd": odd}, tmp_path / "x.pt")
+    with pytest.raises(ModelFileError, match=r"x\.pt: 'odd' \(torch\.\S+, torch\.\S+, on \w+\) cannot be kept"):
+        convert(tmp_path / "x.pt", tmp_path / "y")
 
 
 @cache
@@ -170,6 +221,6 @@ def test_damaged_files_are_refused_without_a_traceback(tmp_path_factory: pytest.
             raw[at] = data.draw(st.integers(0, 255))
     path.write_bytes(raw)
     try:
-        convert_checkpoint(path, folder / "y")
+        convert(path, folder / "y")
     except ModelFileError as error:
         assert str(error).startswith(str(path))
