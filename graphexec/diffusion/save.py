@@ -182,7 +182,10 @@ def widest_first(tensors: Iterable[Saved]) -> list[Saved]:
 
 
 def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) -> Iterator[bytes]:
-    """A safetensors file, piece by piece; https://github.com/huggingface/safetensors#format."""
+    """A safetensors file: its header, then the bytes of each tensor, which is made when its turn comes.
+
+    https://github.com/huggingface/safetensors#format
+    """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     at = 0
     for tensor in tensors:

@@ -19,7 +19,7 @@ LEGACY = slice(0x100000, 0x110000)
 
 def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a LoRA, whole or not at all. Raises `OutputError`."""
-    write_whole(path, lora_bytes(tensors, metadata), parents=True)
+    write_whole(path, _pieces(tensors, metadata), parents=True)
 
 
 def lora_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -28,14 +28,18 @@ def lora_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     `sshs_model_hash` is SHA-256 of all that follows the header, `sshs_legacy_hash` of the second mebibyte's start of a
     file that has no metadata but `ss_` ones: eight digits, which are those of nothing for a file of less.
     """
+    return b"".join(_pieces(tensors, metadata))
+
+
+def _pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """The header, with the hashes, and the weights."""
+    saved = widest_first(
+        Saved(name, tensor.dtype, tuple(tensor.shape), lambda t=tensor: t) for name, tensor in sorted(tensors.items())
+    )
     trained = {name: value for name, value in sorted(metadata.items()) if name.startswith("ss_")}
-    bare = _file(tensors, trained)
-    weights = hashlib.sha256(memoryview(bare)[8 + int.from_bytes(bare[:8], "little") :]).hexdigest()
-    legacy = hashlib.sha256(bare[LEGACY]).hexdigest()[:8]
-    hashes = {"sshs_model_hash": weights, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{weights}"}
-    return _file(tensors, dict(sorted({**metadata, **hashes}.items())))
-
-
-def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    saved = [Saved(name, each.dtype, tuple(each.shape), lambda t=each: t) for name, each in sorted(tensors.items())]
-    return b"".join(safetensors_chunks(widest_first(saved), metadata))
+    bare, *made = safetensors_chunks(saved, trained)
+    weights = b"".join(made)
+    whole = hashlib.sha256(weights).hexdigest()
+    legacy = hashlib.sha256((bare + weights[: LEGACY.stop])[LEGACY]).hexdigest()[:8]
+    hashes = {"sshs_model_hash": whole, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{whole}"}
+    return next(safetensors_chunks(saved, dict(sorted({**metadata, **hashes}.items())))), weights

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from graphexec.diffusion.types import Family
 from graphexec.errors import ModelFileError, OutputError
@@ -85,6 +86,20 @@ def test_the_same_run_gives_the_same_file() -> None:
     assert told().items() <= dated.items()
     first, second = (header_of(lora_bytes(TENSORS, entries)) for entries in (told(), dated))
     assert first["sshs_model_hash"] == second["sshs_model_hash"]
+
+
+def test_the_weights_are_put_together_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tensor] = []
+    contiguous = Tensor.contiguous
+
+    def counted(tensor: Tensor) -> Tensor:
+        made.append(tensor)
+        return contiguous(tensor)
+
+    monkeypatch.setattr(Tensor, "contiguous", counted)
+    save_lora(tmp_path / "lora.safetensors", TENSORS, told())
+    assert sorted(map(id, made)) == sorted(map(id, TENSORS.values()))
+    assert (tmp_path / "lora.safetensors").read_bytes() == lora_bytes(TENSORS, told())
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
