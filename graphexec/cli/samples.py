@@ -177,12 +177,16 @@ def _own_workflow(config: TrainConfig) -> Workflow:
 
 def _reading(config: TrainConfig) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """The nodes for how the base is read: layer of the text encoder, prediction, another VAE."""
+    from graphexec.diffusion.checkpoint import read_layout
+
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     if config.model.clip_skip > 1:
         found["clip"] = ("CLIPSetLastLayer", {"clip": ["lora", 1], "stop_at_clip_layer": -config.model.clip_skip})
     if _is_told(config):
-        sampling, zero = "v_prediction" if _predicts_v(config) else "eps", config.noise.zero_terminal_snr
-        found["model"] = ("ModelSamplingDiscrete", {"model": ["lora", 0], "sampling": sampling, "zsnr": zero})
+        in_file = read_layout(config.model.path).sampling.prediction == "v"
+        sampling = "v_prediction" if config.model.predicts_v(in_file=in_file) else "eps"
+        settings = {"sampling": sampling, "zsnr": config.noise.zero_terminal_snr}
+        found["model"] = ("ModelSamplingDiscrete", {"model": ["lora", 0], **settings})
     if config.model.vae is not None:
         found["vae"] = ("VAELoader", {"vae_name": config.model.vae.name})
     return found
@@ -191,14 +195,6 @@ def _reading(config: TrainConfig) -> dict[str, tuple[str, Mapping[str, Any]]]:
 def _is_told(config: TrainConfig) -> bool:
     """Whether the settings say of the base what its file need not."""
     return config.model.v_prediction is not None or config.noise.zero_terminal_snr
-
-
-def _predicts_v(config: TrainConfig) -> bool:
-    """As the settings say, else as the file does."""
-    from graphexec.diffusion.checkpoint import read_layout
-
-    told = config.model.v_prediction
-    return read_layout(config.model.path).sampling.prediction == "v" if told is None else told
 
 
 def _clip(config: TrainConfig) -> list[Any]:

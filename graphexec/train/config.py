@@ -64,6 +64,10 @@ class ModelSource:
     """75, 150 or 225: chunks of 75 tokens, one after another."""
     vae_precision: Precision | None = None
 
+    def predicts_v(self, *, in_file: bool) -> bool:
+        """Whether the base is taken to predict v, not noise: as the configuration says, else as its file does."""
+        return in_file if self.v_prediction is None else self.v_prediction
+
 
 @dataclass(frozen=True, slots=True)
 class GivenNetwork:

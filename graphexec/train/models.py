@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
+from graphexec.diffusion.checkpoint import open_checkpoint, open_vae, read_layout
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source, load_network
 from graphexec.diffusion.memory import sent
@@ -17,8 +17,9 @@ from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.pristine import Pristine
-from graphexec.diffusion.types import LATENT_CHANNELS, EncoderKind, Family, Model
-from graphexec.train.config import ModelSource, Precision, TrainFamily
+from graphexec.diffusion.types import EncoderKind, Family
+from graphexec.train.bases import TRAINED, check_base
+from graphexec.train.config import ModelSource, Precision
 from graphexec.train.faults import TrainingError
 from graphexec.train.hashes import weights_hash
 from graphexec.train.noise import Target
@@ -28,7 +29,6 @@ __all__ = ["BaseModel", "pick_device"]
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FAMILY_OF: Mapping[TrainFamily, Family] = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
 
 
 def pick_device(device: str) -> torch.device:
@@ -73,18 +73,14 @@ class BaseModel:
 
         Raises `ModelFileError` for a file that is no checkpoint, `TrainingError` for one that cannot be trained so.
         """
+        check_base(source, read_layout(source.path))
         model, clip, vae = open_checkpoint(source.path)
-        _check_family(source, model)
-        target = _target(source, model)
+        _check_family(source, model.family)
+        target: Target = "v" if source.predicts_v(in_file=model.sampling.prediction == "v") else "eps"
         if source.vae is not None:
             vae = open_vae(source.vae)
         dtype, vae_dtype = DTYPES[precision], DTYPES[source.vae_precision or "fp32"]
         unet = _load(UNET, Source(model.file, model.prefix), device, dtype, warn)
-        if unet.layout.in_channels != LATENT_CHANNELS:
-            raise TrainingError(
-                f"{source.path}: the UNet takes {unet.layout.in_channels} channels, as models for inpainting do; LoRAs"
-                f" are trained on models of {LATENT_CHANNELS}"
-            )
         encoders = tuple(
             _load(TEXT[each.kind], Source(each.file, each.prefix), device, dtype, warn) for each in clip.encoders
         )
@@ -123,26 +119,11 @@ def _load(
     return load_network(kind, Pristine.open(kind, source).weights, device, dtype, warn)
 
 
-def _check_family(source: ModelSource, model: Model) -> None:
-    title = FAMILIES[model.family].title
-    if model.family not in FAMILY_OF.values():
-        raise TrainingError(f"{source.path}: {title} cannot be trained; take a model of SD 1.x, SD 2.x or SDXL")
-    if source.family is not None and FAMILY_OF[source.family] != model.family:
-        wanted = FAMILIES[FAMILY_OF[source.family]].title
+def _check_family(source: ModelSource, family: Family) -> None:
+    if source.family not in (None, TRAINED[family]):
+        wanted = next(FAMILIES[each].title for each, name in TRAINED.items() if name == source.family)
+        title = FAMILIES[family].title
         raise TrainingError(f"{source.path}: this is a model of {title}, but the configuration is for {wanted}")
-
-
-def _target(source: ModelSource, model: Model) -> Target:
-    """What the network predicts: as the configuration says, else as the file does."""
-    sampling = model.sampling
-    if sampling.levels != "discrete" or sampling.prediction not in ("eps", "v"):
-        raise TrainingError(
-            f"{source.path}: the model predicts {sampling.prediction} on {sampling.levels} levels, which cannot be"
-            " trained; models that predict noise (eps) or v on discrete timesteps can"
-        )
-    if source.v_prediction is None:
-        return sampling.prediction
-    return "v" if source.v_prediction else "eps"
 
 
 def _layer(clip_skip: int, family: Family, encoders: tuple[ClipText, ...]) -> int:

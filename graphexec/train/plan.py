@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphexec.diffusion.checkpoint import CheckpointLayout, read_layout
+from graphexec.diffusion.checkpoint import read_layout
 from graphexec.diffusion.faults import MissingLibrary
+from graphexec.train.bases import check_base
 from graphexec.train.config import Optimiser, TrainConfig
 from graphexec.train.data.buckets import Size
 from graphexec.train.data.find import find_pictures
@@ -101,6 +102,7 @@ def make_plan(config: TrainConfig) -> Plan:
     missing = _missing_library(config.optimiser)
     seed = config.loop.seed or 0
     data, layout = find_pictures(config.datasets, seed), read_layout(config.model.path)
+    check_base(config.model, layout)
     steps, epochs = _length(config, data)
     cost = count_cost(config, layout, *data.largest_batch)
     speed = measure_speed(config.loop.device, config.loop.precision)
@@ -108,7 +110,7 @@ def make_plan(config: TrainConfig) -> Plan:
     return Plan(
         base=config.model.path,
         family=layout.family,
-        prediction=_prediction(config, layout),
+        prediction="v" if config.model.predicts_v(in_file=layout.sampling.prediction == "v") else "eps",
         pictures=len(data.pictures),
         used_per_epoch=sum(picture.repeats for picture in data.pictures),
         regularisation=sum(picture.subset.is_reg for picture in data.pictures),
@@ -145,12 +147,6 @@ def _length(config: TrainConfig, data: Data) -> tuple[int, int]:
         return config.loop.max_epochs * each, config.loop.max_epochs
     steps = config.loop.max_steps or 0
     return steps, math.ceil(steps / each)
-
-
-def _prediction(config: TrainConfig, layout: CheckpointLayout) -> str:
-    if config.model.v_prediction is None:
-        return layout.sampling.prediction
-    return "v" if config.model.v_prediction else "eps"
 
 
 def _examples(data: Data, seed: int, steps: int) -> list[tuple[str, str]]:

@@ -77,8 +77,9 @@ def test_a_prompt_as_a_workflow() -> None:
     assert inputs(nodes, "save")["filename_prefix"] == "style_000020"
 
 
-def test_the_base_is_read_as_in_the_training() -> None:
-    model = replace(CONFIG.model, clip_skip=2, v_prediction=True, vae=Path("vae/good.safetensors"))
+def test_the_base_is_read_as_in_the_training(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "base.safetensors")
+    model = ModelSource(path, clip_skip=2, v_prediction=True, vae=Path("vae/good.safetensors"))
     nodes = prompt_workflow(replace(CONFIG, model=model), Prompt("a cat"), "style.safetensors", 1)
     assert inputs(nodes, "clip")["stop_at_clip_layer"] == -2
     assert inputs(nodes, "positive")["clip"] == ["clip", 0]

@@ -97,7 +97,7 @@ def test_clip_skip(folder: Path) -> None:
 @pytest.mark.parametrize(("name", "options", "message"), [
     ("sd1", {"family": "sdxl"}, "a model of SD 1.x, but the configuration is for SDXL"),
     ("sdxl", {"family": "sd15"}, "a model of SDXL, but the configuration is for SD 1.x"),
-    ("sdxl_refiner", {}, "the SDXL refiner cannot be trained"),
+    ("sdxl_refiner", {}, "is a refiner"),
     ("inpaint", {}, "takes 9 channels"),
     ("sd1", {"clip_skip": 3}, "from 1 to 2"),
     ("sdxl", {"clip_skip": 3}, "always takes the last layer but one"),

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphexec.diffusion.checkpoint import CheckpointLayout, read_layout
-from graphexec.diffusion.types import LATENT_CHANNELS
 from graphexec.errors import ModelFileError
+from graphexec.train.bases import TRAINED, unfit
 from graphexec.train.config import TrainFamily
 from graphexec.train.kohya.settings import Settings
 
 __all__ = ["TITLES", "Base", "read_base"]
 
 KEY = "pretrained_model_name_or_path"
-FAMILIES: Mapping[str, TrainFamily] = {"sd1": "sd15", "sd2": "sd2", "sdxl": "sdxl"}
 TITLES: Mapping[TrainFamily, str] = {
     "sd15": "Stable Diffusion 1",
     "sd2": "Stable Diffusion 2",
@@ -41,9 +40,7 @@ def read_base(settings: Settings, told: TrainFamily | None) -> Base:
     told = _told(settings, told)
     path: Path | None = settings.get(KEY)
     layout = _layout(settings, path) if path is not None else None
-    found = FAMILIES.get(layout.family) if layout is not None else None
-    if layout is not None and found is None:
-        settings.error("wrong_base", KEY, f"{path} is a refiner, of which no LoRAs are trained", "use a base model")
+    found = TRAINED.get(layout.family) if layout is not None else None
     if told and found and told != found:
         settings.error(
             "wrong_base",
@@ -51,21 +48,9 @@ def read_base(settings: Settings, told: TrainFamily | None) -> Base:
             f"{path} is a checkpoint of {TITLES[found]}, and the settings are for {TITLES[told]}",
             SCRIPT_HINTS[found],
         )
-    if layout is not None and found is not None:
-        _look_for_parts(settings, layout, path)
+    for what, hint in unfit(layout, vae_elsewhere=settings.get("vae") is not None) if layout is not None else ():
+        settings.error("wrong_base", KEY, f"{path} {what}", hint)
     return Base(found or told, layout)
-
-
-def _look_for_parts(settings: Settings, layout: CheckpointLayout, path: Path | None) -> None:
-    """A LoRA is trained on latents and captions, so the base has to have what makes them."""
-    hint = "use a whole checkpoint: UNet, text encoder and VAE in one file"
-    if not layout.encoders:
-        settings.error("wrong_base", KEY, f"{path} has no text encoder, which training needs", hint)
-    if layout.vae is None and settings.get("vae") is None:
-        settings.error("wrong_base", KEY, f"{path} has no VAE, which training needs", "name one of its own with vae")
-    if layout.unet.in_channels != LATENT_CHANNELS:
-        message = f"{path} takes {layout.unet.in_channels} channels, as models for inpainting do"
-        settings.error("wrong_base", KEY, message, f"use a model of {LATENT_CHANNELS}, and apply the LoRA to this one")
 
 
 def _told(settings: Settings, family: TrainFamily | None) -> TrainFamily | None:

@@ -131,13 +131,12 @@ def _what_is_trained(settings: Settings, config: TrainConfig, base: Base) -> Non
 
 
 def _prediction(settings: Settings, config: TrainConfig, base: Base) -> None:
-    in_file = base.layout.sampling.prediction == "v" if base.layout is not None else None
-    told = config.model.v_prediction
-    if told is not None and in_file is not None and told != in_file:
+    told, in_file = config.model.v_prediction, base.layout is not None and base.layout.sampling.prediction == "v"
+    if told is not None and base.layout is not None and told != in_file:
         found = "v" if in_file else "noise"
         message = f"is {str(told).lower()}, and the base looks like one that predicts {found}"
         settings.warn("prediction", "v_parameterization", message, "leave it out: the file tells")
-    v_prediction = bool(in_file if told is None else told)
+    v_prediction = config.model.predicts_v(in_file=in_file)
     if config.noise.zero_terminal_snr and not v_prediction:
         message = "the base predicts noise, of which nothing can be learned where there is only noise"
         settings.warn("contradiction", "zero_terminal_snr", message, "use it with a base that predicts v")

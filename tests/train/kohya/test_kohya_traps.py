@@ -129,6 +129,14 @@ def test_a_base_for_inpainting(desk: Desk) -> None:
     assert "takes 9 channels" in fault.message
 
 
+def test_a_base_on_other_levels_of_noise(desk: Desk) -> None:
+    marks = {f"edm_vpred.sigma_{name}": torch.tensor(value) for name, value in (("min", 0.002), ("max", 120.0))}
+    save_file(load_file(desk.folder / "base.safetensors") | marks, desk.folder / "edm.safetensors")
+    (fault,) = desk.errors("", BASE.replace("base.safetensors", "edm.safetensors"))
+    assert fault.code == "wrong_base"
+    assert "predicts v on edm levels of noise, which cannot be trained" in fault.message
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
