@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,7 +174,7 @@ def _with_lora(
     if "recipe" not in model or "recipe" not in clip:
         return Inferred()
     coverage = load_lora(model["recipe"], clip["recipe"], lora_name, 1.0, 1.0).coverage
-    return Inferred((model, clip), (*odd(coverage), *map(_coverage_note, coverage.warnings())))
+    return Inferred((model, clip), (*odd(coverage), *partly_used(coverage.warnings())))
 
 
 def of_lora_on_model(model: Facts, lora_name: Path, strength_model: float | Facts) -> Inferred:
@@ -186,11 +186,12 @@ def of_lora_on_model(model: Facts, lora_name: Path, strength_model: float | Fact
     if "recipe" not in model:
         return Inferred()
     loaded = load_lora(model["recipe"], None, lora_name, 1.0, 0.0)
-    return Inferred((model,), tuple(_coverage_note(warning) for warning in loaded.coverage.warnings()))
+    return Inferred((model,), partly_used(loaded.coverage.warnings()))
 
 
-def _coverage_note(message: str) -> Note:
-    return Note(message, input="lora_name", severity="warning", code="lora_partly_used")
+def partly_used(warnings: Iterable[str], name: str = "lora_name") -> tuple[Note, ...]:
+    """Warnings of a LoRA that changes a model only in part; `name` is the input that it came by."""
+    return tuple(Note(message, name, "warning", "lora_partly_used") for message in warnings)
 
 
 def of_merged_models(model1: Facts, model2: Facts) -> Inferred:

@@ -11,6 +11,7 @@ from graphexec.diffusion.types import Clip, Hook, LoraPatch, Model
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
 from graphexec_nodes import file_facts
+from graphexec_nodes.facts import partly_used
 
 
 def of_lora(
@@ -78,7 +79,7 @@ def notes(hooks: Mapping[Hook, str], model: Model | None, clip: Clip | None) -> 
             yield Note(str(error), name, hint="choose two of one family")
             continue
         if isinstance(hook.model or hook.clip, LoraPatch):
-            yield from (Note(message, name, "warning", "lora_partly_used") for message in told)
+            yield from partly_used(told, name)
 
 
 def _facts(hooks: Collection[Hook]) -> dict[str, Any]:
