@@ -24,6 +24,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes], *, parents: bool =
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:  # Ctrl-C and faults of what makes the content leave nothing behind either
         with suppress(OSError):
             part.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
