@@ -72,9 +72,12 @@ class LoraReader:
         return known.tensors.get(name, tensor)
 
     def close(self) -> None:
-        """Let go of the files, until they are read again; their tensors stay."""
+        """Let go of the files, until they are read again; their tensors stay, but those of LoRAs that lie in none."""
         for file in self._in_use:
-            self._files[file].opened = None
+            if isinstance(file, LoraModel):  # it is in memory anyway, as long as a recipe names it
+                self.bytes -= self._files.pop(file).bytes
+            else:
+                self._files[file].opened = None
         self._in_use.clear()
 
     def clear(self) -> None:

@@ -60,7 +60,8 @@ def coverage_in(model: Model | None, clip: Clip | None, lora: LoraSource) -> Cov
 
     Raises `ModelFileError` if the file is no LoRA, is for another family, or has nothing for any network.
     """
-    return _coverage(model and replace(model, patches=(), options=()), clip.encoders if clip else None, lora)
+    bare, texts = model and replace(model, patches=(), options=()), clip.encoders if clip else None
+    return _remembered(bare, texts, lora) if isinstance(lora, WeightsFile) else _coverage(bare, texts, lora)
 
 
 def load_lora_by_block(
@@ -94,9 +95,13 @@ def _as_comfyui(patch: Patch) -> Patch:
             return patch
 
 
-@lru_cache(
-    maxsize=64
-)  # a stack asks for each LoRA when it is checked and when it runs; the files are named as they are
+# A stack asks for each LoRA when it is checked and when it runs; the files are named as they are. A LoRA that lies in
+# memory would stay there for it.
+@lru_cache(maxsize=64)
+def _remembered(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: WeightsFile) -> Coverage:
+    return _coverage(model, texts, lora)
+
+
 def _coverage(model: Model | None, texts: tuple[TextEncoder, ...] | None, lora: LoraSource) -> Coverage:
     encoders = None if texts is None else {encoder.kind: network_shapes(encoder) for encoder in texts}
     header = lora_header(lora)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -83,14 +84,15 @@ Steps = tuple[Step, ...]
 Find = Callable[[Model | Clip], Pristine | None]
 """Opens the network of another recipe that a merge names, or gives None where it has none."""
 
+Matches = WeakKeyDictionary[Pristine, Mapping[str, tuple[LoraModule, ...]]]
+"""The modules of a LoRA by the weight that they change, for each network that is open."""
+
 
 @dataclass(slots=True)
 class Patching:
-    """Finds what patches do to each weight; a file is matched with a network once."""
+    """Finds what patches do to each weight; a LoRA is matched with a network once, as long as both are in use."""
 
-    matched: dict[tuple[LoraSource, Pristine], Mapping[str, tuple[LoraModule, ...]]] = field(
-        default_factory=dict[tuple[LoraSource, Pristine], Mapping[str, tuple[LoraModule, ...]]]
-    )
+    matched: WeakKeyDictionary[LoraSource, Matches] = field(default_factory=WeakKeyDictionary[LoraSource, Matches])
 
     def steps(self, patches: Sequence[Patch], base: Pristine, find: Find) -> dict[str, Steps]:
         """The steps of a stack of patches by the weight of `base` that they change, in the stack's order.
@@ -136,12 +138,13 @@ class Patching:
             raise ModelFileError(
                 f"{file.path}: the LoRA was changed or removed after it was opened; run the workflow again"
             )
-        if (file, base) not in self.matched:
+        known = self.matched.setdefault(file, Matches())
+        if base not in known:
             header = lora_header(file)
             with in_file(file.path):
                 modules = list_modules(header).modules
-                self.matched[file, base] = match_modules(modules, base.shapes, base.aliases).found
-        return self.matched[file, base]
+                known[base] = match_modules(modules, base.shapes, base.aliases).found
+        return known[base]
 
 
 def apply_steps(weight: Tensor, steps: Steps, read: LoraReader) -> Tensor:

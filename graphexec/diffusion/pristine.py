@@ -17,7 +17,7 @@ from graphexec.lora.header import Shape, Shapes
 __all__ = ["Pristine", "check_current", "opened", "shapes_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Pristine:
     """Weights that are mapped, not read; two of one source are equal. `aliases`: what LoRA files call them."""
 

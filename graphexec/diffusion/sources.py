@@ -12,7 +12,7 @@ from graphexec.errors import ModelFileError
 __all__ = ["LoraModel", "LoraSource", "WeightsFile"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class WeightsFile:
     """A file of weights as it was when the recipe was made; of an index, that and its parts together."""
 
@@ -45,7 +45,7 @@ def _state(path: Path) -> tuple[int, int, tuple[int, ...]]:
     return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats), inodes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class LoraModel:
     """A LoRA that was trained and lies in no file yet: the bytes that a safetensors file of it holds."""
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,15 @@ import torch
 from diffusion.tiny import UNET, checkpoint_weights, lora_weights, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.loras import load_lora
+from graphexec.diffusion.patch import Patching
+from graphexec.diffusion.pristine import opened
 from graphexec.diffusion.runtime import Runtime, network_bytes
+from graphexec.diffusion.sources import LoraModel
 from graphexec.diffusion.types import Clip, Model, Vae
 from graphexec.errors import ModelFileError
 
@@ -252,6 +256,29 @@ def test_a_lora_for_the_text_encoder_alone_is_refused_where_there_is_none(tmp_pa
     )
     with pytest.raises(ModelFileError, match=r"l: this LoRA changes nothing here.*leaves alone; LoraLoader"):
         load_lora(recipes[0], None, tmp_path / "l", 1.0, 1.0)
+
+
+def test_a_lora_that_lies_in_memory_leaves_it_with_the_last_recipe_that_names_it(recipes: Recipes) -> None:
+    runtime, lora = Runtime("cpu"), LoraModel(save(lora_weights()))
+    loaded = load_lora(recipes[0], recipes[1], lora, 1.0, 1.0)
+    assert loaded.model is not None
+    base = weights_of(runtime, recipes[0])
+    assert not same(base, weights_of(runtime, loaded.model))
+    assert same(base, weights_of(runtime, recipes[0]))
+    gone = weakref.ref(lora)
+    del lora, loaded
+    assert gone() is None
+
+
+def test_what_is_known_of_a_lora_goes_with_its_recipes_and_with_the_networks(recipes: Recipes, weights: Path) -> None:
+    patching, model = Patching(), stacked(recipes[0], weights, [("a", 1.0)])
+    network = opened(model)[""]
+    assert patching.steps(model.patches, network, lambda other: None)
+    (matches,) = patching.matched.values()
+    del network
+    assert not matches
+    del model
+    assert not patching.matched
 
 
 def test_threads_take_turns(recipes: Recipes, weights: Path) -> None:
