@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphexec.diffusion.families import check_encoders
-from graphexec.diffusion.faults import MergeError
+from graphexec.diffusion.faults import LatentError, MergeError
+from graphexec.diffusion.latents.lengths import blended_length
 from graphexec.diffusion.merge import check_families
 from graphexec.diffusion.types import DOWNSCALE, LATENT_CHANNELS
 from graphexec.errors import ModelFileError
@@ -81,10 +82,10 @@ def of_blend(samples1: Facts, samples2: Facts) -> Inferred:
     if "latent" not in samples1 or "latent" not in samples2:
         return Inferred()
     (width, height, one), (_, _, two) = samples1["latent"], samples2["latent"]
-    if one != two and 1 not in (one, two):
-        message = f"batches of {one} and {two} cannot be blended"
-        return Inferred(notes=(Note(message, "samples2", hint="give them one length, or one item"),))
-    return Inferred((latent_facts(width, height, max(one, two)),))
+    try:
+        return Inferred((latent_facts(width, height, blended_length(one, two)),))
+    except LatentError as error:
+        return Inferred(notes=(Note(str(error), "samples2"),))
 
 
 def of_composite(samples_to: Facts) -> Inferred:

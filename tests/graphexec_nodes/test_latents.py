@@ -8,11 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from parity.agreement import Agreement
 from recorded import DATA, REGISTRY, Ran, Recording
 from safetensors import safe_open
 
 import graphexec
+from graphexec.diffusion.faults import LatentError
+from graphexec.diffusion.latents.arithmetic import blend
+from graphexec.diffusion.types import Latent
 
 GROUPS = ("composite_latent", "latent_batch", "latent_math", "latent_ops", "latent_upscale")
 RECORDED = {group: Recording(group) for group in GROUPS}
@@ -57,7 +61,10 @@ def test_what_is_known_of_a_blend(batches: tuple[int, int], longer: int | None) 
         },
     }
     if longer is None:
-        with pytest.raises(graphexec.WorkflowError, match="batches of 2 and 3 cannot be blended"):
+        first, second = (Latent(torch.zeros(length, 4, 8, 8)) for length in batches)
+        with pytest.raises(LatentError) as told:
+            blend(first, second, 0.5)
+        with pytest.raises(graphexec.WorkflowError, match=str(told.value)):
             graphexec.compile(document, registry=REGISTRY, targets=["blend"])
     else:
         plan = graphexec.compile(document, registry=REGISTRY, targets=["blend"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.imaging.batches import repeat_to
 from graphexec.diffusion.imaging.resize import upscale
+from graphexec.diffusion.latents.lengths import blended_length
 from graphexec.diffusion.types import Latent
 
 __all__ = ["add", "blend", "fitted", "interpolate", "multiply", "same_channels", "subtract"]
@@ -48,10 +49,9 @@ def blend(first: Latent, second: Latent, factor: float) -> Latent:
     """
     a, b = first.samples, second.samples
     same_channels(a, b)
+    blended_length(len(a), len(b))
     if a.shape != b.shape:
         b = upscale(b, a.shape[-1], a.shape[-2], "bicubic", "center")
-    if len(a) != len(b) and 1 not in (len(a), len(b)):
-        raise LatentError(f"batches of {len(a)} and {len(b)} cannot be blended: give them one length, or one item")
     return replace(first, samples=a * factor + b * (1 - factor))
 
 
