@@ -177,10 +177,15 @@ def _noise(settings: Settings, config: TrainConfig) -> None:
 
 
 def _loss(settings: Settings, objective: Objective) -> None:
-    has_threshold = objective.loss in ("huber", "smooth_l1")
-    if has_threshold and objective.huber_schedule == "exponential" and not objective.huber_c:
+    if objective.loss not in ("huber", "smooth_l1") or objective.huber_schedule == "snr":
+        return
+    if objective.huber_schedule == "exponential" and not objective.huber_c:
         message = "is 0, to which an exponential schedule cannot fall"
         settings.error("wrong_value", "huber_c", message, "give a number above 0, such as 0.1")
+    elif objective.loss == "huber" and not objective.huber_c * objective.huber_scale:
+        key = "huber_scale" if objective.huber_c else "huber_c"
+        message = "is 0, and so would the loss be at every step: nothing is learned"
+        settings.error("wrong_value", key, message, "give a number above 0, or set loss_type to l1")
 
 
 def _size(settings: Settings, config: TrainConfig, base: Base) -> None:

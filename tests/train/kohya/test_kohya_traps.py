@@ -70,6 +70,17 @@ def test_an_exponential_schedule_does_not_fall_to_nothing(desk: Desk, loss: str)
     assert warnings(desk, f'{text}"snr"') == set()
 
 
+@pytest.mark.parametrize("schedule", ["constant", "exponential"])
+def test_a_huber_loss_that_is_always_0_is_refused(desk: Desk, schedule: str) -> None:
+    text = f'huber_schedule = "{schedule}"\nloss_type = '
+    (fault,) = desk.errors(f'{text}"huber"\nhuber_scale = 0')
+    assert (fault.code, fault.key) == ("wrong_value", "huber_scale")
+    assert "nothing is learned" in fault.message
+    assert warnings(desk, f'{text}"smooth_l1"\nhuber_scale = 0') == set()
+    assert errors(desk, f'{text}"huber"\nhuber_c = 0') == {("wrong_value", "huber_c")}
+    assert warnings(desk, 'loss_type = "huber"\nhuber_schedule = "snr"\nhuber_c = 0\nhuber_scale = 0') == set()
+
+
 def test_prediction(desk: Desk) -> None:
     assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
     assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
