@@ -14,6 +14,7 @@ from graphexec.errors import ModelFileError
 
 __all__ = ["LoraReader"]
 
+HOST = torch.device("cpu")
 KEPT = 128 * 2**20
 """Bytes of tensors that a reader keeps: a LoRA of rank 32 for the whole of SD 1.5, of rank 16 for SDXL."""
 
@@ -45,29 +46,31 @@ class _File:
 class LoraReader:
     """Tensors of LoRA files by name, each looked at for NaN and infinity once.
 
-    Up to `limit` bytes stay in memory, on `device` but for single numbers, until files used later need the room.
+    Up to `limit` bytes stay in memory, where they were last wanted, until files used later need the room.
     """
 
-    def __init__(self, device: torch.device | None = None, limit: int = KEPT) -> None:
-        self.device = device or torch.device("cpu")
+    def __init__(self, limit: int = KEPT) -> None:
         self.limit = limit
         self.bytes = 0
         self._files: dict[LoraSource, _File] = {}
         """Those used last come last."""
         self._in_use: set[LoraSource] = set()
 
-    def __call__(self, file: LoraSource, name: str) -> Tensor:
-        """A tensor in the dtype of its file, not to be changed; `ModelFileError` if it is not finite."""
+    def __call__(self, file: LoraSource, name: str, device: torch.device = HOST) -> Tensor:
+        """A tensor in the dtype of its file, not to be changed; `ModelFileError` if it is not finite.
+
+        If it stays in memory it lies on `device` from then on.
+        """
         if file not in self._in_use:
             self._in_use.add(file)
             self._files[file] = self._files.pop(file, _File())
         known = self._files[file]
         if name in known.tensors:
+            known.tensors[name] = _at(device, known.tensors[name])
             return known.tensors[name]
         tensor = _read(file, name, known)
         if self._has_room(tensor.nbytes):
-            # Single numbers are wanted on the host; what is kept must not lie in a file that may change.
-            known.tensors[name] = tensor.to(self.device if tensor.numel() > 1 else "cpu", copy=True)
+            known.tensors[name] = _at(device, tensor, copy=True)  # it must not lie in a file that may change
             self.bytes += tensor.nbytes
         return known.tensors.get(name, tensor)
 
@@ -93,6 +96,11 @@ class LoraReader:
                 break
             self.bytes -= self._files.pop(file).bytes
         return self.bytes + needed <= self.limit
+
+
+def _at(device: torch.device, tensor: Tensor, *, copy: bool = False) -> Tensor:
+    """A tensor on a device; a single number on the host, where it is wanted."""
+    return tensor.to(device if tensor.numel() > 1 else HOST, copy=copy)
 
 
 def _read(file: LoraSource, name: str, known: _File) -> Tensor:

@@ -37,11 +37,11 @@ class Delta:
 
     def apply(self, weight: Tensor, read: LoraReader) -> Tensor:
         """The weight (float32, contiguous) after the step, which may use its memory."""
-        return self.module.adapter.change(weight, self.strength, lambda name: read(self.file, name))
+        return self.module.adapter.change(weight, self.strength, lambda name: read(self.file, name, weight.device))
 
     def product(self, weight: Tensor, read: LoraReader) -> Product | None:
         """What the step adds, as factors, if it does nothing else."""
-        return self.module.adapter.product(weight, self.strength, lambda name: read(self.file, name))
+        return self.module.adapter.product(weight, self.strength, lambda name: read(self.file, name, weight.device))
 
 
 @dataclass(frozen=True, slots=True)

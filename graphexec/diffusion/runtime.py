@@ -78,7 +78,7 @@ class Runtime:
         """Those used last come last."""
         self._opened: dict[Source, Pristine] = {}
         self._patching = Patching()
-        self._lora_reader = LoraReader(self.device)
+        self._lora_reader = LoraReader()
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:

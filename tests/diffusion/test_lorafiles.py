@@ -55,6 +55,17 @@ def test_a_file_in_use_does_not_make_room_but_the_one_before_does(tmp_path: Path
     assert torch.equal(read(old, "x"), torch.ones(20))
 
 
+def test_what_is_kept_lies_where_it_was_last_wanted_but_for_single_numbers(tmp_path: Path) -> None:
+    """The device meta, which needs no hardware, stands for a GPU."""
+    read, gpu = LoraReader(), torch.device("meta")
+    file = file_of(tmp_path / "a", x=torch.ones(4), alpha=torch.tensor(3.0))
+    host = read(file, "x")
+    assert read(file, "x") is host
+    assert read(file, "x", gpu) is read(file, "x", gpu)
+    assert (read(file, "x", gpu).device, read(file, "alpha", gpu).item()) == (gpu, 3.0)
+    assert read.bytes == 20
+
+
 def test_a_file_that_was_changed_is_another(tmp_path: Path) -> None:
     read = LoraReader()
     assert read(file_of(tmp_path / "a", x=torch.ones(3)), "x").sum() == 3

@@ -143,6 +143,15 @@ class TestStore:
             assert vars(unet.out[2])["_forward_hooks"]
         assert not vars(unet.out[2])["_forward_hooks"]
 
+    def test_the_loras_of_a_network_on_the_host_are_not_sent_to_the_device(
+        self, recipes: Recipes, weights: Path
+    ) -> None:
+        """The device is one from which no number comes back."""
+        model, runtime = recipes[0].patched(weights / "a.safetensors", 1.0), Runtime("meta", 100, host_budget=MANY)
+        with Runtime("cpu").unet(model) as expected, runtime.unet(model) as unet:
+            values = unet.state_dict()
+            assert all(torch.equal(values[name], weight) for name, weight in expected.state_dict().items())
+
 
 class TestLadder:
     def test_what_is_idle_goes_first(self, recipes: Recipes) -> None:

@@ -71,7 +71,7 @@ class Case:
 
     def ours(self) -> Tensor:
         """What the adapters make of it."""
-        return patched_weight(self.base.to(self.device), self.steps, LoraReader(self.device)).cpu()
+        return patched_weight(self.base.to(self.device), self.steps, LoraReader()).cpu()
 
     def by_formula(self, *, comfys: bool) -> Tensor:
         """What the formulas make of it, in float64."""
