@@ -187,8 +187,7 @@ class Predictor:
 
         # The group's own model: taking the run's first would put hooks off and on again at every step.
         with self.runtime.unet(group[0].model) as unet:
-            ways = [together, apart] if len(group) > 1 else [together]
-            first, *smaller = ways[1:] if self._apart and len(group) > 1 else ways
+            first, *smaller = [together] if len(group) == 1 else [apart] if self._apart else [together, apart]
             return self.runtime.within_memory(first, "the sampling step", smaller=smaller, network=unet)
 
     def _forward(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
@@ -206,6 +205,7 @@ class Predictor:
                 told = _joined([job.shown.control_context for job in group], len(x))
                 residuals = self.steer(controls, parts, sigma, timesteps, told, vector, len(group))
             things = grounded(self.runtime, grounding, self.model, cells)
+            # Asked for again: a difference that is loaded for a ControlNet may have put other patches on the UNet.
             with self.runtime.unet(group[0].model) as unet, things as seen:
                 shown = inputs.to(context.dtype), timesteps, context, vector, residuals
                 looks = [*taps, *seen]
