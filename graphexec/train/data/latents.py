@@ -12,7 +12,7 @@ from torch import Tensor
 from graphexec.diffusion.faults import NonFiniteError
 from graphexec.train.data.cache import TensorStore, content_key, file_hash
 from graphexec.train.data.pictures import Picture
-from graphexec.train.data.pixels import seen
+from graphexec.train.data.pixels import Seen, seen
 from graphexec.train.data.views import View
 
 __all__ = ["Encode", "KeptLatents", "Latents", "encoded"]
@@ -30,15 +30,15 @@ Latents = Mapping[str, Tensor]
 """`latents` [B, 4, h, w] and, where there are alpha masks, `masks` [B, 1, h, w]."""
 
 
-def encoded(uses: Sequence[tuple[Picture, View]], encode: Encode) -> Latents:
-    """The latents of pictures of one size, encoded together, on the CPU in float32.
+def encoded(pictures: Sequence[Picture], every: Sequence[Seen], encode: Encode) -> Latents:
+    """The latents of pictures as they are seen, of one size, encoded together, on the CPU in float32.
 
     Raises `NonFiniteError`, which names the pictures, for latents that are not finite.
     """
-    every = [seen(picture, view) for picture, view in uses]
     with torch.no_grad():
         latents = encode(torch.stack([each.pixels for each in every])).detach().to("cpu", torch.float32)
-    broken = [use[0].path.name for use, each in zip(uses, latents, strict=True) if not torch.isfinite(each).all()]
+    every_latent = zip(pictures, latents, strict=True)
+    broken = [picture.path.name for picture, each in every_latent if not torch.isfinite(each).all()]
     if broken:
         raise NonFiniteError(
             f"the VAE gives NaN or infinity for {', '.join(broken)}; SDXL's own VAE does so in fp16: "
@@ -62,11 +62,11 @@ class KeptLatents:
         self._hashes: dict[Path, str] = {}
 
     def get(self, picture: Picture, view: View, encode: Encode) -> Latents:
-        """As `encoded`, of one picture."""
+        """As `encoded`, of one picture in one view."""
         key = self._key(picture, view)
         known = self._store.get(key)
         if known is None:
-            known = encoded([(picture, view)], encode)
+            known = encoded([picture], [seen(picture, view)], encode)
             self._store.put(key, known)
         return known
 

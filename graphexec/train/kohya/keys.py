@@ -203,7 +203,7 @@ DATASET_ONLY: Mapping[str, Key] = {
 """Keys of a dataset TOML that are no options of the command line."""
 
 _FASTEST = "attention is always computed by PyTorch's fastest way"
-_LOADING = "a batch's pictures are read when its turn comes; with cached latents none are"
+_LOADING = "a batch's pictures are read while the one before is trained on; with cached latents none are"
 _ONE_DEVICE = "a run is on one device"
 _NO_WANDB = "nothing is sent to Weights & Biases"
 _MEMORY = "only changes how much memory is used; use gradient_checkpointing if memory is short"

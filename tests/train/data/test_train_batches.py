@@ -1,8 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 
 import pytest
 import torch
@@ -11,14 +13,18 @@ from torch import Tensor
 from train.data.sets import captioned, picture
 
 from graphexec.diffusion.faults import NonFiniteError
+from graphexec.errors import ModelFileError
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
+from graphexec.train.data import batches
 from graphexec.train.data.batch import Batch
 from graphexec.train.data.batches import Batches
 from graphexec.train.data.cache import FileTensors, MemoryTensors
 from graphexec.train.data.faults import DataError
 from graphexec.train.data.find import find_pictures
 from graphexec.train.data.latents import KeptLatents
-from graphexec.train.data.pictures import Data
+from graphexec.train.data.pictures import Data, Picture
+from graphexec.train.data.pixels import Seen, seen
+from graphexec.train.data.views import View
 
 RANDOM = CaptionRules(shuffle=True, tag_dropout_rate=0.2)
 
@@ -87,6 +93,43 @@ def test_going_on_gives_what_the_whole_epoch_gives(subset: Subset, vae: Vae, kee
         rest = list(Batches(data, vae, 7).epoch(2, first))
         assert len(rest) == len(whole) - first
         assert all(same(a, b) for a, b in zip(rest, whole[first:], strict=True))
+
+
+def test_pictures_are_read_while_the_batch_before_is_in_use(
+    subset: Subset, vae: Vae, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Queue[str] = Queue()
+
+    def watched(picture: Picture, view: View) -> Seen:
+        read.put(str(picture.path))
+        return seen(picture, view)
+
+    monkeypatch.setattr(batches, "seen", watched)
+    epoch = Batches(data_of(subset), vae, 1).epoch(0)
+    names = list(next(epoch).names)
+    ahead = [read.get(timeout=5) for _ in range(4)]
+    assert (ahead[:2], read.empty()) == (names, True)
+    assert list(next(epoch).names) == ahead[2:]
+
+
+def test_a_picture_that_cannot_be_read_is_told_when_its_turn_comes(subset: Subset, vae: Vae) -> None:
+    data = data_of(replace(subset, repeats=1))
+    last = list(Batches(data, vae, 1).epoch(0))[-1].names
+    for name in last:
+        Path(name).write_bytes(b"no picture")
+    found, epoch = [], Batches(data, vae, 1).epoch(0)
+    with pytest.raises(ModelFileError, match="cannot be read as a picture"):
+        found.extend(epoch)
+    assert len(found) == data.batches_per_epoch - 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_nothing_is_read_any_more_when_an_epoch_is_left(subset: Subset, vae: Vae) -> None:
+    epoch = Batches(data_of(subset), vae, 1).epoch(0)
+    next(epoch)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    del epoch
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_epochs_and_seeds_differ(subset: Subset, vae: Vae) -> None:
