@@ -267,7 +267,7 @@ class Saving:
     state: bool = True
     """Keep beside each checkpoint (and at an interruption) what `resume` needs."""
     state_at_end: bool = False
-    """Keep it at the end, even without `state`."""
+    """Keep it at the end, also one before its time, even without `state`."""
     resume: Path | None = None
     comment: str = ""
     title: str | None = None

@@ -142,7 +142,7 @@ class _Run:
         except (GraphexecError, RuntimeError, MemoryError):
             # Cancelled, or a batch that cannot be read or does not fit: what was learned before it is not lost.
             if loop.is_whole:
-                self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False))
+                self._save_state(Moment(loop.step, loop.epoch, ends_epoch=False), at_end=True)
             raise
 
     def _between(self, moment: Moment) -> None:

@@ -268,6 +268,14 @@ def test_a_state_of_the_end_alone(at_end: bool, folder: Path, tmp_path: Path) ->
     assert (tmp_path / "last.state").exists() == at_end
 
 
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_run_that_is_stopped_has_its_end_there(at_end: bool, folder: Path, tmp_path: Path) -> None:
+    stopped, config = Told(), config_of(folder, saving=out(tmp_path, state=False, state_at_end=at_end))
+    with pytest.raises(Cancelled):
+        train(config, watch=stopped.append, cancelled=lambda: len(stopped.of(Stepped)) == 1)
+    assert (tmp_path / "last.state").exists() == at_end
+
+
 def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     trained(config_of(folder, saving=out(tmp_path)))
     other = config_of(folder, saving=out(tmp_path, resume=tmp_path), network={"alpha": 2.0}, loop={"max_steps": 8})

@@ -24,6 +24,7 @@ def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     _missing_files(settings)
     _places(settings, config)
     _overwritten(settings, config)
+    _no_state(settings, config)
     _alpha(settings, config)
     _length(settings)
     _rates(settings, config.optimiser)
@@ -69,6 +70,12 @@ def _overwritten(settings: Settings, config: TrainConfig) -> None:
             settings.warn("overwritten", key, message + ": the weights it goes on from are replaced", hint)
         else:
             settings.error("overwritten", key, message, hint)
+
+
+def _no_state(settings: Settings, config: TrainConfig) -> None:
+    if not (config.saving.state or config.saving.state_at_end):
+        message = "is false: of a run that is stopped, nothing is left but the LoRAs that it has saved"
+        settings.warn("no_state", "save_state", message, "leave it out, or set save_state_on_train_end")
 
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:

@@ -81,6 +81,11 @@ def test_a_huber_loss_that_is_always_0_is_refused(desk: Desk, schedule: str) -> 
     assert warnings(desk, 'loss_type = "huber"\nhuber_schedule = "snr"\nhuber_c = 0\nhuber_scale = 0') == set()
 
 
+def test_a_run_that_could_not_go_on(desk: Desk) -> None:
+    assert warnings(desk, "save_state = false") == {("no_state", "save_state")}
+    assert warnings(desk, "save_state = false\nsave_state_on_train_end = true") == set()
+
+
 def test_prediction(desk: Desk) -> None:
     assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
     assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
