@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ class Runtime:
         self._lock = threading.RLock()
         self._stored: dict[Hashable, Kept[Any]] = {}
         """Those used last come last."""
-        self._opened: dict[Source, Pristine] = {}
+        self._opened: WeakValueDictionary[Source, Pristine] = WeakValueDictionary()
+        """As long as a network is made of them."""
         self._patching = Patching()
         self._lora_reader = LoraReader()
 
@@ -279,7 +281,7 @@ class Runtime:
         if on_host:
             self._to_host(stored)
         elif not stored.on_device and not stored.users and self._fits(stored.bytes):
-            stored.move(self.device, on_device=True)
+            self._move(stored, self.device, on_device=True)
         self._stored[key] = stored
         return stored
 
@@ -307,7 +309,7 @@ class Runtime:
         if self.host_bytes() + leaving.bytes > self.host_budget:
             del self._stored[key]
         else:
-            leaving.move(HOST, on_device=False)
+            self._move(leaving, HOST, on_device=False)
 
     def _stream(self, network: nn.Module) -> bool:
         """Let a network in use compute from the host until its last use ends; False if it does so, or may not."""
@@ -320,19 +322,27 @@ class Runtime:
     def _to_host(self, stored: Kept[Any]) -> None:
         """Take a network off the device; one in use computes from the host until its last use ends."""
         in_use = stored.users and stored.on_device and not stored.computes
-        stored.move(HOST, on_device=False)
+        self._move(stored, HOST, on_device=False)
         if in_use:
             stored.uses.enter_context(streamed(stored.network, self.device))
+
+    def _move(self, stored: Kept[Any], device: torch.device, *, on_device: bool) -> None:
+        """Move a network; if that fails halfway, it is of no use any more and is forgotten."""
+        try:
+            stored.move(device, on_device=on_device)
+        except (RuntimeError, MemoryError):
+            self._stored = {key: other for key, other in self._stored.items() if other is not stored}
+            raise
 
     def _stored_of(self, network: nn.Module) -> Kept[Any] | None:
         return next((stored for stored in self._stored.values() if stored.network is network), None)
 
     def _open(self, kind: Kind[Any], source: Source) -> Pristine:
         check_current(source.file)
-        if source not in self._opened:
-            self._opened = {source: base for source, base in self._opened.items() if source.file.is_current()}
-            self._opened[source] = Pristine.open(kind, source)
-        return self._opened[source]
+        base = self._opened.get(source)
+        if base is None:
+            base = self._opened[source] = Pristine.open(kind, source)
+        return base
 
     def _merged_unet(self, other: Model | Clip) -> Pristine | None:
         return self._open(UNET, _of_model(other)) if isinstance(other, Model) else None

@@ -143,6 +143,20 @@ class TestStore:
             assert vars(unet.out[2])["_forward_hooks"]
         assert not vars(unet.out[2])["_forward_hooks"]
 
+    def test_a_network_that_was_moved_halfway_is_read_anew(
+        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(device: torch.device) -> None:
+            raise MemoryError("can't allocate memory")
+
+        runtime = Runtime("cpu", host_budget=MANY)
+        with runtime.unet(recipes[0]) as unet:
+            pass
+        monkeypatch.setattr(unet, "to", fail)
+        runtime.budget = 100
+        with runtime.vae(recipes[2]), runtime.unet(recipes[0]) as again:
+            assert again is not unet
+
     def test_the_loras_of_a_network_on_the_host_are_not_sent_to_the_device(
         self, recipes: Recipes, weights: Path
     ) -> None:

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import weakref
@@ -19,7 +20,7 @@ from torch import Tensor
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.patch import Patching
-from graphexec.diffusion.pristine import opened
+from graphexec.diffusion.pristine import Pristine, opened
 from graphexec.diffusion.runtime import Runtime, network_bytes
 from graphexec.diffusion.sources import LoraModel
 from graphexec.diffusion.types import Clip, Model, Vae
@@ -125,6 +126,17 @@ def test_a_network_in_use_stays_whatever_the_budget(recipes: Recipes) -> None:
     runtime = Runtime("cpu", budget=0)
     with runtime.vae(recipes[2]) as vae, runtime.unet(recipes[0]) as unet:
         assert runtime.resident_bytes() == network_bytes(vae) + network_bytes(unet)
+
+
+def test_a_file_is_let_go_of_with_the_network_that_was_read_from_it(tmp_path: Path) -> None:
+    model, _, vae = open_checkpoint(write_checkpoint(tmp_path / "x.safetensors"))
+    runtime = Runtime("cpu", budget=0)
+    with runtime.vae(vae):
+        pass
+    with runtime.unet(model):
+        pass
+    everything = [each for each in gc.get_objects() if type(each) is Pristine]
+    assert [each.source.prefix for each in everything if each.source.file == model.file] == [model.prefix]
 
 
 def test_float32_files_are_used_where_they_lie_and_stay_pristine(tmp_path: Path) -> None:
