@@ -267,8 +267,9 @@ def _rates(settings: Settings, arguments: Mapping[str, Any], inputs: int) -> dic
     given = {**settings.values, **arguments}
     plus = given.get("loraplus_lr_ratio")
     found: dict[str, Any] = {
-        "loraplus_unet": given.get("loraplus_unet_lr_ratio", plus) or None,
-        "loraplus_text": given.get("loraplus_text_encoder_lr_ratio", plus) or None,
+        # As in sd-scripts, a 0 (which GUIs write for what is not set) gives way to the ratio for everything.
+        "loraplus_unet": given.get("loraplus_unet_lr_ratio") or plus or None,
+        "loraplus_text": given.get("loraplus_text_encoder_lr_ratio") or plus or None,
     }
     down, middle, up = (arguments.get(f"{side}_lr_weight") for side in ("down", "mid", "up"))
     try:

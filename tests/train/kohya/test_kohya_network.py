@@ -149,6 +149,9 @@ def test_learning_rates_by_block(desk: Desk) -> None:
 def test_lora_plus(desk: Desk) -> None:
     found = optimiser(desk, "loraplus_lr_ratio=4", "loraplus_text_encoder_lr_ratio=2")
     assert (found.loraplus_unet, found.loraplus_text) == (4, 2)
+    text = "loraplus_lr_ratio = 16\nloraplus_unet_lr_ratio = 0\nloraplus_text_encoder_lr_ratio = 0"
+    found = desk.config(text).optimiser
+    assert (found.loraplus_unet, found.loraplus_text) == (16, 16)
 
 
 @given(st.sampled_from(sorted(COURSES)), st.integers(2, 12), st.floats(0, 1))
