@@ -74,7 +74,7 @@ FOLLOWED: Mapping[str, Key] = {
     "max_grad_norm": Key("number", "optimiser.max_grad_norm", least=0),
     "lr_scheduler": _read("text", "schedule.kind"),
     "lr_scheduler_args": _read("words", "schedule"),
-    "lr_warmup_steps": Key("number", "schedule.warmup", least=0),
+    "lr_warmup_steps": Key("steps", "schedule.warmup", least=0),
     "lr_scheduler_num_cycles": Key("number", "schedule.cycles", least=0),
     "lr_scheduler_power": Key("number", "schedule.power", least=0),
     "lr_scheduler_min_lr_ratio": _part("schedule.min_lr_ratio"),

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 __all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
 
-Kind = Literal["flag", "int", "number", "text", "filled", "path", "words", "numbers", "size"]
+Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "words", "numbers", "size"]
 
 CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -64,6 +64,19 @@ def _number(value: object) -> float:
     if not math.isfinite(number):
         raise ValueError("a finite number")
     return number
+
+
+def _steps(value: object) -> float:
+    """A number of steps, or a part of all: `10%` is 0.1."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return _number(value)
+    try:
+        part = _number(value.strip()[:-1]) / 100
+    except ValueError:
+        part = math.inf
+    if part >= 1:
+        raise ValueError("a number of steps, or a part of all below 100%")
+    return part
 
 
 def _int(value: object) -> int:
@@ -124,6 +137,7 @@ CONVERTERS: Mapping[Kind, Callable[[object], Any]] = {
     "flag": _flag,
     "int": _int,
     "number": _number,
+    "steps": _steps,
     "text": _text,
     "filled": _filled,
     "path": _path,

@@ -58,6 +58,9 @@ def test_schedules(desk: Desk) -> None:
     text = 'lr_scheduler = "cosine_with_restarts"\nlr_warmup_steps = 0.1\nlr_scheduler_num_cycles = 3'
     found = desk.config(text).schedule
     assert (found.kind, found.warmup, found.cycles) == ("cosine_with_restarts", 0.1, 3)
+    assert desk.config('lr_scheduler = "linear"\nlr_warmup_steps = "10%"').schedule.warmup == 0.1
+    (fault,) = desk.errors('lr_warmup_steps = "100%"')
+    assert (fault.code, fault.key) == ("wrong_value", "lr_warmup_steps")
     found = desk.config('lr_scheduler = "cosine_with_min_lr"\nlr_scheduler_args = ["min_lr_ratio=0.1"]').schedule
     assert found.min_lr_ratio == 0.1
 

@@ -97,7 +97,7 @@ NEEDED = {
     "log_with": 'logging_dir = "logs"',
     "lr_scheduler_args": 'lr_scheduler = "polynomial"',
 }
-BY_KIND: dict[str, Any] = {"flag": True, "int": 8, "number": 0.25, "text": "other", "path": "elsewhere"}
+BY_KIND: dict[str, Any] = {"flag": True, "int": 8, "number": 0.25, "steps": 0.25, "text": "other", "path": "elsewhere"}
 TRIED = [name for name in {**keys.FOLLOWED, **keys.OURS} if OTHER.get(name, "") is not None and name != "log_with"]
 
 
