@@ -285,7 +285,7 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Pictures made on the way, by a workflow or kohya's prompt lines."""
+    """Pictures made on the way, by a workflow or kohya's prompt lines; 0 for steps or epochs is as good as None."""
 
     prompts: Path | None = None
     workflow: Path | None = None

@@ -132,8 +132,8 @@ FOLLOWED: Mapping[str, Key] = {
     "no_metadata": Key("flag", "saving.no_metadata"),
     # Pictures on the way
     "sample_prompts": Key("path", "samples.prompts"),
-    "sample_every_n_steps": _count("samples.every_n_steps"),
-    "sample_every_n_epochs": _count("samples.every_n_epochs"),
+    "sample_every_n_steps": _count("samples.every_n_steps", 0),
+    "sample_every_n_epochs": _count("samples.every_n_epochs", 0),
     "sample_at_first": Key("flag", "samples.at_first"),
     "sample_sampler": Key("text", "samples.sampler", SAMPLERS),
     # Validation and logs

@@ -194,6 +194,12 @@ def test_reading_imports_no_torch(desk: Desk) -> None:
     assert done.stdout == "False\n"
 
 
+def test_pictures_every_0_steps_are_none(desk: Desk) -> None:
+    samples = desk.config("sample_every_n_steps = 0\nsample_every_n_epochs = 0").samples
+    assert not samples.every_n_steps
+    assert not samples.every_n_epochs
+
+
 def test_saving(desk: Desk) -> None:
     assert desk.config("max_train_epochs = 10\nsave_n_epoch_ratio = 4").saving.every_n_epochs == 2
     assert desk.config('save_precision = "fp16"').saving.precision == "fp16"
