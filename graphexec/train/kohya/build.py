@@ -101,7 +101,7 @@ def _loop(settings: Settings) -> LoopConfig:
 def _saving(settings: Settings) -> Saving:
     fields = fill(settings.values, "saving")
     if (every := _every_by_ratio(settings)) is not None:
-        fields.setdefault("every_n_epochs", every)
+        fields["every_n_epochs"] = every
     precision = PRECISIONS[settings.get("save_precision", "float")]
     return Saving(output_dir=settings.get("output_dir"), precision=precision, **fields, **_kept(settings, fields))
 
@@ -120,8 +120,9 @@ def _kept(settings: Settings, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _every_by_ratio(settings: Settings) -> int | None:
+    """As in sd-scripts, a ratio counts more than `save_every_n_epochs`, and one of 0 is none."""
     ratio, epochs = settings.get("save_n_epoch_ratio"), settings.get("max_train_epochs")
-    if ratio is None:
+    if not ratio:
         return None
     if epochs is None:
         settings.error("contradiction", "save_n_epoch_ratio", "is a part of the epochs", "set max_train_epochs too")

@@ -117,7 +117,7 @@ FOLLOWED: Mapping[str, Key] = {
     "save_precision": _read("text", "saving.precision", "float", "fp16", "bf16"),
     "save_every_n_epochs": _count("saving.every_n_epochs"),
     "save_every_n_steps": _count("saving.every_n_steps"),
-    "save_n_epoch_ratio": Key("int", "saving.every_n_epochs", read=True, least=1),
+    "save_n_epoch_ratio": Key("int", "saving.every_n_epochs", read=True, least=0),
     "save_last_n_epochs": Key("int", "saving.keep_last_epochs", read=True, least=1),
     "save_last_n_steps": Key("int", "saving.keep_last_steps", read=True, least=1),
     "save_state": Key("flag", "saving.state"),

@@ -202,6 +202,8 @@ def test_pictures_every_0_steps_are_none(desk: Desk) -> None:
 
 def test_saving(desk: Desk) -> None:
     assert desk.config("max_train_epochs = 10\nsave_n_epoch_ratio = 4").saving.every_n_epochs == 2
+    both = "max_train_epochs = 10\nsave_every_n_epochs = 3\nsave_n_epoch_ratio = "
+    assert [desk.config(f"{both}{ratio}").saving.every_n_epochs for ratio in (5, 0)] == [2, 3]
     assert desk.config('save_precision = "fp16"').saving.precision == "fp16"
 
 
