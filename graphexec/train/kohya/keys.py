@@ -70,7 +70,7 @@ FOLLOWED: Mapping[str, Key] = {
     "optimizer_args": _read("words", "optimiser.arguments"),
     "learning_rate": Key("number", "optimiser.learning_rate", least=0),
     "unet_lr": Key("number", "optimiser.unet_lr", least=0),
-    "text_encoder_lr": Key("numbers", "optimiser.text_lrs"),
+    "text_encoder_lr": Key("numbers", "optimiser.text_lrs", least=0),
     "max_grad_norm": Key("number", "optimiser.max_grad_norm", least=0),
     "lr_scheduler": _read("text", "schedule.kind"),
     "lr_scheduler_args": _read("words", "schedule"),

@@ -111,7 +111,8 @@ def _take(values: dict[str, Any], name: str, value: object, key: Key, faults: Fa
 def _check_range(found: Any, key: Key) -> None:
     if key.choices and str(found) not in key.choices:
         raise ValueError("one of " + ", ".join(key.choices))
-    if key.least is not None and found < key.least:
+    numbers: tuple[Any, ...] = found if isinstance(found, tuple) else (found,)
+    if key.least is not None and any(number < key.least for number in numbers):
         raise ValueError(f"at least {key.least:g}")
-    if key.most is not None and found > key.most:
+    if key.most is not None and any(number > key.most for number in numbers):
         raise ValueError(f"at most {key.most:g}")
