@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graphexec.train.config import Buckets, Dataset
 from graphexec.train.data.faults import DataError
 
-__all__ = ["Fit", "Size", "bucket_sizes", "check_buckets", "fit", "fit_freely", "placing"]
+__all__ = ["Fit", "Size", "bucket_sizes", "check_buckets", "fit", "fit_freely", "limits", "placing"]
 
 Size = tuple[int, int]
 """Width, height."""
@@ -26,14 +26,21 @@ class Fit:
     resized: Size
 
 
+def limits(buckets: Buckets) -> tuple[int, int]:
+    """The shortest and the longest side in whole steps: as sd-scripts, the step below and the step above."""
+    step = buckets.step
+    return buckets.min_size // step * step, math.ceil(buckets.max_size / step) * step
+
+
 def bucket_sizes(resolution: Size, buckets: Buckets) -> list[Size]:
     """All sizes of buckets, in order: sides are multiples of the step, areas at most that of the resolution."""
     area, step = resolution[0] * resolution[1], buckets.step
+    shortest, longest = limits(buckets)
     side = int(math.sqrt(area) // step) * step
     sizes = {(side, side)}
-    for width in range(buckets.min_size, buckets.max_size + 1, step):
-        height = min(buckets.max_size, area // width // step * step)
-        if height >= buckets.min_size:
+    for width in range(shortest, longest + 1, step):
+        height = min(longest, area // width // step * step)
+        if height >= shortest:
             sizes |= {(width, height), (height, width)}
     return sorted(sizes)
 
@@ -108,12 +115,13 @@ def check_buckets(dataset: Dataset) -> None:
         raise DataError(f"bucket_reso_steps is {buckets.step}; it must be a multiple of {CELL}")
     if buckets.no_upscale:
         return
-    if min(resolution) < buckets.min_size:
+    shortest, longest = limits(buckets)
+    if min(resolution) < shortest:
         raise DataError(f"min_bucket_reso {buckets.min_size} is above the resolution {shown}; lower it")
-    if max(resolution) > buckets.max_size:
+    if max(resolution) > longest:
         raise DataError(f"max_bucket_reso {buckets.max_size} is below the resolution {shown}; raise it")
-    if buckets.min_size < CELL or buckets.min_size % CELL or math.prod(resolution) < buckets.step**2:
+    if not shortest or math.prod(resolution) < buckets.step**2:
         raise DataError(
             f"buckets from {buckets.min_size} in steps of {buckets.step} do not suit the resolution {shown}: "
-            f"min_bucket_reso must be a multiple of {CELL}, and the step no larger than the resolution"
+            "the step must be no larger than min_bucket_reso and the resolution"
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from graphexec.train.config import Buckets, Dataset, Subset
+from graphexec.train.data.buckets import limits
 from graphexec.train.data.pictures import Data, Picture
 
 __all__ = ["data_metadata"]
@@ -93,10 +94,11 @@ def _captions(dataset: Dataset) -> Mapping[str, object]:
 
 
 def _limits(buckets: Buckets) -> Mapping[str, object]:
+    shortest, longest = limits(buckets)
     return {
         "bucket_no_upscale": buckets.no_upscale,
-        "min_bucket_reso": buckets.min_size,
-        "max_bucket_reso": buckets.max_size,
+        "min_bucket_reso": shortest,
+        "max_bucket_reso": longest,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graphexec.train.config import Augment, CaptionRules, Dataset, Subset
-from graphexec.train.data.buckets import Size, bucket_sizes, check_buckets, fit, placing
+from graphexec.train.data.buckets import Size, bucket_sizes, check_buckets, fit, limits, placing
 from graphexec.train.data.captions import caption_texts
 from graphexec.train.data.faults import DataError, listed
 from graphexec.train.data.folders import PICTURES, picture_files
@@ -40,6 +40,7 @@ def find_pictures(datasets: Sequence[Dataset], seed: int = 0) -> Data:
     for number, dataset in enumerate(datasets):
         check_buckets(dataset)
         _check_numbers(dataset)
+        warnings += _moved_limits(dataset)
         pictures = list(_measured(number, dataset, _found(dataset, warnings)))
         warnings += _shrunk_by_the_largest(dataset, pictures)
         train, validation = _split(pictures, dataset, seed, warnings)
@@ -112,12 +113,23 @@ def _measured(number: int, dataset: Dataset, found: Iterator[_Found]) -> Iterato
         yield Picture(each.path, each.text, size, place, each.subset.repeats, each.subset, number)
 
 
+def _moved_limits(dataset: Dataset) -> Iterator[str]:
+    """A warning for each limit of buckets that is in no whole steps."""
+    buckets = dataset.buckets
+    if buckets is None or buckets.no_upscale:
+        return
+    named = {"min_bucket_reso": buckets.min_size, "max_bucket_reso": buckets.max_size}
+    for (name, side), taken in zip(named.items(), limits(buckets), strict=True):
+        if side != taken:
+            yield f"{name} {side} is no multiple of bucket_reso_steps {buckets.step}: it counts as {taken}"
+
+
 def _shrunk_by_the_largest(dataset: Dataset, pictures: Sequence[Picture]) -> Iterator[str]:
     """A warning if pictures are trained smaller than the resolution only because no side may be longer."""
     buckets = dataset.buckets
     if buckets is None or buckets.no_upscale:
         return
-    longest = dataset.resolution[0] * dataset.resolution[1] // buckets.min_size
+    longest = dataset.resolution[0] * dataset.resolution[1] // limits(buckets)[0]
     sizes = bucket_sizes(dataset.resolution, replace(buckets, max_size=max(longest, buckets.max_size)))
     wanted = [(picture, fit(picture.original, sizes).bucket) for picture in pictures]
     smaller = [size for picture, size in wanted if math.prod(picture.fit.bucket) < math.prod(size)]

@@ -35,6 +35,10 @@ def test_sizes_are_in_steps_and_no_larger_than_the_resolution(side: int, step: i
         assert min(width, height) >= 256
 
 
+def test_limits_are_in_whole_steps() -> None:
+    assert bucket_sizes((512, 512), Buckets(300, 1000)) == bucket_sizes((512, 512), Buckets(256, 1024))
+
+
 @given(SIDES, SIDES)
 def test_a_picture_covers_its_bucket_and_touches_it_on_one_side(width: int, height: int) -> None:
     sizes = bucket_sizes((512, 512), Buckets())
@@ -100,6 +104,7 @@ def test_without_buckets_there_is_one_size() -> None:
         (Dataset((), (128, 128), buckets=Buckets()), "min_bucket_reso 256 is above"),
         (Dataset((), (2048, 1024), buckets=Buckets()), "max_bucket_reso 1024 is below"),
         (Dataset((), (256, 256), buckets=Buckets(step=512)), "do not suit"),
+        (Dataset((), (256, 256), buckets=Buckets(min_size=32)), "do not suit"),
     ],
 )
 def test_contradictions_are_refused(dataset: Dataset, message: str) -> None:

@@ -189,6 +189,15 @@ def test_buckets_below_the_resolution_are_a_warning(tmp_path: Path) -> None:
     assert find_pictures([Dataset((subset,), (1024, 1024), buckets=Buckets(max_size=1344))]).warnings == ()
 
 
+def test_limits_of_buckets_that_are_in_no_steps_are_a_warning(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (512, 512))
+    subset = Subset(tmp_path, class_tokens="x")
+    assert find_pictures([Dataset((subset,), (512, 512), buckets=Buckets(300, 1000))]).warnings == (
+        "min_bucket_reso 300 is no multiple of bucket_reso_steps 64: it counts as 256",
+        "max_bucket_reso 1000 is no multiple of bucket_reso_steps 64: it counts as 1024",
+    )
+
+
 @pytest.mark.parametrize(
     ("repeats", "pictures", "expected"), [(1, 2, [3, 3]), (2, 2, [3, 3]), (1, 4, [2, 2, 1, 1]), (5, 2, [5, 5])]
 )
