@@ -169,6 +169,8 @@ class Dataset:
     resolution: tuple[int, int] = (512, 512)
     batch_size: int = 1
     buckets: Buckets | None = None
+    skip_resolution: tuple[int, int] | None = None
+    """Pictures whose area is not above this one's are left out."""
     validation_split: float = 0.0
     validation_seed: int | None = None
 

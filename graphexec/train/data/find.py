@@ -41,13 +41,13 @@ def find_pictures(datasets: Sequence[Dataset], seed: int = 0) -> Data:
         check_buckets(dataset)
         _check_numbers(dataset)
         warnings += _moved_limits(dataset)
-        pictures = list(_measured(number, dataset, _found(dataset, warnings)))
+        pictures = list(_measured(number, dataset, _found(dataset, warnings), warnings))
         warnings += _shrunk_by_the_largest(dataset, pictures)
         train, validation = _split(pictures, dataset, seed, warnings)
         kept += _balanced(train, warnings)
         held_out += validation
     if not kept:
-        raise DataError("there is nothing to train on: no dataset names a folder of pictures")
+        raise DataError("there is nothing to train on: " + ("; ".join(warnings) or "no dataset names any pictures"))
     validation = Data(tuple(held_out), tuple(datasets)) if held_out else None
     return Data(tuple(kept), tuple(datasets), tuple(warnings), validation)
 
@@ -101,16 +101,22 @@ def _no_pictures(folder: Path) -> str:
     )
 
 
-def _measured(number: int, dataset: Dataset, found: Iterator[_Found]) -> Iterator[Picture]:
+def _measured(number: int, dataset: Dataset, found: Iterator[_Found], warnings: list[str]) -> Iterator[Picture]:
     """Pictures with their sizes and buckets; the metadata's own size counts before the dataset's buckets."""
-    place_of = placing(dataset)
+    place_of, small = placing(dataset), list[str]()
     for each in found:
         size = upright_size(each.path)
+        if dataset.skip_resolution is not None and math.prod(size) <= math.prod(dataset.skip_resolution):
+            small.append(each.path.name)
+            continue
         try:
             place = fit(size, [each.bucket]) if each.bucket else place_of(size)
         except DataError as error:
             raise DataError(f"{each.path}: {error}") from error
         yield Picture(each.path, each.text, size, place, each.subset.repeats, each.subset, number)
+    if small and dataset.skip_resolution is not None:
+        width, height = dataset.skip_resolution
+        warnings.append(f"skip_image_resolution {width} x {height} leaves out {len(small)} pictures: {listed(small)}")
 
 
 def _moved_limits(dataset: Dataset) -> Iterator[str]:
@@ -151,7 +157,8 @@ def _split(
     held_out: set[Path] = set()
     for subset in (subset for subset in dataset.subsets if not subset.is_reg):
         paths = [picture.path for picture in pictures if picture.subset is subset]
-        held_out |= set(draw.sample(paths, min(round(len(paths) * dataset.validation_split), len(paths) - 1)))
+        if paths:
+            held_out |= set(draw.sample(paths, min(round(len(paths) * dataset.validation_split), len(paths) - 1)))
     if not held_out:
         warnings.append(f"validation_split {dataset.validation_split} holds out no picture: the folders hold too few")
     train = [picture for picture in pictures if picture.path not in held_out]

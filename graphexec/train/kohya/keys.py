@@ -156,6 +156,7 @@ FOLLOWED: Mapping[str, Key] = {
     "max_bucket_reso": _count("datasets.buckets.max_size"),
     "bucket_reso_steps": _count("datasets.buckets.step", 8),
     "bucket_no_upscale": Key("flag", "datasets.buckets.no_upscale"),
+    "skip_image_resolution": Key("size", "datasets.skip_resolution"),
     "validation_split": _part("datasets.validation_split"),
     "validation_seed": Key("int", "datasets.validation_seed"),
     "caption_extension": _read("text", "datasets.subsets.captions.extension"),

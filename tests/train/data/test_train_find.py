@@ -198,6 +198,17 @@ def test_limits_of_buckets_that_are_in_no_steps_are_a_warning(tmp_path: Path) ->
     )
 
 
+def test_pictures_no_larger_than_asked_are_left_out_and_said(tmp_path: Path) -> None:
+    for name, size in (("tiny", (32, 32)), ("small", (128, 32)), ("large", (128, 128))):
+        picture(tmp_path / f"{name}.png", size)
+    subset = Subset(tmp_path, class_tokens="x")
+    data = found(subset, skip_resolution=(64, 64), buckets=Buckets(no_upscale=True))
+    assert [each.path.stem for each in data.pictures] == ["large"]
+    assert data.warnings == ("skip_image_resolution 64 x 64 leaves out 2 pictures: small.png, tiny.png",)
+    with pytest.raises(DataError, match="nothing to train on: skip_image_resolution 512 x 512 leaves out 3"):
+        found(subset, skip_resolution=(512, 512), validation_split=0.5)
+
+
 @pytest.mark.parametrize(
     ("repeats", "pictures", "expected"), [(1, 2, [3, 3]), (2, 2, [3, 3]), (1, 4, [2, 2, 1, 1]), (5, 2, [5, 5])]
 )

@@ -21,6 +21,7 @@ resolution = 256
 batch_size = 2
 enable_bucket = true
 max_bucket_reso = 768
+skip_image_resolution = 128
 
   [[datasets.subsets]]
   image_dir = "train/3_sks cat"
@@ -47,7 +48,8 @@ def write(text: str) -> None:
 
 def test_a_dataset_toml(desk: Desk) -> None:
     write(TOML)
-    first, second = desk.reading("keep_tokens = 1\ntrain_batch_size = 3", NAMED).config.datasets
+    options = 'keep_tokens = 1\ntrain_batch_size = 3\nskip_image_resolution = "64,32"'
+    first, second = desk.reading(options, NAMED).config.datasets
     cats, others = first.subsets
     assert (first.resolution, first.batch_size, first.buckets) == ((256, 256), 2, Buckets(max_size=768))
     assert (cats.repeats, cats.class_tokens, cats.captions.shuffle, cats.is_reg) == (5, "a cat", True, False)
@@ -55,6 +57,7 @@ def test_a_dataset_toml(desk: Desk) -> None:
     assert cats.captions.keep_tokens == 1  # options count where the file says nothing
     assert (second.resolution, second.batch_size, second.buckets) == ((256, 320), 3, None)
     assert second.subsets[0].metadata_file == Path("meta.json")
+    assert (first.skip_resolution, second.skip_resolution) == ((128, 128), (64, 32))
 
 
 def test_a_dataset_toml_may_begin_with_a_byte_order_mark(desk: Desk) -> None:

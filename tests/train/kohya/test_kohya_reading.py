@@ -61,6 +61,7 @@ OTHER: dict[str, Any] = {
     "sample_prompts": "style.toml",
     "resume": "style.toml",
     "resolution": "256",
+    "skip_image_resolution": 64,
     "device": "cuda:1",
     "text_encoder_lr": 5e-5,
     "max_token_length": 150,
