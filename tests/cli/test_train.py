@@ -29,7 +29,7 @@ def desk(shell: Shell) -> Shell:
 
 
 def write(text: str) -> None:
-    Path("style.toml").write_text(BASE + 'mixed_precision = "no"\nresolution = 64\n' + text, encoding="utf-8")
+    Path("style.toml").write_text(BASE.replace("= 512", "= 64") + 'mixed_precision = "no"\n' + text, encoding="utf-8")
 
 
 def test_a_plan_as_text(desk: Shell) -> None:

@@ -73,6 +73,7 @@ def _named(settings: Settings) -> tuple[Dataset, ...]:
     if not settings.get("train_data_dir") and not settings.get("in_json"):
         settings.error("missing_key", "train_data_dir", "there is nothing to train on", "name a folder of pictures")
         return ()
+    _warn_of_no_resolution(options, settings.faults, settings.main)
     return (_dataset(options, _of_folders(settings, options)),)
 
 
@@ -181,10 +182,19 @@ def _of_table(
         if "image_dir" not in values and "metadata_file" not in values:
             faults.error("missing_key", source, place + "image_dir", "this subset names no pictures")
         subsets.append(_with_extension(values, _subset(values)))
-    dataset = _dataset(ChainMap(own, *map(dict, outer)), tuple(subsets))
+    whole = ChainMap(own, *map(dict, outer))
+    _warn_of_no_resolution(whole, faults, source, within)
+    dataset = _dataset(whole, tuple(subsets))
     if dataset.buckets is None:
         _warn_of_buckets(own, faults, dict.fromkeys(own, source), within)
     return dataset
+
+
+def _warn_of_no_resolution(values: Values, faults: Faults, source: str, within: str = "") -> None:
+    """sd-scripts does not train without one."""
+    if "resolution" not in values:
+        message = "is not set, so pictures are trained at 512 x 512"
+        faults.warn("default_resolution", source, within + "resolution", message, "set what the base was trained at")
 
 
 def _warn_of_buckets(values: Values, faults: Faults, sources: Mapping[str, str], within: str = "") -> None:

@@ -20,6 +20,7 @@ train_data_dir = "train"
 max_train_steps = 10
 network_alpha = 4
 learning_rate = 1e-4
+resolution = 512
 """
 
 
@@ -33,9 +34,10 @@ class Desk:
         write_checkpoint(self.folder / name, family=family)
 
     def reading(self, text: str = "", base: str = BASE, overrides: Mapping[str, str] | None = None) -> Reading:
-        """The settings of BASE, and some more."""
-        path = Path("style.toml")
-        path.write_text(base + "\n" + text, encoding="utf-8")
+        """The settings of BASE, and some more, which count where both say something."""
+        path, more = Path("style.toml"), {line.partition(" = ")[0] for line in text.splitlines()}
+        kept = [line for line in base.splitlines() if line.partition(" = ")[0] not in more - {""}]
+        path.write_text("\n".join([*kept, text]), encoding="utf-8")
         return read_file(path, overrides)
 
     def config(self, text: str = "") -> TrainConfig:

@@ -134,7 +134,8 @@ def test_what_a_run_is_without_further_settings_is_as_in_sd_scripts(desk: Desk) 
     assert (config.network.rank, config.network.alpha, config.network.kind) == (4, 1.0, "lora")
     assert (config.loop.max_steps, config.loop.max_epochs, config.optimiser.learning_rate) == (1600, None, 2e-6)
     assert (config.saving.precision, config.loop.precision) == ("fp32", "fp32")
-    assert {fault.code for fault in reading.faults} == {"default_alpha", "default_steps", "learning_rate"}
+    found = {fault.code for fault in reading.faults}
+    assert found == {"default_alpha", "default_resolution", "default_steps", "learning_rate"}
 
 
 def test_all_faults_come_at_once(desk: Desk) -> None:

@@ -35,6 +35,16 @@ def test_length_and_learning_rate_that_were_left_out(desk: Desk) -> None:
     assert warnings(desk, "", BASE.replace("learning_rate = 1e-4", "")) == {("learning_rate", "learning_rate")}
 
 
+def test_a_resolution_that_was_left_out(desk: Desk) -> None:
+    assert warnings(desk, "", BASE.replace("resolution = 512", "")) == {("default_resolution", "resolution")}
+    write = Path("data.toml").write_text
+    write('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "train/3_sks cat"', encoding="utf-8")
+    base = BASE.replace('train_data_dir = "train"', 'dataset_config = "data.toml"')
+    assert warnings(desk, "", base) == set()
+    (fault,) = desk.warnings("", base.replace("resolution = 512", ""))
+    assert (fault.code, fault.source, fault.key) == ("default_resolution", "data.toml", "datasets[0].resolution")
+
+
 def test_prodigy_wants_a_learning_rate_of_1(desk: Desk) -> None:
     text = 'optimizer_type = "Prodigy"\nunet_lr = 1\ntext_encoder_lr = [0.5]'
     assert warnings(desk, text) == {("learning_rate", "learning_rate"), ("learning_rate", "text_encoder_lr")}
