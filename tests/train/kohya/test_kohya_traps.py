@@ -189,7 +189,7 @@ def test_settings_that_need_others(desk: Desk, text: str, key: str) -> None:
         ("output_name", "v1\\style"),
         ("output_name", ""),
         ("caption_separator", ""),
-        ("text_encoder_lr", "1e-5, -1e-5"),
+        ("text_encoder_lr", "-1e-5"),
         ("device", "gpu"),
         ("device", "cuda:"),
     ],
