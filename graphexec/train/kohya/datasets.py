@@ -46,7 +46,13 @@ OF_DATASET = tuple(name for name, key in ALL_KEYS.items() if not key.fills.start
 _HARMLESS = {"cache_info": HARMLESS["cache_info"]}
 _REFUSED = {
     name: REFUSED[name]
-    for name in ("face_crop_aug_range", "conditioning_data_dir", "network_multiplier", "resize_interpolation")
+    for name in (
+        "face_crop_aug_range",
+        "conditioning_data_dir",
+        "custom_attributes",
+        "network_multiplier",
+        "resize_interpolation",
+    )
 }
 SHARED = Tables({name: key for name, key in ALL_KEYS.items() if name not in OF_SUBSET}, _HARMLESS, _REFUSED)
 """What may stand in [general] and [[datasets]]."""

@@ -275,6 +275,7 @@ REFUSED: Mapping[str, str] = {
     "weighted_captions": "weights like (word=1.3) are not read in captions: take them out, and leave this out",
     "face_crop_aug_range": "there is no cropping around faces: crop the pictures beforehand, or use random_crop",
     "conditioning_data_dir": "masks are read from the pictures' alpha channel: put them there, and set alpha_mask",
+    "custom_attributes": "there are no settings for single pictures, such as diff_output_preservation: leave it out",
     "ip_noise_gamma_random_strength": "the input perturbation has a fixed strength: leave it out",
     "dataset_class": "foreign code is not loaded: name folders in train_data_dir or a dataset_config",
     "debug_dataset": "no pictures are shown: use --dry-run, which prints what is trained on",

@@ -120,6 +120,11 @@ def test_folders_and_numbers_that_are_not_used(desk: Desk) -> None:
     [
         (TOML + "[other]", "unknown_key", "other"),
         (TOML.replace("num_repeats", "num_repeat"), "unknown_key", "datasets[0].subsets[0].num_repeat"),
+        (
+            TOML.replace("is_reg = true", "custom_attributes = {a = 1}"),
+            "refused_key",
+            "datasets[0].subsets[1].custom_attributes",
+        ),
         (TOML.replace("is_reg = true", "batch_size = 2"), "misplaced_key", "datasets[0].subsets[1].batch_size"),
         (TOML.replace("batch_size = 2", "image_dir = 'x'"), "misplaced_key", "datasets[0].image_dir"),
         (TOML.replace('metadata_file = "meta.json"', ""), "missing_key", "datasets[1].subsets[0].image_dir"),
