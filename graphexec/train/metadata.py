@@ -117,10 +117,21 @@ def _run(config: TrainConfig) -> dict[str, object]:
         "mixed_precision": "no" if loop.precision == "fp32" else loop.precision,
         "cache_latents": loop.cache_latents or loop.cache_latents_to_disk,
         "ema_decay": loop.ema_decay,
-        "max_validation_steps": config.validation.max_steps,
-        "validate_every_n_epochs": config.validation.every_n_epochs,
-        "validate_every_n_steps": config.validation.every_n_steps,
+        **_validation(config),
         **dict.fromkeys(("full_fp16", "lowram", "fp8_base", "fp8_base_unet"), False),
+        **dict.fromkeys(("face_crop_aug_range", "resize_interpolation")),
+    }
+
+
+def _validation(config: TrainConfig) -> dict[str, object]:
+    """What is held out is told of the first dataset, as sd-scripts has one for all."""
+    first, validation = next(iter(config.datasets), None), config.validation
+    return {
+        "validation_split": first.validation_split if first else 0.0,
+        "validation_seed": first.validation_seed if first else None,
+        "max_validation_steps": validation.max_steps,
+        "validate_every_n_epochs": validation.every_n_epochs,
+        "validate_every_n_steps": validation.every_n_steps,
     }
 
 
