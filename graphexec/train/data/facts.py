@@ -55,10 +55,11 @@ def _folders(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
 
 
 def _tags(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
-    """How many pictures of each folder have each tag, whatever their repeats."""
+    """How many pictures of each folder have each tag, whatever their repeats; of lines that are no choice the first."""
     found = defaultdict[str, Counter[str]](Counter)
     for picture in pictures:
-        tags = picture.text.replace("\n", ",").split(",")
+        lines = [line for line in picture.text.split("\n") if line.strip()]
+        tags = ",".join(lines if picture.subset.captions.wildcards else lines[:1]).split(",")
         found[_folder(picture.subset)].update(tag.strip().lower() for tag in tags if tag.strip())
     return {folder: dict(tags) for folder, tags in found.items()}
 
