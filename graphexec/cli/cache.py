@@ -62,7 +62,7 @@ def verify(store: Store, as_json: bool) -> None:
 @store_options
 @json_option("what was removed")
 def clear(store: Store, as_json: bool) -> None:
-    """Remove every result."""
+    """Remove every result, and the hashes of model files."""
     _tell_removed(_open(store).clear(), as_json)
 
 

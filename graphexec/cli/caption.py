@@ -142,7 +142,12 @@ writing_options = bundled(
     Writing,
     click.option("--recursive", is_flag=True, help="Pictures in subfolders too."),
     click.option(
-        "--caption-extension", type=parse_extension, default=".txt", show_default=True, help="Ending of caption files."
+        "--caption-extension",
+        type=parse_extension,
+        default=".txt",
+        show_default=True,
+        metavar="TEXT",
+        help="Ending of caption files.",
     ),
     click.option(
         "--caption-separator", default=", ", show_default=True, help="What stands between tags, with its spaces."

@@ -140,7 +140,7 @@ check_options = bundled(
         metavar="NODE",
         help="Only this node and what it needs, instead of all output nodes. Repeatable.",
     ),
-    click.option("--strict", is_flag=True, help="Lossy conversions and undeclared inputs are errors."),
+    click.option("--strict", is_flag=True, help="Lossy conversions, undeclared inputs and wrapped prompts are errors."),
     click.option("--strict-lora", is_flag=True, help="A LoRA that changes a model only in part is an error."),
     click.option("--fill-defaults", is_flag=True, help="Use the default of a missing input, with a warning."),
 )
@@ -248,11 +248,13 @@ cache_options = bundled(
         help="What models compute in where a workflow does not say; without it fp16 on CUDA, else fp32.",
     ),
     click.option(
-        "--compile", is_flag=True, help="Compile UNets: the first step takes minutes, each further one less time."
+        "--compile",
+        is_flag=True,
+        help="Compile UNets: takes a minute or more at each new size, and less time for each step after it.",
     ),
     click.option("--cuda-graphs", is_flag=True, help="As --compile, with the launches of a step recorded on CUDA."),
     click.option(
-        "--allow-pickle", is_flag=True, help="Open .ckpt, .pt and .pth files too; nothing that is in them is run."
+        "--allow-pickle", is_flag=True, help="Open .ckpt, .pt, .pth and .bin files too; nothing that is in them is run."
     ),
 )
 

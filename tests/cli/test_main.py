@@ -17,6 +17,7 @@ from cli.shell import Shell, environment, loaded_by
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.main import COMMANDS, build_cli, standard_registry
 from graphexec.errors import CacheError, FolderError, ModelFileError, ModelPathsError, NodeDefinitionError
+from graphexec.graph import events
 from graphexec.node.registry import Registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -62,6 +63,21 @@ def test_the_documentation_and_the_help_have_every_exit_code() -> None:
     for code in ExitCode:
         assert f"| {code.value} | {code.meaning} |" in DOCS
         assert f"{code.value}  {code.meaning}" in run_help
+
+
+def test_the_documentation_lists_every_command_in_order() -> None:
+    assert re.findall(r"^\| \[`(.+?)`\]\(#graphexec-\1\) \|", DOCS, re.MULTILINE) == list(COMMANDS)
+
+
+def test_the_documentation_names_every_event() -> None:
+    kinds = {kind.__name__.lower() for kind in events.Event.__subclasses__()}
+    assert kinds <= set(re.findall(r"`(\w+)`", DOCS.split("each with its kind under `event`")[1].split("exported")[0]))
+
+
+@each_command
+def test_no_help_shows_the_name_of_a_function(name: str, command: click.Command) -> None:
+    shown = [parameter.make_metavar(click.Context(command)) for parameter in command.params]
+    assert [text for text in shown if "PARSE" in text] == []
 
 
 def test_help_lists_the_commands_in_order() -> None:
