@@ -26,6 +26,11 @@ ROOT = Path(__file__).parents[2]
 TRAINING = ROOT / "workflows/train_lora.json"
 WORKFLOWS = sorted(set((ROOT / "workflows").glob("*.json")) - {TRAINING})
 STEPS = 2
+LARGEST = 128
+"""The side of the small model's pictures: full-size models' examples are tested at it too."""
+SIDES = {"width", "height", "target_width", "target_height", "left", "right", "top", "bottom"}
+OF_OWN_MODELS = {"controlnet": (512, 512), "sdxl": (1024, 1024)}
+"""Examples for models that do not come with the package, and the size that their family draws at."""
 LORA = ROOT / "workflows/lora.json"
 
 
@@ -66,11 +71,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def short(path: Path, **changes: Any) -> dict[str, Any]:
-    """A workflow with few steps, and other values: `sampler__seed=3`."""
+    """A workflow with few steps and a small picture, and other values: `sampler__seed=3`."""
     document = json.loads(path.read_text())
+    smaller = max(1, *(side // LARGEST for side in size_of(document)))
     for node in document.values():
         if "steps" in node["inputs"]:
             node["inputs"]["steps"] = STEPS
+        for name in SIDES & node["inputs"].keys():
+            node["inputs"][name] //= smaller
     for place, value in changes.items():
         node, _, name = place.partition("__")
         document[node]["inputs"][name] = value
@@ -93,6 +101,17 @@ def test_it_makes_a_picture(home: Home, path: Path) -> None:
         assert picture.size == size_of(document)
         assert json.loads(picture.info["prompt"]) == document
         assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or ()) > 100, "the picture is empty"
+
+
+def test_examples_for_other_models_are_told_and_ask_for_the_size_of_their_family() -> None:
+    shipped = graphexec.Folders.from_roots(ROOT / "graphexec/models")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in WORKFLOWS:
+        found = graphexec.check(path, folders=shipped).diagnostics
+        missing = [each for each in found if each.missing_file]
+        assert [each.received for each in missing if str(each.received).strip("'") not in readme] == []
+        assert bool(missing) == (path.stem in OF_OWN_MODELS)
+        assert size_of(json.loads(path.read_text())) == OF_OWN_MODELS.get(path.stem, (LARGEST, LARGEST))
 
 
 def test_a_saved_picture_is_its_workflow(home: Home) -> None:
