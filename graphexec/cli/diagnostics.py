@@ -13,7 +13,7 @@ JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint"
 """The fields of a diagnostic that every reader of the JSON may count on; the rest follows them."""
 MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "column")
 LONGEST_DETAIL = 200
-RUN_LIBRARIES = frozenset({"numpy", "safetensors", "tokenizers", "torch"})
+RUN_LIBRARIES = frozenset({"numpy", "safetensors", "scipy", "tokenizers", "torch", "torchsde"})
 CAPTION_LIBRARIES = frozenset({"huggingface_hub", "onnxruntime", "transformers"})
 
 

@@ -83,7 +83,7 @@ def test_tally() -> None:
     assert tally([warning, FULL, warning]) == "1 error, 2 warnings"
 
 
-@pytest.mark.parametrize("library", ["torch", "numpy", "safetensors.torch", "tokenizers"])
+@pytest.mark.parametrize("library", ["torch", "numpy", "safetensors.torch", "scipy.special", "tokenizers", "torchsde"])
 def test_a_missing_library_of_the_run_extra_has_a_hint(library: str) -> None:
     hint = library_hint(f"No module named {library!r}")
     assert hint is not None
