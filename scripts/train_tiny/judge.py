@@ -97,14 +97,14 @@ class Judge:
         return [_small(resized(drawing, size)) for size in sizes]
 
     def _counts(self, scene: Scene) -> Tensor:
-        """The drawing as often as it counts, at three sizes, [6, 4, 32, 32]."""
+        """The drawing as often as it counts, at three sizes, [3, 4, 32, 32]."""
         drawing, made = self.scenes.coloured(scene), list[Tensor]()
         for size in (0.4, 0.42, 0.44):
             picture = np.zeros((SIZE, SIZE, 4), np.float32)
             for x, y, side in places(scene.count, round(SIZE * size)):
                 lay(picture, drawing, x, y, side)
             made.append(_small(picture))
-        return torch.stack([*made, *(thumb.flip(-1) for thumb in made)])
+        return torch.stack(made)
 
 
 def _small(drawing: NDArray[np.generic]) -> Tensor:
@@ -113,11 +113,10 @@ def _small(drawing: NDArray[np.generic]) -> Tensor:
 
 
 def _everywhere(thumb: Tensor) -> Tensor:
-    """A drawing [4, s, s] and its mirror image at every place of the picture, [V, 4, 32, 32]."""
-    slack = SIDE - thumb.shape[-1]
-    padded = F.pad(torch.stack([thumb, thumb.flip(-1)]), (slack,) * 4)
-    windows = padded.unfold(2, SIDE, 1).unfold(3, SIDE, 1)
-    return windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 4, SIDE, SIDE)
+    """A drawing [4, s, s] at every place of the picture, [V, 4, 32, 32]."""
+    padded = F.pad(thumb, (SIDE - thumb.shape[-1],) * 4)
+    windows = padded.unfold(1, SIDE, 1).unfold(2, SIDE, 1)
+    return windows.permute(1, 2, 0, 3, 4).reshape(-1, 4, SIDE, SIDE)
 
 
 def _least(rendered: Tensor, ground: Tensor, wanted: Tensor) -> Tensor:

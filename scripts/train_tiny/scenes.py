@@ -163,13 +163,12 @@ class Scenes:
 
 
 def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:
-    """The scene's background with its drawing laid on it as often as it counts."""
+    """The scene's background with its drawing laid on it as often as it counts, never mirrored: letters would be."""
     picture = np.empty((SIZE, SIZE, 3), np.float32)
     picture[:] = (255, 255, 255) if scene.background is None else BACKGROUNDS[scene.background]
     for x, y, size in _places(scene.count, random, still):
         lay(picture, drawing, x, y, size)
-    flipped = not still and random.random() < 0.5
-    return picture[:, :: -1 if flipped else 1].round().clip(0, 255).astype(np.uint8)
+    return picture.round().clip(0, 255).astype(np.uint8)
 
 
 def _places(count: int, random: Generator, still: bool) -> list[tuple[float, float, int]]:
