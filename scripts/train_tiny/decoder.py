@@ -1,7 +1,6 @@
 """Fourth stage: the decoder alone, with the latents as they are, for sharper pictures.
 
-It sees latents a little off, and learns to draw what they are near to: those of the UNet's own drawings as it sees them
-through noise, those of other styles with some noise.
+It sees latents a little off, as the UNet makes them, and learns to draw what they are near to.
 
 python scripts/train_tiny/decoder.py --start CHECKPOINT --out CHECKPOINT
 """
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from checkpoint import CHECKPOINT, concepts_of, networks, read_checkpoint, save_checkpoint
 from emoji import STYLES, drawings
@@ -25,20 +24,17 @@ from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
-from graphexec.train.noise import Levels, at_each
 from parallel import InParts
 from progress import Report, go_on
 from scenes import Scene, Scenes, compose
-from tokens import Tokens, Told
+from tokens import Tokens
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
 
 DRAWN_PART = 0.6
 """The part of the pictures that shows what the UNet draws; the others are drawings in any style."""
 OFF = 0.3
-"""How far latents of other pictures are off at most, in parts of their own deviation."""
-NOISIEST = 500
-"""The timestep of the most noise that the UNet sees through; of more, it would no longer show the same picture."""
+"""How far latents are off at most, in parts of their own deviation."""
 OPTIMISER, EMA = Optimiser("Muon", 0.01), 0.998
 EPOCH, TESTED = 500, 48
 SEED = 0
@@ -46,10 +42,9 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """[B, 3, 128, 128] in -1..1, which of them the UNet draws, bool [B], and their captions."""
+    """[B, 3, 128, 128] in -1..1."""
 
     pixels: Tensor
-    drawn: Tensor
     names: Sequence[str]
 
 
@@ -64,49 +59,37 @@ class PictureBatches:
             yield self.at(np.random.default_rng((10, epoch, step)), self.batch)
 
     def at(self, random: Generator, count: int) -> Pictures:
-        pictures, drawn, names = zip(*(_picture(self.scenes, random) for _ in range(count)), strict=True)
+        pictures, names = zip(*(_picture(self.scenes, random) for _ in range(count)), strict=True)
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return Pictures(pixels.contiguous(memory_format=torch.channels_last), torch.tensor(drawn), names)
+        return Pictures(pixels.contiguous(memory_format=torch.channels_last), names)
 
 
-def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], bool, str]:
+def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], str]:
     scene = scenes.any(random, plain=0.5)
     if random.random() < DRAWN_PART:
-        return scenes.picture(scene, random), True, scenes.caption(scene)
+        return scenes.picture(scene, random), scenes.caption(scene)
     concept, style = (int(random.integers(len(of))) for of in (scenes.concepts, STYLES))
     other = Scene(concept, style, scene.count, None, scene.background)
-    return compose(scenes.coloured(other), other, random, still=False), False, scenes.caption(other)
+    return compose(scenes.coloured(other), other, random, still=False), scenes.caption(other)
 
 
 class Learning:
     """The objective: the picture of latents that are a little off."""
 
-    def __init__(self, vae: Autoencoder, unet: nn.Module, told: Told, run: Callable[..., Tensor]) -> None:
-        self.vae, self.unet, self.told, self.run = vae, unet, told, run
-        self.levels = Levels.of()
+    def __init__(self, vae: Autoencoder, run: Callable[..., Tensor]) -> None:
+        self.vae, self.run = vae, run
 
     def __call__(self, batch: Pictures, generator: torch.Generator) -> Tensor:
-        count, _channels, height, width = batch.pixels.shape
-        noise = torch.randn(count, self.vae.layout.latent_channels, height // 8, width // 8, generator=generator)
-        level = torch.rand(count, 1, 1, 1, generator=generator) * OFF
-        timesteps = torch.randint(NOISIEST, (count,), generator=generator)
-        told = torch.stack([*map(self.told, batch.names)])
-        return self.run(self._losses, batch.pixels, batch.drawn[:, None, None, None], noise, level, timesteps, told)
+        pixels = batch.pixels
+        count, height, width = len(pixels), pixels.shape[2] // 8, pixels.shape[3] // 8
+        noise = torch.randn(count, self.vae.layout.latent_channels, height, width, generator=generator)
+        level = torch.rand(count, 1, 1, 1, generator=generator) * OFF / SCALE
+        return self.run(self._losses, pixels, noise * level)
 
-    def _losses(
-        self, pixels: Tensor, drawn: Tensor, noise: Tensor, level: Tensor, timesteps: Tensor, told: Tensor
-    ) -> Tensor:
+    def _losses(self, pixels: Tensor, off: Tensor) -> Tensor:
         with torch.no_grad():
-            latents = self.vae.encode(pixels) * SCALE
-            seen = self._seen_through(latents, noise, timesteps, told)
-            given = torch.where(drawn, seen, latents + level * noise) / SCALE
-        return reconstruction_loss(self.vae.decode(given), pixels)
-
-    def _seen_through(self, latents: Tensor, noise: Tensor, timesteps: Tensor, told: Tensor) -> Tensor:
-        """What the UNet takes latents [B, 4, 16, 16] for under noise."""
-        signal, sigma = (at_each(table, timesteps) for table in (self.levels.signal, self.levels.noise))
-        noisy = signal * latents + sigma * noise
-        return (noisy - sigma * self.unet(noisy, timesteps, told)) / signal
+            latents = self.vae.encode(pixels) + off
+        return reconstruction_loss(self.vae.decode(latents), pixels)
 
 
 def main() -> None:
@@ -114,14 +97,12 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     weights = read_checkpoint(given.start)
-    made = {part: network.to(memory_format=torch.channels_last) for part, network in networks(SEED).items()}
-    for part, network in made.items():
-        network.load_state_dict(weights[part])
-    vae = made["vae"]
+    vae = networks(SEED)["vae"].to(memory_format=torch.channels_last)
+    vae.load_state_dict(weights["vae"])
     trained = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()]
     vae.encoder.requires_grad_(False)
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
-    learning = Learning(vae, made["unet"], Told(made["text"], tokens), InParts(trained, given.threads))
+    learning = Learning(vae, InParts(trained, given.threads))
     batches, report = PictureBatches(scenes, given.batch), Report(given.folder / "decoder.jsonl")
     groups = [ParameterGroup("decoder", trained, OPTIMISER.learning_rate)]
     loop = Loop(groups, learning, batches, plan, watch=report, device="cpu")

@@ -126,10 +126,9 @@ def main() -> None:
     made = {
         name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
     }
-    made["text"].load_state_dict(load_file(given.folder / "text.safetensors"))
-    begun = read_checkpoint(given.start) if given.start else {"vae": load_file(given.folder / "vae.safetensors")}
-    for part in begun.keys() - {"text"}:
-        made[part].load_state_dict(begun[part])
+    begun = read_checkpoint(given.start) if given.start else _of_stages(given.folder, ("vae", "text"))
+    for part, weights in begun.items():
+        made[part].load_state_dict(weights)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     told = Told(made["text"], tokens)
     plan = Plan(
@@ -150,11 +149,15 @@ def main() -> None:
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), scenes.drawings.names)
 
 
+def _of_stages(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    return {part: load_file(folder / f"{part}.safetensors") for part in parts}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--out", type=Path, default=Path("build/tiny/denoiser.safetensors"))
-    parser.add_argument("--start", type=Path, help="a checkpoint whose autoencoder and UNet to go on from")
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--batch", type=int, default=24)

@@ -10,6 +10,7 @@ from checkpoint import concepts_of, networks, read_checkpoint, save_checkpoint
 from graphexec.diffusion.checkpoint import open_checkpoint, read_layout
 from graphexec.diffusion.models.layout import AttentionLayer, DownLayer, UpLayer
 from layouts import CLIP, UNET, VAE
+from tokens import Tokens
 
 SHIPPED = Path(__file__).parents[2] / "graphexec/models/checkpoints/graphexec-tiny.safetensors"
 SD1_ATTENDING_INPUTS = [1, 2, 4, 5, 7, 8]
@@ -41,11 +42,19 @@ def test_its_checkpoint_is_read_back_with_the_layouts_it_was_made_of(tmp_path: P
     assert file.stat().st_size < 40e6
 
 
-def test_the_unet_of_the_checkpoint_in_the_package_can_be_gone_on_from() -> None:
+def test_the_checkpoint_in_the_package_can_be_gone_on_from() -> None:
     shipped, made = read_checkpoint(SHIPPED), networks(0)
-    for part in ("unet", "vae"):
-        made[part].load_state_dict(shipped[part])
-    assert (read_layout(SHIPPED).unet, read_layout(SHIPPED).vae) == (UNET, VAE)
+    for part, network in made.items():
+        network.load_state_dict(shipped[part])
+    layout = read_layout(SHIPPED)
+    assert (layout.unet, layout.vae, [encoder.layout for encoder in layout.encoders]) == (UNET, VAE, [CLIP])
+    assert len(concepts_of(SHIPPED)) == 1116
+
+
+def test_its_text_encoder_knows_every_word_of_its_captions() -> None:
+    known = read_checkpoint(SHIPPED)["text"]["embeddings.token_embedding.weight"].any(dim=1)
+    assert known[Tokens()("two yellow kangaroos on a gray background")].all()
+    assert not known.all()
 
 
 def _with(blocks: tuple[tuple[object, ...], ...], kind: type) -> list[int]:

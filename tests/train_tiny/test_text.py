@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from train_tiny.drawn import RECTANGLES, rectangles
@@ -18,8 +15,6 @@ from parallel import whole
 from scenes import Scene
 from text import FIRST, OPTIMISER, REGARDS, CaptionBatches, Captions, Reading, looks, objective, order, regards
 from tokens import END, Tokens, contexts
-
-SCRIPTS = Path(__file__).parents[2] / "scripts/train_tiny"
 
 
 def pooled(pixels: Tensor) -> Tensor:
@@ -59,14 +54,6 @@ def apart(reading: Reading, asked: Captions) -> float:
     """How far what is told of the squares is from what they are."""
     told = reading.square(contexts(reading.text, asked.tokens)[:, FIRST:])
     return (told - reading.known.squares[asked.concepts]).square().mean().item()
-
-
-def test_the_text_encoder_that_is_kept_is_of_the_layout_and_knows_every_word() -> None:
-    kept = load_file(SCRIPTS / "text.safetensors")
-    networks(0)["text"].load_state_dict(kept)
-    known = kept["embeddings.token_embedding.weight"].any(dim=1)
-    assert known[Tokens()("two yellow kangaroos on a gray background")].all()
-    assert not known.all()
 
 
 def test_squares_are_told_from_the_corners_inwards_each_once() -> None:
