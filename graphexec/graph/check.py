@@ -10,7 +10,7 @@ from typing import Any
 
 from graphexec.errors import FolderError, NodeDefinitionError, WorkflowError
 from graphexec.graph.findings import Findings
-from graphexec.graph.folders import Folders, MissingModelFile
+from graphexec.graph.folders import PICTURES, Folders, MissingModelFile
 from graphexec.graph.mentions import mentioned_files
 from graphexec.graph.overrides import resolve_node
 from graphexec.graph.plan import Wire
@@ -436,8 +436,9 @@ def _slot_hint(source: Draft, wire: str) -> str | None:
     return f"{source.spec.name} returns {', '.join(output.wire for output in source.spec.outputs) or 'nothing'}"
 
 
-def _missing_file_hint(error: MissingModelFile) -> str:
-    if (hint := suggestion(error.nearest)) is not None:
-        return hint
-    searched = ", ".join(str(path) for path in error.searched)
-    return f"put it into one of: {searched}" if searched else "name a models folder with --models"
+def _missing_file_hint(error: MissingModelFile) -> str | None:
+    place = f"put the file into {error.searched[0]}" if error.searched else None
+    models = None if error.kind in PICTURES else "name a models folder with --models"
+    ways = " or ".join(way for way in (place, models) if way)
+    near = suggestion(error.nearest)
+    return f"{near} Otherwise {ways}" if near and ways else near or ways or None

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from graphexec.errors import FolderError, ModelFileError, ModelPathsError
 
-__all__ = ["ENVIRONMENT", "Folders", "MissingModelFile"]
+__all__ = ["ENVIRONMENT", "PICTURES", "Folders", "MissingModelFile"]
 
 ENVIRONMENT = "GRAPHEXEC_MODELS"
 """The environment variable that names model folders, separated as in PATH."""
@@ -55,6 +55,8 @@ _KINDS: Mapping[str, _Kind] = {
 }
 _FOLDERS_OF: Mapping[str, str] = {"input_folders": "input"}
 """Kinds whose names are those of folders that hold files of another kind."""
+PICTURES = frozenset({"input", "input_folders", "output", "temp"})
+"""Kinds that need not lie in a folder of models."""
 _LEGACY: Mapping[str, str] = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
 _PICTURE_FOLDER = re.compile(r"(?P<name>.+) \[(?P<kind>input|output|temp)\]", re.DOTALL)
 """ComfyUI's way to name a picture of another folder: `ComfyUI_00001_.png [output]`."""
@@ -129,7 +131,7 @@ class Folders:
         pictures = {"input": Path(input_dir), "output": Path(output_dir), "temp": Path(output_dir) / "temp"}
         named = [Path(text) for text in environ.get(ENVIRONMENT, "").split(os.pathsep) if text]
         shipped = importlib.resources.files("graphexec") / "models"
-        found = [path for path in (Path("models"), shipped) if isinstance(path, Path) and path.is_dir()]
+        found = [path for path in (Path("models"), shipped) if isinstance(path, Path)]
         return _joined(
             [
                 cls({kind: (path.absolute(),) for kind, path in pictures.items()}),

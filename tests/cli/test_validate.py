@@ -40,6 +40,16 @@ def test_all_faults_of_all_files_and_a_summary(shell: Shell) -> None:
     ]
 
 
+def test_a_missing_model_is_told_where_to_put_it(shell: Shell) -> None:
+    folder = Path("models/checkpoints").absolute()
+    missing = shell.write({"1": ("Load", {"ckpt_name": "zebra.ckpt"}), "2": ("Show", {"source": ["1", 0]})})
+    ways = f"put the file into {folder} or name a models folder with --models\n"
+    assert f"hint: {ways}" in shell.run("validate", missing).stdout
+    folder.mkdir(parents=True)
+    (folder / "zebra2.ckpt").touch()
+    assert f"hint: did you mean `zebra2.ckpt`? Otherwise {ways}" in shell.run("validate", missing).stdout
+
+
 def test_nothing_to_say(shell: Shell) -> None:
     result = shell.run("validate", shell.write(SOUND))
     assert (result.exit_code, result.output) == (0, "1 file checked, none with errors\n")

@@ -196,6 +196,15 @@ def test_the_standard_places_in_their_order(tmp_path: Path, monkeypatch: pytest.
     assert folders.roots["loras"][0] == tmp_path / "models/loras"
 
 
+def test_the_models_of_the_working_folder_are_looked_for_though_there_are_none_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = Folders.standard(environ={})
+    assert folders.roots["checkpoints"][0] == tmp_path / "models/checkpoints"
+    assert "graphexec-tiny.safetensors" in folders.names("checkpoints")
+
+
 def test_places_may_be_named_by_strings(tmp_path: Path) -> None:
     place(tmp_path, "given/loras/a.pt", "extra/loras/b.pt", "in/x.png", "out/y.png")
     extra = written(tmp_path / "extra.yaml", "x:\n  base_path: extra\n  loras: loras")
