@@ -280,7 +280,7 @@ def _write(
     found: Iterable[Captioned | Unreadable], files: CaptionFiles, dry_run: bool, frequencies: Counter[str]
 ) -> int:
     """Write captions as they come, and count what is in them; returns how many pictures could not be read."""
-    from graphexec.graph.atomic import write_atomic
+    from graphexec.diffusion.files import write_whole
     from graphexec.train.captioning.run import Unreadable
 
     unreadable = 0
@@ -292,6 +292,6 @@ def _write(
         frequencies.update(files.parts(each.caption))
         file, text = files.of(each.picture), files.text(each.picture, each.caption)
         if not dry_run:
-            write_atomic(file, [f"{text}\n".encode()], fsync=False)
+            write_whole(file, f"{text}\n".encode())
         click.echo(f"{file}: {text}" if dry_run else str(file))
     return unreadable

@@ -58,6 +58,14 @@ def test_captions_are_kept_replaced_or_added_to(shell: Shell, folder: Path) -> N
     assert shell.run("caption", "pictures", "--method", "wd14").stdout == ""
 
 
+def test_a_file_that_cannot_be_written_is_named(shell: Shell, folder: Path) -> None:
+    (folder / "lime.txt").mkdir()
+    result = tag(shell, "--overwrite")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"error: {folder / 'lime.txt'}: cannot be written (Is a directory)" in result.stderr.splitlines()
+    assert sorted(path.name for path in folder.iterdir()) == ["lime.png", "lime.txt", "red.png", "sub"]
+
+
 def test_a_dry_run_prints_and_writes_nothing(shell: Shell, folder: Path) -> None:
     result = tag(shell, "--dry-run", "--caption-extension", "caption", "--use-rating-tags-as-last-tag")
     assert result.stdout.splitlines()[1] == f"{folder / 'red.caption'}: 1girl, (o)_(o), general"
