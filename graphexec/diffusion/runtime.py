@@ -172,11 +172,13 @@ class Runtime:
 
     def resident_bytes(self) -> int:
         """Bytes of the weights on the device now."""
-        return sum(stored.bytes for stored in self._stored.values() if stored.on_device)
+        there = list(self._stored.values())  # at once, as another thread may be loading
+        return sum(stored.bytes for stored in there if stored.on_device)
 
     def host_bytes(self) -> int:
         """Bytes of the weights that wait on the host."""
-        return sum(stored.bytes for stored in self._stored.values() if not stored.on_device)
+        there = list(self._stored.values())
+        return sum(stored.bytes for stored in there if not stored.on_device)
 
     @contextmanager
     def _use(
