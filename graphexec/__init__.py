@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NodeDefinitionError,
         NodeError,
         OutputError,
+        ResultError,
         WorkflowError,
     )
     from graphexec.graph.cache import MemoryCache, NullCache, TieredCache
@@ -56,6 +57,7 @@ __all__ = [
     "Plan",
     "Registry",
     "Result",
+    "ResultError",
     "TieredCache",
     "Workflow",
     "WorkflowError",

@@ -8,6 +8,7 @@ GraphexecError
 ├── FolderError        a models folder, or a name inside one, is not allowed
 │   └── ModelPathsError  a file of model paths says what it may not
 ├── OutputError        an output file cannot be written where it was asked for
+├── ResultError        a run left no such single value
 ├── CacheError         the cache folder cannot be used at all
 ├── NodeDefinitionError  a function cannot be read as a node
 └── Cancelled          the run was asked to stop
@@ -33,6 +34,7 @@ __all__ = [
     "NodeDefinitionError",
     "NodeError",
     "OutputError",
+    "ResultError",
     "Severity",
     "WorkflowError",
     "said",
@@ -127,6 +129,10 @@ class ModelPathsError(FolderError):
 
 class OutputError(GraphexecError):
     """An output file cannot be written where it was asked for."""
+
+
+class ResultError(GraphexecError):
+    """A run left no such single value; the message says what there is."""
 
 
 class CacheError(GraphexecError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphexec.errors import NodeError
+from graphexec.errors import NodeError, ResultError
 from graphexec.graph.call import Outputs
 
 
@@ -32,11 +32,19 @@ class Result:
         return not self.failures
 
     def value(self, node: str, slot: int = 0) -> Any:
-        """The single value of an output; raises KeyError for no target, and NodeError: its own, or that of a source."""
+        """The single value of an output.
+
+        Raises ResultError where there is none, and NodeError: the node's own, or that of a source.
+        """
         failed = self._because.get(node, node)
         if failed in self.failures:
             raise self.failures[failed]
-        items = self.outputs[node][slot]
+        if node not in self.outputs:
+            raise ResultError(f"node {node} left no outputs; these targets did: {', '.join(self.outputs) or 'none'}")
+        slots = self.outputs[node]
+        if slot not in range(len(slots)):
+            raise ResultError(f"node {node} has no output {slot}; it has {len(slots)}, counted from 0")
+        items = slots[slot]
         if len(items) != 1:
-            raise ValueError(f"output {slot} of node {node} is a list of {len(items)}; read `outputs` instead")
+            raise ResultError(f"output {slot} of node {node} is a list of {len(items)}; read `outputs` instead")
         return items[0]

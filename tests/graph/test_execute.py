@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import REGISTRY, Bench, Nodes, planned, workflow
 
-from graphexec.errors import Cancelled
+from graphexec.errors import Cancelled, ResultError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
 from graphexec.graph.compile import compile as compile_workflow
@@ -190,7 +190,7 @@ class TestLists:
     def test_the_single_value_of_a_list_is_refused(self, bench: Bench) -> None:
         result = bench.run({"r": ("Range", {"n": 2})}, targets=["r"])
         assert result.outputs["r"] == ([0, 1],)
-        with pytest.raises(ValueError, match="list of 2"):
+        with pytest.raises(ResultError, match="list of 2"):
             result.value("r")
 
     def test_named_outputs_have_slots(self, bench: Bench) -> None:

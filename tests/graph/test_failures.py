@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from running import REGISTRY, Bench, Nodes, planned, workflow
 
-from graphexec.errors import NodeError
+from graphexec.errors import NodeError, ResultError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
 from graphexec.graph.call import Outputs
@@ -77,8 +77,14 @@ class TestFailures:
         for name in ("after", "twin"):
             with pytest.raises(NodeError, match="node bad"):
                 result.value(name)
-        with pytest.raises(KeyError):
+
+    def test_asking_for_a_value_that_there_is_not_says_what_there_is(self, bench: Bench) -> None:
+        result = bench.run({"i": ("Int", {"value": 1}), "h": ("Halve", {"value": ["i", 0]})}, targets=["h"])
+        with pytest.raises(ResultError, match="node i left no outputs; these targets did: h"):
             result.value("i")
+        for slot in (2, -1):
+            with pytest.raises(ResultError, match=f"no output {slot}; it has 2, counted from 0"):
+                result.value("h", slot)
 
     def test_a_file_whose_content_cannot_be_made_is_a_failure(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path)
