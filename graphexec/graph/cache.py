@@ -86,13 +86,16 @@ class MemoryCache:
     def get(self, key: bytes) -> Outputs | None:
         with self._lock:
             found = self._kept.get(key)
-            if found is None:
-                return None
-            if not found.holds():
-                self._forget(key)
-                return None
-            self._kept.move_to_end(key)
-            return found.outputs
+        if found is None:
+            return None
+        holds = found.holds()  # looks at files, which may take long: others go on meanwhile
+        with self._lock:
+            if self._kept.get(key) is found:
+                if holds:
+                    self._kept.move_to_end(key)
+                else:
+                    self._forget(key)
+        return found.outputs if holds else None
 
     def put(self, key: bytes, outputs: Outputs) -> None:
         kept = attempt(_Kept.of, {"outputs": outputs})

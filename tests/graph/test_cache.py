@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,15 @@ def key(number: int) -> bytes:
 
 def held(cache: Cache, numbers: range) -> list[int]:
     return [number for number in numbers if cache.contains(key(number))]
+
+
+def elsewhere(call: Callable[[], Any]) -> Any:
+    """What a call on another thread returns; TimeoutError if it has to wait for this one."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(call).result(timeout=60)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def test_sizes_count_what_is_referred_to_once() -> None:
@@ -135,6 +145,24 @@ class TestWhatRefersToFiles:
         path.unlink()
         path.mkdir()
         assert cache.get(key(1)) is None
+
+    def test_are_looked_at_while_others_use_the_cache(self, cache: MemoryCache) -> None:
+        class Slow:
+            def is_current(self) -> bool:
+                return elsewhere(lambda: cache.get(key(2))) is not None
+
+        cache.put(key(3), ([Slow()],))
+        assert cache.get(key(3)) is not None
+
+    def test_what_is_put_anew_meanwhile_is_not_forgotten(self, cache: MemoryCache) -> None:
+        class Outdated:
+            def is_current(self) -> bool:
+                elsewhere(lambda: cache.put(key(3), outputs(3)))
+                return False
+
+        cache.put(key(3), ([Outdated()],))
+        assert cache.get(key(3)) is None
+        assert cache.get(key(3)) is not None
 
 
 def test_threads_share_a_memory_cache() -> None:
