@@ -18,6 +18,9 @@ __all__ = ["Cache", "Careful", "MemoryCache", "NullCache", "TieredCache", "nbyte
 
 T = TypeVar("T")
 
+HEADER = 64
+"""About how many bytes an object has besides its data."""
+
 
 class Cache(Protocol):
     """Keeps what nodes returned by 32-byte key; may forget anything at any time. Used from many threads."""
@@ -65,7 +68,7 @@ class _Kept(NamedTuple):
     def of(cls, outputs: Outputs) -> _Kept:
         parts = list(_all_parts(outputs))
         perishable = tuple(cast("Perishable", part) for part in parts if hasattr(part, "is_current"))
-        return cls(outputs, sum(map(_own_bytes, parts)), perishable)
+        return cls(outputs, _bytes_of(parts), perishable)
 
     def holds(self) -> bool:
         return all(attempt(part.is_current, {}) is True for part in self.perishable)
@@ -176,7 +179,7 @@ class Careful:
 
 def nbytes(value: Any) -> int:
     """About how much memory a value holds, what it refers to counted once."""
-    return sum(map(_own_bytes, _all_parts(value)))
+    return _bytes_of(_all_parts(value))
 
 
 def _all_parts(value: Any) -> Iterator[Any]:
@@ -191,9 +194,26 @@ def _all_parts(value: Any) -> Iterator[Any]:
             yield item
 
 
-def _own_bytes(value: Any) -> int:
-    data = getattr(value, "nbytes", None)
-    return sys.getsizeof(value, 64) + (data if isinstance(data, int) else 0)
+def _bytes_of(parts: Iterable[Any]) -> int:
+    """What parts take, without what they refer to; memory that several are views of counts once, and whole."""
+    own, shared = 0, dict[int, int]()
+    for part in parts:
+        if isinstance(getattr(part, "nbytes", None), int):
+            own += HEADER
+            shared.update([_memory(part)])
+        else:
+            own += sys.getsizeof(part, HEADER)
+    return own + sum(shared.values())
+
+
+def _memory(value: Any) -> tuple[int, int]:
+    """Where the memory is that a tensor or an array is a view of, and its bytes, all of which the view keeps alive."""
+    while isinstance(getattr(base := getattr(value, "base", None), "nbytes", None), int):  # numpy's
+        value = base
+    if hasattr(value, "untyped_storage"):  # torch's
+        storage = value.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
+    return id(value), value.nbytes
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -57,6 +57,30 @@ def test_sizes_count_what_is_referred_to_once() -> None:
     assert nbytes([Tensor(5), Tensor(5)]) > nbytes([Tensor(5)])
 
 
+class TestViews:
+    @pytest.fixture(params=["torch", "numpy", "numpy of torch"])
+    def whole(self, request: pytest.FixtureRequest) -> Any:
+        """20 rows of 1000 bytes that may be sliced."""
+        torch, numpy = pytest.importorskip("torch"), pytest.importorskip("numpy")
+        make = {
+            "torch": lambda: torch.zeros(20, 250),
+            "numpy": lambda: numpy.zeros((20, 250), "f4"),
+            "numpy of torch": lambda: torch.zeros(20, 250).numpy(),
+        }
+        return make[request.param]()
+
+    def test_count_as_the_whole_that_they_keep_alive(self, whole: Any) -> None:
+        for value in (whole, whole[:1], whole[3:5][:1], [whole, whole[0]], [whole[0], whole[1]]):
+            assert 20_000 < nbytes(value) < 21_000
+
+    def test_of_other_memory_count_beside_it(self, whole: Any) -> None:
+        assert 23_000 < nbytes([whole[:1], whole[:3] + 1]) < 24_000
+
+    def test_that_repeat_it_take_no_more(self) -> None:
+        torch = pytest.importorskip("torch")
+        assert nbytes(torch.zeros(1).expand(10_000)) < 1000
+
+
 def test_sizes_of_deep_and_looping_values() -> None:
     value: list[Any] = []
     value.append(value)
