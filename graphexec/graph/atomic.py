@@ -14,8 +14,10 @@ from pathlib import Path
 __all__ = ["claim", "is_temporary", "sweep", "temporary", "write_atomic"]
 
 STALE_SECONDS = 3600
-"""A temporary file that has not changed for so long belongs to a process that was killed."""
+"""A file of ours that has not changed for so long belongs to a process that was killed."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.gx-tmp")
+_MARK = ".gx-claim"
+"""How a name ends that says, where there are no hard links, that another name is being taken."""
 _NO_LINKS = frozenset({errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
 """What file systems without hard links answer."""
 
@@ -64,9 +66,9 @@ def is_temporary(name: str) -> bool:
 
 
 def sweep(entries: Iterable[os.DirEntry[str]]) -> None:
-    """Remove temporary files that a killed process left among these."""
+    """Remove what a killed process left among these: temporary files, and marks of names that it was taking."""
     for entry in entries:
-        if is_temporary(entry.name):
+        if is_temporary(entry.name) or entry.name.endswith(_MARK):
             with suppress(OSError):
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS:
                     Path(entry.path).unlink()
@@ -74,7 +76,7 @@ def sweep(entries: Iterable[os.DirEntry[str]]) -> None:
 
 def _claim_without_links(written: Path, path: Path) -> bool:
     # A rename would replace a file that is there; whoever holds the claim may look first.
-    mark = path.with_name(f".{path.name}.gx-claim")
+    mark = path.with_name(f".{path.name}{_MARK}")
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:

@@ -44,13 +44,14 @@ def test_the_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def no_links(source: Path, target: Path) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_name_is_got_once_and_what_has_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
-    def refuse(source: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
     if not links:
-        monkeypatch.setattr(os, "link", refuse)
+        monkeypatch.setattr(os, "link", no_links)
     (tmp_path / "dangling").symlink_to("nowhere")
     with temporary(tmp_path, [b"one"], fsync=False) as one, temporary(tmp_path, [b"two"], fsync=False) as two:
         assert claim(one, tmp_path / "a")
@@ -58,6 +59,20 @@ def test_a_name_is_got_once_and_what_has_it_stays(tmp_path: Path, monkeypatch: p
         assert not claim(two, tmp_path / "dangling")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert sorted(listed(tmp_path)) == ["a", "dangling"]
+
+
+def test_a_name_that_a_killed_process_was_taking_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    mark = tmp_path / ".a.gx-claim"  # what is left when the process is killed between making and removing it
+    mark.touch()
+    with temporary(tmp_path, [b"one"], fsync=False) as one:
+        sweep(os.scandir(tmp_path))
+        assert not claim(one, tmp_path / "a")
+        two_hours_ago = time.time() - 7200
+        os.utime(mark, (two_hours_ago, two_hours_ago))
+        sweep(os.scandir(tmp_path))
+        assert claim(one, tmp_path / "a")
+    assert listed(tmp_path) == ["a"]
 
 
 def test_only_old_temporary_files_are_swept(tmp_path: Path) -> None:
