@@ -168,6 +168,12 @@ def choose(log: Log, first: bool, yes: Lazy[T], no: Lazy[T]) -> T:
     return value
 
 
+@node("Told")
+def told(value: int | None = 5, words: list[str] | None = None) -> str:
+    """What came for inputs that may be None."""
+    return f"{value} {words}"
+
+
 @node("Gate")
 def gate(value: T, open: bool, message: str | None = None) -> T | Blocker:  # noqa: A002
     """Hands its input on, or blocks what follows."""

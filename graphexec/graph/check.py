@@ -142,7 +142,8 @@ class Checker:
         if isinstance(value, Link):
             self._check_link(draft, spec, value)
         elif value is None and spec.optional:
-            _leave_out(draft, spec)
+            if spec.default is not None and not spec.whole_list:  # else it is as good as left out
+                draft.constants[spec.name] = None
         elif spec.folder is not None:
             self._check_file(draft, spec, value)
         else:

@@ -127,6 +127,13 @@ class TestInputs:
         nodes: Nodes = {"1": ("Given", inputs), "2": ("Show", {"source": ["1", 0]})}
         assert Bench().run(nodes).texts == {"2": ("None None",)}
 
+    @pytest.mark.parametrize(
+        ("inputs", "text"), [({}, "5 None"), ({"value": None, "words": None}, "None None"), ({"value": 6}, "6 None")]
+    )
+    def test_null_is_none_whatever_the_default(self, inputs: dict[str, Any], text: str) -> None:
+        nodes: Nodes = {"1": ("Told", inputs), "2": ("Show", {"source": ["1", 0]})}
+        assert Bench().run(nodes).texts == {"2": (text,)}
+
     def test_undeclared_inputs_warn_and_are_errors_when_strict(self) -> None:
         found = only(altered("1", valeu=3))
         assert (found.code, found.input, found.severity) == ("undeclared_input", "valeu", "warning")
