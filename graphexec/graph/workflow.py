@@ -83,10 +83,13 @@ class Workflow:
         """The workflow with other values of some inputs, by (node id, input name); `prompt` follows.
 
         What reading found about an input that is replaced is gone, and so is an editor's own "workflow", which would
-        say the old values. Raises KeyError for a node that is not there.
+        say the old values. Raises WorkflowError (unknown_node) for nodes that are not there.
         """
+        by_node = _by_node(changes)
+        if missing := by_node.keys() - self.nodes.keys():
+            raise WorkflowError(_unknown(node) for node in sorted(missing))
         nodes, prompt = dict(self.nodes), dict(self.prompt)
-        for node, values in _by_node(changes).items():
+        for node, values in by_node.items():
             nodes[node] = replace(nodes[node], inputs={**nodes[node].inputs, **values})
             raw = cast("dict[str, Any]", prompt.get(node, {"class_type": nodes[node].class_type}))
             written = {name: input_json(value) for name, value in values.items()}
@@ -112,6 +115,11 @@ def _by_node(changes: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]
     for (node, name), value in changes.items():
         found.setdefault(node, {})[name] = value
     return found
+
+
+def _unknown(node: str) -> Diagnostic:
+    message = f"No node has the id {node!r}"
+    return Diagnostic(code="unknown_node", message=message, expected="a node of the workflow", received=node)
 
 
 def input_value(raw: Any) -> Any:

@@ -275,8 +275,16 @@ def test_an_override_leaves_out_the_workflow_of_an_editor_which_says_the_old_val
 def test_an_override_makes_the_inputs_that_a_node_lacks() -> None:
     workflow = read_workflow({"1": {"class_type": "A"}}).with_inputs({("1", "x"): 1})
     assert workflow.prompt == {"1": {"class_type": "A", "inputs": {"x": 1}}}
-    with pytest.raises(KeyError):
-        workflow.with_inputs({("2", "x"): 1})
+
+
+def test_an_override_of_a_node_that_is_not_there_names_it() -> None:
+    workflow = read_workflow({"1": {"class_type": "A"}})
+    with pytest.raises(WorkflowError) as caught:
+        workflow.with_inputs({("3", "x"): 1, ("1", "x"): 1, ("2", "x"): 1})
+    assert [(found.code, found.received) for found in caught.value.diagnostics] == [
+        ("unknown_node", "2"),
+        ("unknown_node", "3"),
+    ]
 
 
 def test_a_workflow_is_read_once() -> None:
