@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from graphexec.diffusion.pickles import PickledFile, is_pickled
+from graphexec.diffusion.precisions import DTYPES
 from graphexec.diffusion.save import NAMES, Saved, widest_first
 from graphexec.diffusion.stored import MappedFile
 from graphexec.errors import ModelFileError
 from graphexec.lora.header import read_header
 
-__all__ = ["PRECISIONS", "converted_tensors"]
-
-PRECISIONS: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+__all__ = ["converted_tensors"]
 
 
 def converted_tensors(source: Path, precision: str | None = None) -> tuple[list[Saved], dict[str, str]]:
     """The tensors of a file of weights, to be written as safetensors, and the metadata to go with them.
 
-    Floating-point tensors get `precision` (one of `PRECISIONS`; None leaves them as they are) when their turn comes.
+    Floating-point tensors get `precision` (one of `DTYPES`; None leaves them as they are) when their turn comes.
     Raises `ModelFileError` if `source` cannot be read, or holds what safetensors cannot; making a tensor raises it for
     a number that is too large for the precision.
     """
@@ -34,7 +32,7 @@ def converted_tensors(source: Path, precision: str | None = None) -> tuple[list[
 
 
 def _saved(source: Path, name: str, tensor: Tensor, precision: str | None) -> Saved:
-    dtype = PRECISIONS[precision] if precision and tensor.is_floating_point() else tensor.dtype
+    dtype = DTYPES[precision] if precision and tensor.is_floating_point() else tensor.dtype
     if dtype not in NAMES or tensor.layout is not torch.strided or tensor.is_meta:
         what = f"{name!r} ({tensor.dtype}, {tensor.layout}, on {tensor.device})"
         raise ModelFileError(f"{source}: {what} cannot be kept as safetensors; look for the model in that format")

@@ -23,6 +23,7 @@ from graphexec.diffusion.models.gligen import GligenNetwork
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.patch import Find, Patching
+from graphexec.diffusion.precisions import DTYPES
 from graphexec.diffusion.pristine import Pristine, check_current
 from graphexec.diffusion.resident import Kept, Resident
 from graphexec.diffusion.sources import WeightsFile
@@ -36,7 +37,6 @@ T = TypeVar("T")
 Warn = Callable[[str], object]
 
 HOST = torch.device("cpu")
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def _unheard(message: str) -> None:

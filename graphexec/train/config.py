@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from graphexec.diffusion.types import Precision
+
 __all__ = [
     "Augment",
     "Buckets",
@@ -24,7 +26,6 @@ __all__ = [
     "Noise",
     "Objective",
     "Optimiser",
-    "Precision",
     "Samples",
     "Saving",
     "Schedule",
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 NetworkKind = Literal["lora", "loha", "lokr"]
-Precision = Literal["fp32", "bf16", "fp16"]
 ScheduleKind = Literal[
     "constant",
     "constant_with_warmup",

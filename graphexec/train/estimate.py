@@ -15,9 +15,11 @@ from graphexec.diffusion.checkpoint import CheckpointLayout
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.models.unet import UNet
-from graphexec.train.config import Precision, TrainConfig
+from graphexec.diffusion.precisions import DTYPES
+from graphexec.diffusion.types import Precision
+from graphexec.train.config import TrainConfig
 from graphexec.train.data.buckets import Size
-from graphexec.train.models import DTYPES, pick_device
+from graphexec.train.models import pick_device
 from graphexec.train.network import TrainedNetwork
 
 __all__ = ["Cost", "Speed", "count_cost", "measure_speed"]

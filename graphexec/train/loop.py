@@ -13,8 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from graphexec.diffusion.types import Precision
 from graphexec.errors import Cancelled
-from graphexec.train.config import Optimiser, Precision, Schedule
+from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.ema import Ema
 from graphexec.train.events import Started, Stepped
 from graphexec.train.faults import TrainingError

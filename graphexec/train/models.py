@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,10 +16,11 @@ from graphexec.diffusion.memory import sent
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.unet import UNet
 from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.precisions import DTYPES
 from graphexec.diffusion.pristine import Pristine
-from graphexec.diffusion.types import EncoderKind, Family
+from graphexec.diffusion.types import EncoderKind, Family, Precision
 from graphexec.train.bases import TRAINED, check_base
-from graphexec.train.config import ModelSource, Precision
+from graphexec.train.config import ModelSource
 from graphexec.train.faults import TrainingError
 from graphexec.train.hashes import weights_hash
 from graphexec.train.noise import Target
@@ -27,8 +28,6 @@ from graphexec.train.noise import Target
 __all__ = ["BaseModel", "pick_device"]
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(device: str) -> torch.device:

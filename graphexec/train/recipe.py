@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.models.unet import UNet
-from graphexec.diffusion.runtime import DTYPES, Runtime
+from graphexec.diffusion.precisions import DTYPES
+from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sources import LoraModel
 from graphexec.diffusion.types import Conditioning, Latent, LossMap, Model, Precision
 from graphexec.train.config import Network, NetworkKind, Noise, Objective, Optimiser

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from graphexec.diffusion.faults import MissingLibrary, OutOfMemory
 from graphexec.diffusion.memory import out_of_memory
+from graphexec.diffusion.precisions import DTYPES
 from graphexec.errors import Cancelled, GraphexecError
 from graphexec.train.config import TrainConfig
 from graphexec.train.data.facts import data_metadata
@@ -18,7 +19,6 @@ from graphexec.train.faults import NonFiniteLoss
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 from graphexec.train.loop import Moment
 from graphexec.train.metadata import Progress, metadata
-from graphexec.train.models import DTYPES
 from graphexec.train.output import save_lora
 from graphexec.train.plot import plot_losses
 from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare, steps_per_epoch

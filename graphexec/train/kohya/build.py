@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphexec.diffusion.types import Precision
 from graphexec.train.config import (
     Dataset,
     Logging,
@@ -12,7 +13,6 @@ from graphexec.train.config import (
     ModelSource,
     Noise,
     Objective,
-    Precision,
     Samples,
     Saving,
     TrainConfig,
