@@ -35,7 +35,7 @@ OPTIONS: Mapping[str, str] = {
     "ss": "sample_sampler",
 }
 """What a line's options are called in TOML and JSON."""
-OPTION = re.compile(rf"\s--({'|'.join(OPTIONS)})\s")
+OPTION = re.compile(rf"\s--({'|'.join(OPTIONS)})\s", re.IGNORECASE)
 MOST_STEPS = 10_000
 """More is a slip of the pen."""
 
@@ -87,7 +87,7 @@ def parse_prompt(line: str, like: Prompt, place: str) -> Prompt:
         raise TrainingError(
             f"{place}: there is no option --{strange[1]}: known are {' '.join(f'--{o}' for o in OPTIONS)}"
         )
-    options = {OPTIONS[name]: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
+    options = {OPTIONS[name.lower()]: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
     return _prompt({"prompt": text.strip(), **options}, like, place)
 
 

@@ -22,6 +22,10 @@ def test_a_line_with_everything() -> None:
     assert parsed(line) == Prompt("a cat, on a mat", "blurry, bad", 512, 768, 7, 20, 6.5, "euler_a")
 
 
+def test_options_may_be_capitals() -> None:
+    assert parsed("A Cat --N Blurry --W 512 --SS euler") == parsed("A Cat --n Blurry --w 512 --ss euler")
+
+
 def test_what_a_line_does_not_say() -> None:
     assert parsed("a cat") == Prompt("a cat", width=640, height=384, seed=5)
     assert parsed("a cat --n").negative == ""
