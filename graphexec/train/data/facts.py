@@ -17,8 +17,8 @@ __all__ = ["data_metadata"]
 def data_metadata(data: Data) -> dict[str, str]:
     """Metadata (`ss_…`) of a training set: how many pictures, of which folders, with which tags, in which buckets.
 
-    The settings of one dataset stand for themselves, those of several in `ss_datasets`. Paths stay at home: folders
-    are given by their own names.
+    The settings of one dataset stand for themselves, those of several in `ss_datasets`, each with its folders. Paths
+    stay at home: folders are given by their own names.
     """
     regular = [picture for picture in data.pictures if picture.subset.is_reg]
     train = [picture for picture in data.pictures if not picture.subset.is_reg]
@@ -31,8 +31,7 @@ def data_metadata(data: Data) -> dict[str, str]:
         "reg_dataset_dirs": _folders(regular),
         "tag_frequency": _tags(data.pictures),
     }
-    datasets = [_dataset(data, number) for number in range(len(data.datasets))]
-    settings = datasets[0] if len(datasets) == 1 else {"datasets": datasets}
+    settings = _alone(data) if len(data.datasets) == 1 else {"datasets": _several(data)}
     return {f"ss_{name}": _text(value) for name, value in {**facts, **settings}.items()}
 
 
@@ -64,23 +63,59 @@ def _tags(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
     return {folder: dict(tags) for folder, tags in found.items()}
 
 
-def _dataset(data: Data, number: int) -> dict[str, object]:
-    dataset = data.datasets[number]
+def _alone(data: Data) -> Mapping[str, object]:
+    """The only dataset, with the captions of its first folder, as the folders of one configuration rarely differ."""
+    (dataset,) = data.datasets
+    return {**_dataset(dataset, data.pictures), **_captions(dataset.subsets[0])}
+
+
+def _several(data: Data) -> list[Mapping[str, object]]:
+    parts = [[each for each in data.pictures if each.dataset == number] for number in range(len(data.datasets))]
+    return [
+        {
+            "is_dreambooth": all(subset.metadata_file is None for subset in dataset.subsets),
+            "num_train_images": _uses([picture for picture in pictures if not picture.subset.is_reg]),
+            "num_reg_images": _uses([picture for picture in pictures if picture.subset.is_reg]),
+            "tag_frequency": _tags(pictures),
+            **_dataset(dataset, pictures),
+            "subsets": [_subset(subset, pictures) for subset in dataset.subsets],
+        }
+        for dataset, pictures in zip(data.datasets, parts, strict=True)
+    ]
+
+
+def _dataset(dataset: Dataset, pictures: Sequence[Picture]) -> Mapping[str, object]:
     facts: dict[str, object] = {
         "batch_size_per_device": dataset.batch_size,
-        "resolution": f"({dataset.resolution[0]}, {dataset.resolution[1]})",
+        "resolution": dataset.resolution,
+        "skip_image_resolution": dataset.skip_resolution,
         "enable_bucket": dataset.buckets is not None,
-        **_captions(dataset),
     }
     if dataset.buckets is None:
         return facts
-    pictures = [picture for picture in data.pictures if picture.dataset == number]
     return {**facts, **_limits(dataset.buckets), "bucket_info": _buckets(pictures)}
 
 
-def _captions(dataset: Dataset) -> Mapping[str, object]:
-    """Of its first folder, as the folders of one configuration rarely differ."""
-    subset = dataset.subsets[0]
+def _subset(subset: Subset, pictures: Sequence[Picture]) -> Mapping[str, object]:
+    """A folder, or the file that lists its pictures."""
+    rules = subset.captions
+    named = {"metadata_file": subset.metadata_file, "image_dir": subset.image_dir}
+    return {
+        "img_count": sum(picture.subset is subset for picture in pictures),
+        "num_repeats": subset.repeats,
+        **_captions(subset),
+        "keep_tokens_separator": rules.keep_tokens_separator,
+        "secondary_separator": rules.secondary_separator,
+        "enable_wildcard": rules.wildcards,
+        "caption_prefix": rules.prefix,
+        "caption_suffix": rules.suffix,
+        **{name: path.name for name, path in named.items() if path is not None},
+        "class_tokens": subset.class_tokens,
+        "is_reg": subset.is_reg,
+    }
+
+
+def _captions(subset: Subset) -> Mapping[str, object]:
     rules, augment = subset.captions, subset.augment
     return {
         "color_aug": augment.color,

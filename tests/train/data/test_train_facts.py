@@ -34,7 +34,7 @@ def test_what_a_file_says_of_one_dataset(tmp_path: Path) -> None:
     buckets = json.loads(facts["ss_bucket_info"])
     assert buckets["buckets"]["0"] == {"resolution": [64, 64], "count": 30}
     assert buckets["buckets"]["1"]["count"] == 10
-    assert facts["ss_resolution"] == "(64, 64)"
+    assert (facts["ss_resolution"], facts["ss_skip_image_resolution"]) == ("(64, 64)", "None")
     assert (facts["ss_enable_bucket"], facts["ss_max_bucket_reso"]) == ("True", "128")
     assert (facts["ss_shuffle_caption"], facts["ss_flip_aug"], facts["ss_color_aug"]) == ("True", "True", "False")
     assert str(tmp_path) not in "".join(facts.values())
@@ -46,6 +46,34 @@ def test_several_datasets_stand_in_a_list(tmp_path: Path) -> None:
         picture(tmp_path / str(side) / "a.png")
         datasets.append(Dataset((Subset(tmp_path / str(side), class_tokens="x"),), (side, side), validation_split=0.1))
     facts = data_metadata(find_pictures(datasets))
-    assert [each["resolution"] for each in json.loads(facts["ss_datasets"])] == ["(64, 64)", "(128, 128)"]
+    assert [each["resolution"] for each in json.loads(facts["ss_datasets"])] == [[64, 64], [128, 128]]
     assert "ss_resolution" not in facts
     assert "ss_bucket_info" not in facts
+
+
+def test_each_of_several_datasets_tells_of_its_folders(tmp_path: Path) -> None:
+    for name in ("sks", "cat", "more"):
+        captioned(tmp_path / name / "a.png", f"{name}, sitting", (96, 32))
+    rules = CaptionRules(keep_tokens=1, wildcards=True, prefix="photo of", secondary_separator=";")
+    sks = Subset(tmp_path / "sks", 10, captions=rules, augment=Augment(flip=True))
+    cat = Subset(tmp_path / "cat", 2, "cat", is_reg=True)
+    datasets = [
+        Dataset((sks, cat), (64, 64), 4, Buckets(32, 128, 32), skip_resolution=(16, 8)),
+        Dataset((Subset(tmp_path / "more"),), (128, 64)),
+    ]
+    facts = data_metadata(find_pictures(datasets))
+    first, second = json.loads(facts["ss_datasets"])
+    assert (first["is_dreambooth"], first["num_train_images"], first["num_reg_images"]) == (True, 10, 10)
+    assert (first["skip_image_resolution"], second["skip_image_resolution"]) == ([16, 8], None)
+    assert first["bucket_info"]["buckets"]["0"]["count"] == 20
+    assert [each["tag_frequency"] for each in (first, second)] == [
+        {"sks": {"sks": 1, "sitting": 1}, "cat": {"cat": 1, "sitting": 1}},
+        {"more": {"more": 1, "sitting": 1}},
+    ]
+    of_sks, of_cat = first["subsets"]
+    assert (of_sks["img_count"], of_sks["num_repeats"], of_sks["image_dir"]) == (1, 10, "sks")
+    assert (of_sks["flip_aug"], of_sks["keep_tokens"], of_sks["enable_wildcard"]) == (True, 1, True)
+    assert (of_sks["caption_prefix"], of_sks["secondary_separator"]) == ("photo of", ";")
+    assert (of_cat["class_tokens"], of_cat["is_reg"], of_cat["num_repeats"]) == ("cat", True, 2)
+    assert (second["num_train_images"], second["enable_bucket"], len(second["subsets"])) == (1, False, 1)
+    assert str(tmp_path) not in "".join(facts.values())
