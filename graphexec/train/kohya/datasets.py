@@ -42,6 +42,7 @@ ALL_KEYS = {
     **DATASET_ONLY,
 }
 OF_BUCKETS = tuple(name for name, key in ALL_KEYS.items() if key.fills.startswith("datasets.buckets."))
+LIMITS = ("min_bucket_reso", "max_bucket_reso")
 OF_DATASET = tuple(name for name, key in ALL_KEYS.items() if not key.fills.startswith("datasets.subsets."))
 _HARMLESS = {"cache_info": HARMLESS["cache_info"]}
 _REFUSED = {
@@ -63,8 +64,7 @@ SUBSET = Tables({name: key for name, key in ALL_KEYS.items() if name not in OF_D
 def read_datasets(settings: Settings) -> tuple[Dataset, ...]:
     """The datasets that the settings name; faults are collected."""
     datasets = _named(settings)
-    if not any(dataset.buckets for dataset in datasets):
-        _warn_of_buckets(settings.values, settings.faults, settings.sources)
+    _tell_of_buckets(settings.values, datasets, settings.faults, settings.sources)
     return datasets
 
 
@@ -152,8 +152,7 @@ def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, 
         _of_table(table, [general, options], faults, source, f"datasets[{number}].")
         for number, table in enumerate(tables)
     )
-    if not any(dataset.buckets for dataset in datasets):
-        _warn_of_buckets(general, faults, dict.fromkeys(general, source), "general.")
+    _tell_of_buckets(general, datasets, faults, dict.fromkeys(general, source), "general.")
     return datasets
 
 
@@ -191,8 +190,7 @@ def _of_table(
     whole = ChainMap(own, *map(dict, outer))
     _warn_of_no_resolution(whole, faults, source, within)
     dataset = _dataset(whole, tuple(subsets))
-    if dataset.buckets is None:
-        _warn_of_buckets(own, faults, dict.fromkeys(own, source), within)
+    _tell_of_buckets(own, [dataset], faults, dict.fromkeys(own, source), within)
     return dataset
 
 
@@ -203,12 +201,18 @@ def _warn_of_no_resolution(values: Values, faults: Faults, source: str, within: 
         faults.warn("default_resolution", source, within + "resolution", message, "set what the base was trained at")
 
 
-def _warn_of_buckets(values: Values, faults: Faults, sources: Mapping[str, str], within: str = "") -> None:
-    """Of settings of buckets where there are none."""
-    for name in OF_BUCKETS:
-        if values.get(name):
+def _tell_of_buckets(
+    values: Values, datasets: Sequence[Dataset], faults: Faults, sources: Mapping[str, str], within: str = ""
+) -> None:
+    """Of settings of buckets that no dataset uses."""
+    buckets = [dataset.buckets for dataset in datasets if dataset.buckets]
+    for name in filter(values.get, OF_BUCKETS):
+        if not buckets:
             message = "there are no buckets: it is not used"
             faults.warn("contradiction", sources[name], within + name, message, "set enable_bucket, or leave it out")
+        elif name in LIMITS and all(each.no_upscale for each in buckets):
+            message = "of no consequence here: with bucket_no_upscale the pictures' own sizes make the buckets"
+            faults.note("no_consequence", sources[name], within + name, message)
 
 
 def _tables(value: object, faults: Faults, source: str, place: str) -> list[Mapping[str, object]]:

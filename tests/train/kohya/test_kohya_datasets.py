@@ -97,6 +97,20 @@ def test_settings_of_buckets_where_there_are_none(desk: Desk) -> None:
     assert unused(desk, text + "true\nenable_bucket = true") == set()
 
 
+def noted(desk: Desk, text: str, base: str = BASE) -> set[tuple[str, str]]:
+    """Where settings stand that are of no consequence."""
+    return {(each.source, each.key) for each in desk.reading(text, base).faults if each.severity == "note"}
+
+
+def test_limits_of_buckets_that_are_as_large_as_the_pictures(desk: Desk) -> None:
+    text = "enable_bucket = true\nmin_bucket_reso = 64\nmax_bucket_reso = 512\nbucket_reso_steps = 64\n"
+    limits = {("style.toml", "min_bucket_reso"), ("style.toml", "max_bucket_reso")}
+    assert noted(desk, text + "bucket_no_upscale = true") == limits
+    assert noted(desk, text + "bucket_no_upscale = false") == set()
+    write(TOML.replace("enable_bucket = true", "enable_bucket = true\nbucket_no_upscale = true"))
+    assert noted(desk, "", NAMED) == {("data.toml", "datasets[0].max_bucket_reso")}
+
+
 def test_settings_of_buckets_in_a_dataset_toml(desk: Desk) -> None:
     write(TOML.replace("resolution = [256, 320]", "resolution = 256\nmin_bucket_reso = 64"))
     assert unused(desk, "bucket_reso_steps = 64", NAMED) == {("data.toml", "datasets[1].min_bucket_reso")}
