@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graphexec.train.kohya.values import Kind
 
-__all__ = ["DATASET_ONLY", "FOLLOWED", "HARMLESS", "OURS", "REFUSED", "Key"]
+__all__ = ["DATASET_ONLY", "FOLLOWED", "HARMLESS", "NEUTRAL", "OURS", "REFUSED", "Key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ FOLLOWED: Mapping[str, Key] = {
     "lr_scheduler_power": Key("number", "schedule.power", least=0),
     "lr_scheduler_min_lr_ratio": _part("schedule.min_lr_ratio"),
     # The loop
-    "max_train_steps": Key("int", "loop.max_steps", read=True, least=1),
+    "max_train_steps": Key("int", "loop.max_steps", read=True, least=0),
     "max_train_epochs": _count("loop.max_epochs"),
     "seed": Key("int", "loop.seed", least=0),
     "gradient_accumulation_steps": _count("loop.accumulation"),
@@ -290,7 +290,7 @@ REFUSED: Mapping[str, str] = {
     "lr_scheduler_type": "learning rate schedules of other packages are not loaded: use lr_scheduler",
     "lr_scheduler_timescale": "inverse_sqrt takes the warm-up as its scale: leave it out and set lr_warmup_steps",
     "lr_decay_steps": "there is no schedule with a decay of its own length: use cosine or linear, which end at zero",
-    "network_multiplier": "adapters are trained at their full strength: leave it out",
+    "network_multiplier": "adapters are trained at their full strength, 1: leave it out",
     "huggingface_repo_id": _UPLOAD,
     "save_state_to_huggingface": _UPLOAD,
     "resume_from_huggingface": "nothing is downloaded: fetch the state yourself, and name its folder in resume",
@@ -304,3 +304,6 @@ REFUSED: Mapping[str, str] = {
     "use_safetensors": "LoRAs are always safetensors: leave it out",
 }
 """Options that cannot be followed: why, and what to do."""
+
+NEUTRAL: Mapping[str, tuple[str, ...]] = {"network_multiplier": ("", "1", "1.0")}
+"""Of refused options that are not off at false, 0 or nothing, the values that change nothing."""

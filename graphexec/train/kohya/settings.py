@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphexec.train.kohya.faults import Faults
-from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, OURS, REFUSED, Key
+from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, NEUTRAL, OURS, REFUSED, Key
 from graphexec.train.kohya.values import convert, is_off
 
 __all__ = ["OPTIONS", "Settings", "Tables", "checked", "fill", "nearest"]
@@ -82,7 +82,7 @@ def checked(
             if not is_off(value):
                 faults.note("no_consequence", source, place, f"of no consequence here: {tables.harmless[name]}")
         elif name in tables.refused:
-            if not is_off(value):
+            if not _changes_nothing(name, value):
                 why, _, hint = tables.refused[name].partition(": ")
                 faults.error("refused_key", source, place, f"cannot be followed: {why}", hint or None)
         else:
@@ -94,6 +94,11 @@ def nearest(name: str, names: list[str]) -> str | None:
     """The name that was likely meant, as a hint."""
     found = difflib.get_close_matches(name, names, 1)
     return f"did you mean {found[0]}?" if found else None
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    """Whether a refused option has the value that it has without being set."""
+    return str(value) in NEUTRAL[name] if name in NEUTRAL else is_off(value)
 
 
 def _take(values: dict[str, Any], name: str, value: object, key: Key, faults: Faults, source: str, place: str) -> None:

@@ -90,9 +90,15 @@ def _alpha(settings: Settings, config: TrainConfig) -> None:
 
 
 def _length(settings: Settings) -> None:
-    if not {"max_train_steps", "max_train_epochs"} & settings.values.keys():
+    steps, epochs = settings.get("max_train_steps"), settings.get("max_train_epochs")
+    if steps is None and epochs is None:
         message = f"neither it nor max_train_steps is set: {DEFAULT_STEPS} steps, as in sd-scripts"
         settings.warn("default_steps", "max_train_epochs", message, "say how long to train")
+    elif steps == 0 and epochs is None:
+        settings.error("wrong_value", "max_train_steps", "is 0: nothing is trained", "say how long to train")
+    elif steps and epochs:
+        message = "of no consequence here: max_train_epochs says how long to train"
+        settings.faults.note("no_consequence", settings.source("max_train_steps"), "max_train_steps", message)
 
 
 def _rates(settings: Settings, optimiser: Optimiser) -> None:

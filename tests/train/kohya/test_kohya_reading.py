@@ -157,6 +157,14 @@ def test_refused_and_harmless_options_may_be_off(desk: Desk) -> None:
     assert reading.faults == ()
 
 
+def test_a_network_is_trained_at_its_full_strength(desk: Desk) -> None:
+    for value in ("1", "1.0", '"1.0"', '""'):
+        assert desk.reading(f"network_multiplier = {value}").faults == ()
+    for value in ("0", "0.5", "false"):
+        (fault,) = desk.errors(f"network_multiplier = {value}")
+        assert (fault.code, fault.key, fault.hint) == ("refused_key", "network_multiplier", "leave it out")
+
+
 def test_harmless_options_are_noted(desk: Desk) -> None:
     reading = desk.reading("xformers = true\nmax_data_loader_n_workers = 2")
     assert [(fault.severity, fault.key) for fault in reading.faults] == [

@@ -35,6 +35,14 @@ def test_length_and_learning_rate_that_were_left_out(desk: Desk) -> None:
     assert warnings(desk, "", BASE.replace("learning_rate = 1e-4", "")) == {("learning_rate", "learning_rate")}
 
 
+def test_epochs_count_more_than_steps(desk: Desk) -> None:
+    reading = desk.reading("max_train_epochs = 3")
+    assert [(fault.severity, fault.key) for fault in reading.faults] == [("note", "max_train_steps")]
+    assert (reading.config.loop.max_epochs, reading.config.loop.max_steps) == (3, None)
+    assert desk.reading("max_train_epochs = 3\nmax_train_steps = 0").faults == ()
+    assert errors(desk, "max_train_steps = 0") == {("wrong_value", "max_train_steps")}
+
+
 def test_a_resolution_that_was_left_out(desk: Desk) -> None:
     assert warnings(desk, "", BASE.replace("resolution = 512", "")) == {("default_resolution", "resolution")}
     write = Path("data.toml").write_text
