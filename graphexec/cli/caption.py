@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from click.core import ParameterSource
 
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import DEVICE, FILE, bundled
+from graphexec.cli.terminal import is_watched
 
 if TYPE_CHECKING:
     from graphexec.train.captioning.files import CaptionFiles
@@ -273,7 +273,7 @@ def _captions(
     from graphexec.train.captioning.run import caption
 
     found = caption(folder, pictures, captioner, batch_size)
-    return iter(tqdm(found, total=len(pictures), unit="picture", disable=not sys.stderr.isatty()))
+    return iter(tqdm(found, total=len(pictures), unit="picture", disable=not is_watched()))
 
 
 def _write(

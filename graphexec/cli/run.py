@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from graphexec.cli.options import (
     workflow_argument,
 )
 from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
+from graphexec.cli.terminal import is_watched
 from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Job:
         outcome.code = _code(stopped, result, exports_written=not outcome.export_errors)
 
     def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
-        progress = Bars(name) if sys.stderr.isatty() else Lines(name)
+        progress = Bars(name) if is_watched() else Lines(name)
         sinks: dict[Shape, tuple[Sink, ...]] = {
             "text": (progress, paths),
             "quiet": (paths,),

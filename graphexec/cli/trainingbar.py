@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from graphexec.cli.diagnostics import counted, printable
+from graphexec.cli.terminal import is_watched
 from graphexec.train import events
 
 LINES = 20
@@ -26,7 +26,7 @@ class TrainingBar:
     def __init__(self) -> None:
         self._state: Path | None = None
         self._bar: tqdm[Any] | None = None
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = is_watched()
 
     def __enter__(self) -> TrainingBar:
         return self

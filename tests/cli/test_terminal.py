@@ -1,0 +1,30 @@
+"""Standard error may be a terminal, something else, or closed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cli.shell import Shell, environment
+from graphexec.cli.terminal import is_watched
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_terminal_is_watched(answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: answer)
+    assert is_watched() is answer
+
+
+def test_nobody_watches_what_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert not is_watched()
+
+
+def test_a_run_whose_standard_error_is_closed_is_a_run_all_the_same(shell: Shell) -> None:
+    shell.write({"4": ("Write", {"text": "hello", "filename_prefix": "note"})})
+    command = "exec \"$0\" -c 'from cli.pack import main; main()' run workflow.json 2>&-"
+    done = subprocess.run(["sh", "-c", command, sys.executable], env=environment(), stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert done.stdout.decode() == f"{shell.folder / 'output' / 'note_00001_.txt'}\n"
