@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
 
+T = TypeVar("T")
 Shape = Literal["text", "quiet", "events", "json"]
 """What goes to stdout: paths (with progress on stderr or without), events, or one document."""
 
@@ -60,7 +61,8 @@ class Outcome:
     unexported: Sequence[Export] = ()
     """Those of nodes that did not run."""
     export_errors: Sequence[str] = ()
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    merged: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Nodes, and the identical ones that run in their place."""
     error: str | None = None
     code: ExitCode = ExitCode.DONE
 
@@ -68,6 +70,11 @@ class Outcome:
         """How a node is called in messages."""
         found = self.workflow.nodes.get(node) if self.workflow is not None else None
         return node_name(node, found.class_type, found.title) if found is not None else node_name(node)
+
+    def by_each_id(self, found: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
+        """What nodes left, under the ids of merged nodes too."""
+        others = {other: found[kept] for other, kept in self.merged.items() if kept in found}
+        return {node: list(items) for node, items in {**found, **others}.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ class Job:
         )
         if compiled.plan is None:
             raise WorkflowError(compiled.diagnostics)
-        outcome.diagnostics = compiled.diagnostics
+        outcome.diagnostics, outcome.merged = compiled.diagnostics, compiled.plan.aliases
         return compiled.plan, wanted
 
     def execute(self, outcome: Outcome, plan: Plan, exports: Sequence[Export]) -> None:
@@ -121,7 +128,6 @@ class Job:
         with stopping(cancel) as stopped:
             result = _result(plan, context)
             if result is not None:
-                outcome.texts = result.texts
                 exported = write_exports(exports, plan, result)
                 outcome.exported, outcome.unexported = exported.files, exported.left
                 outcome.export_errors = exported.errors
@@ -237,7 +243,7 @@ def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
     if shape != "json":
         _show_exported(_as_texts(outcome.exported), shape)
     if shape == "text":
-        for node, texts in outcome.texts.items():
+        for node, texts in outcome.by_each_id(outcome.record.texts).items():
             click.echo(f"text of {outcome.name(node)}: " + "\n".join(texts), err=True)
     for line in _troubles(outcome):
         click.echo(line, err=True)
@@ -276,9 +282,9 @@ def _document(outcome: Outcome, seconds: float) -> dict[str, Any]:
     record = outcome.record
     return {
         "status": outcome.code.name.lower(),
-        "files": _as_texts(record.files),
+        "files": _as_texts(outcome.by_each_id(record.files)),
         "exports": _as_texts(outcome.exported),
-        "texts": {node: list(texts) for node, texts in outcome.texts.items()},
+        "texts": outcome.by_each_id(record.texts),
         "executed": list(record.executed),
         "cached": record.cached,
         "skipped": list(record.skipped),

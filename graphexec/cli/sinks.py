@@ -34,12 +34,15 @@ class Record:
     failed: list[events.Failed] = field(default_factory=list[events.Failed])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that could not run, and the failed node that is why."""
+    texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
             case events.Written(node, files, _):
                 self.files.setdefault(node, []).extend(files)
+            case events.Shown(node, texts):
+                self.texts.setdefault(node, []).extend(texts)
             case events.Finished(node):
                 self.executed[node] = None
             case events.Cached(nodes):

@@ -112,6 +112,13 @@ def test_json_is_the_whole_result(shell: Shell) -> None:
     assert sorted(shell.json("run", "workflow.json", "--json")["cached"]) == ["1", "2", "3", "4"]
 
 
+def test_of_identical_nodes_each_has_what_it_would_have_left(shell: Shell) -> None:
+    shell.write({**NOTE, "5": NOTE["4"], "6": NOTE["3"]})
+    document = shell.json("run", "workflow.json", "--json")
+    assert document["files"]["4"] == document["files"]["5"]
+    assert document["texts"] == {"3": ["5"], "6": ["5"]}
+
+
 def test_a_failure_is_named_and_spoils_nothing_else(shell: Shell) -> None:
     result = shell.run("run", shell.write(TWO_BRANCHES))
     assert result.exit_code == 1
@@ -328,6 +335,15 @@ def test_an_interrupted_run_as_json(shell: Shell) -> None:
     document = json.loads(stdout)
     assert process.returncode == 130
     assert (document["status"], document["executed"]) == ("interrupted", ["1"])
+
+
+def test_a_run_that_was_stopped_has_shown_what_it_has_shown(shell: Shell) -> None:
+    shell.write({"1": ("Int", {"value": 1}), "2": ("Show", {"source": ["1", 0]}), "3": ("Stop", {"value": ["1", 0]})})
+    targets = ["--target", "2", "--target", "3"]
+    result = shell.run("run", "workflow.json", "--json", *targets)
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["texts"] == {"2": ["1"]}
+    assert 'text of node 2 (Show "the Show"): 1' in shell.run("run", "workflow.json", *targets).stderr
 
 
 def test_a_second_signal_kills_a_node_that_does_not_listen(shell: Shell) -> None:

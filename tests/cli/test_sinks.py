@@ -23,6 +23,7 @@ RUN: list[Event] = [
     events.Started("save", "SaveImage"),
     events.Finished("save", "SaveImage", 0.1),
     events.Written("save", (Path("a.png"), Path("b.png")), kept=False),
+    events.Shown("show", ("one", "two")),
     events.Started("bad", "Fail"),
     events.Failed("bad", "Fail", "RuntimeError", "no luck"),
     events.Skipped("after", "bad"),
@@ -45,6 +46,7 @@ def test_a_record_has_what_became_of_every_node() -> None:
     assert record.cached == ["load", "encode"]
     assert [failed.node for failed in record.failed] == ["bad"]
     assert record.skipped == {"after": "bad"}
+    assert record.texts == {"show": ["one", "two"]}
 
 
 def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
