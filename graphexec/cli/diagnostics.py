@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from graphexec.errors import Diagnostic
+from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError
 
 JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint")
 """The fields of a diagnostic that every reader of the JSON may count on; the rest follows them."""
@@ -15,6 +15,13 @@ MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "colu
 LONGEST_DETAIL = 200
 RUN_LIBRARIES = frozenset({"numpy", "safetensors", "scipy", "tokenizers", "torch", "torchsde"})
 CAPTION_LIBRARIES = frozenset({"huggingface_hub", "onnxruntime", "transformers"})
+RUNNING, CAPTIONING = ("to run nodes", "run"), ("to caption pictures", "caption")
+PURPOSES = {
+    "caption": CAPTIONING,
+    "convert-checkpoint": ("to convert checkpoints", "run"),
+    "train": ("to train", "train"),
+}
+"""What libraries are for and the extra that brings them, by the command that lacks one; the others run nodes."""
 
 
 def printable(text: str) -> str:
@@ -91,11 +98,20 @@ def tally(diagnostics: Iterable[Diagnostic]) -> str:
     return ", ".join(counted(found[severity], severity) for severity in ("error", "warning") if found[severity])
 
 
-def library_hint(message: str) -> str | None:
-    """What to do about an import that failed, if it is a library that only running needs."""
+def library_hint(message: str, command: str = "run") -> str | None:
+    """What to do about an import that failed in a command, if it is a library that an extra brings."""
     missing = re.search(r"No module named '(\w+)", message)
-    if missing is not None and missing[1] in CAPTION_LIBRARIES:
-        return f"{missing[1]} is needed to caption pictures: pip install 'graphexec[caption]'"
-    if missing is None or missing[1] not in RUN_LIBRARIES:
+    if missing is None or missing[1] not in RUN_LIBRARIES | CAPTION_LIBRARIES:
         return None
-    return f"{missing[1]} is needed to run nodes: pip install 'graphexec[run]'"
+    purpose, extra = PURPOSES.get(command, CAPTIONING if missing[1] in CAPTION_LIBRARIES else RUNNING)
+    return f"{missing[1]} is needed {purpose}: pip install 'graphexec[{extra}]'"
+
+
+def fault_text(error: BaseException, command: str = "run") -> str:
+    """What is said of an exception that ends a command."""
+    if isinstance(error, WorkflowError):
+        return render(error.diagnostics)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    hint = library_hint(str(error), command) if isinstance(error, ImportError | NodeDefinitionError) else None
+    return f"error: {printable_lines(str(error))}" + (f"\n  hint: {hint}" if hint else "")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphexec.cli.diagnostics import library_hint, printable_lines, render
+from graphexec.cli.diagnostics import fault_text, printable_lines
 from graphexec.cli.exits import exit_code_of
 from graphexec.cli.options import App
-from graphexec.errors import GraphexecError, NodeDefinitionError, WorkflowError
+from graphexec.errors import GraphexecError
 
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
@@ -56,17 +56,8 @@ class Commands(click.Group):
             _drop_stdout()
             ctx.exit(exit_code_of(error))
         except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
-            click.echo(_message(error), err=True)
+            click.echo(fault_text(error, ctx.invoked_subcommand or ""), err=True)
             ctx.exit(exit_code_of(error))
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, WorkflowError):
-        return render(error.diagnostics)
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    hint = library_hint(str(error)) if isinstance(error, ImportError | NodeDefinitionError) else None
-    return f"error: {error}" + (f"\n  hint: {hint}" if hint else "")
 
 
 def _drop_stdout() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphexec.cli.diagnostics import diagnostic_json, library_hint, node_name, printable, render, tally
-from graphexec.errors import Diagnostic
+from graphexec.cli.diagnostics import diagnostic_json, fault_text, library_hint, node_name, printable, render, tally
+from graphexec.errors import Diagnostic, ModelFileError
 
 FULL = Diagnostic(
     code="value_smaller_than_min",
@@ -88,6 +88,23 @@ def test_a_missing_library_of_the_run_extra_has_a_hint(library: str) -> None:
     hint = library_hint(f"No module named {library!r}")
     assert hint is not None
     assert "pip install 'graphexec[run]'" in hint
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("run", "torch is needed to run nodes: pip install 'graphexec[run]'"),
+        ("train", "torch is needed to train: pip install 'graphexec[train]'"),
+        ("caption", "torch is needed to caption pictures: pip install 'graphexec[caption]'"),
+        ("convert-checkpoint", "torch is needed to convert checkpoints: pip install 'graphexec[run]'"),
+    ],
+)
+def test_a_missing_library_is_told_with_what_it_is_for(command: str, words: str) -> None:
+    assert words in fault_text(ModuleNotFoundError("No module named 'torch'"), command)
+
+
+def test_a_fault_does_nothing_to_a_terminal() -> None:
+    assert fault_text(ModelFileError("tensor 'a\x1b[2Jb'\nand more")) == "error: tensor 'a\\x1b[2Jb'\n    and more"
 
 
 @pytest.mark.parametrize("message", ["No module named 'torchvision'", "no luck", ""])

@@ -214,5 +214,28 @@ def test_an_interrupted_run_goes_on_to_the_same_lora(desk: Shell) -> None:
     assert trained(desk, "--set", "max_train_steps=20", "--resume") == whole
 
 
+WITHOUT_TORCH = """
+import sys
+
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name=name)
+
+sys.meta_path.insert(0, Lacking())
+from graphexec.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_without_torch_the_extra_for_training_is_named(desk: Shell, options: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "train", "style.toml", *options]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "torch is needed to train: pip install 'graphexec[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_needs_no_torch() -> None:
     assert "torch" not in loaded_by("train", "--help")
