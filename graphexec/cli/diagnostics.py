@@ -26,7 +26,7 @@ PURPOSES = {
 
 def printable(text: str) -> str:
     """The text without characters that would move a terminal's cursor or break the line."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable_lines(text: str) -> str:

@@ -244,7 +244,7 @@ def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
         _show_exported(_as_texts(outcome.exported), shape)
     if shape == "text":
         for node, texts in outcome.by_each_id(outcome.record.texts).items():
-            click.echo(f"text of {outcome.name(node)}: " + "\n".join(texts), err=True)
+            click.echo(f"text of {outcome.name(node)}: " + printable_lines("\n".join(texts)), err=True)
     for line in _troubles(outcome):
         click.echo(line, err=True)
     if shape == "json":

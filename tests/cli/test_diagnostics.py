@@ -77,6 +77,10 @@ def test_nothing_reaches_the_terminal_that_it_would_obey(text: str) -> None:
     assert printable(text) == text or not text.isprintable()
 
 
+def test_what_can_be_printed_stays_as_it_is_beside_what_cannot() -> None:
+    assert printable("ein grüner\tBär\x1b[2J") == "ein grüner\\tBär\\x1b[2J"
+
+
 def test_tally() -> None:
     warning = Diagnostic(code="x", message="", severity="warning")
     assert tally([]) == ""

@@ -112,6 +112,11 @@ def test_json_is_the_whole_result(shell: Shell) -> None:
     assert sorted(shell.json("run", "workflow.json", "--json")["cached"]) == ["1", "2", "3", "4"]
 
 
+def test_a_text_that_a_node_shows_does_nothing_to_a_terminal(shell: Shell) -> None:
+    result = shell.run("run", shell.write({"1": ("Show", {"source": "eins\x1b[2J\nzwölf"})}))
+    assert 'text of node 1 (Show "the Show"): eins\\x1b[2J\n    zwölf\n' in result.stderr
+
+
 def test_of_identical_nodes_each_has_what_it_would_have_left(shell: Shell) -> None:
     shell.write({**NOTE, "5": NOTE["4"], "6": NOTE["3"]})
     document = shell.json("run", "workflow.json", "--json")
