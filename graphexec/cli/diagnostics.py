@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError
+from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError, said
 
 JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint")
 """The fields of a diagnostic that every reader of the JSON may count on; the rest follows them."""
@@ -114,4 +114,4 @@ def fault_text(error: BaseException, command: str = "run") -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     hint = library_hint(str(error), command) if isinstance(error, ImportError | NodeDefinitionError) else None
-    return f"error: {printable_lines(str(error))}" + (f"\n  hint: {hint}" if hint else "")
+    return f"error: {printable_lines(said(error))}" + (f"\n  hint: {hint}" if hint else "")

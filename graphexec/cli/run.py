@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from graphexec.cli.diagnostics import counted, diagnostic_json, library_hint, node_name, printable_lines, render
+from graphexec.cli.diagnostics import (
+    counted,
+    diagnostic_json,
+    fault_text,
+    library_hint,
+    node_name,
+    printable_lines,
+    render,
+)
 from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
 from graphexec.cli.interrupts import Stopped, stopping
 from graphexec.cli.options import (
@@ -29,7 +37,7 @@ from graphexec.cli.options import (
 )
 from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
 from graphexec.cli.terminal import is_watched
-from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError
+from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError, said
 
 if TYPE_CHECKING:
     from graphexec.cli.exports import Export
@@ -41,8 +49,8 @@ if TYPE_CHECKING:
     from graphexec.node.registry import Registry
 
 T = TypeVar("T")
-Shape = Literal["text", "quiet", "events", "json"]
-"""What goes to stdout: paths (with progress on stderr or without), events, or one document."""
+Shape = Literal["text", "events", "json"]
+"""What goes to stdout: paths, events, or one document."""
 
 
 MOST_SHOWN = 5
@@ -85,6 +93,7 @@ class Job:
     caching: Caching
     output: Path
     shape: Shape
+    quiet: bool
     strict_lora: bool
 
     def compile(
@@ -136,14 +145,10 @@ class Job:
         outcome.code = _code(stopped, result, exports_written=not outcome.export_errors)
 
     def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
-        progress = Bars(name) if is_watched() else Lines(name)
-        sinks: dict[Shape, tuple[Sink, ...]] = {
-            "text": (progress, paths),
-            "quiet": (paths,),
-            "events": (json_lines,),
-            "json": (progress,),
-        }
-        return sinks[self.shape]
+        if self.shape == "events":
+            return (json_lines,)
+        progress = () if self.quiet else (Bars(name) if is_watched() else Lines(name),)
+        return (*progress, paths) if self.shape == "text" else progress
 
 
 def _result(plan: Plan, context: Context) -> Result | None:
@@ -214,11 +219,11 @@ def command(
     begun = time.perf_counter()
     if events and as_json:
         raise click.UsageError("--events and --json both want stdout; choose one")
-    shape: Shape = "events" if events else "json" if as_json else "quiet" if quiet else "text"
+    shape: Shape = "events" if events else "json" if as_json else "text"
     app: App = ctx.obj
     outcome = Outcome(workflow)
     try:
-        job = Job(app.registry(), caching, output, shape, checks.strict_lora)
+        job = Job(app.registry(), caching, output, shape, quiet, checks.strict_lora)
         plan, wanted = job.compile(outcome, changes, places, checks, exports)
         if plan.diagnostics and not quiet:
             click.echo(render(plan.diagnostics, workflow), err=True)
@@ -226,11 +231,14 @@ def command(
     except WorkflowError as error:
         outcome.diagnostics, outcome.code = error.diagnostics, exit_code_of(error)
         click.echo(render(_worth_showing(error.diagnostics, quiet), workflow), err=True)
-    except (GraphexecError, OSError) as error:
+    except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
         if not as_json or isinstance(error, BrokenPipeError):
             raise
-        outcome.error, outcome.code = str(error), exit_code_of(error)
-    _show(outcome, shape, time.perf_counter() - begun)
+        outcome.code = exit_code_of(error)
+        if outcome.code is not ExitCode.INTERRUPTED:
+            outcome.error = said(error)
+            click.echo(fault_text(error), err=True)
+    _show(outcome, shape, quiet, time.perf_counter() - begun)
     ctx.exit(outcome.code)
 
 
@@ -238,11 +246,11 @@ def _worth_showing(diagnostics: Sequence[Diagnostic], quiet: bool) -> list[Diagn
     return [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error" or not quiet]
 
 
-def _show(outcome: Outcome, shape: Shape, seconds: float) -> None:
+def _show(outcome: Outcome, shape: Shape, quiet: bool, seconds: float) -> None:
     """Print what is left to say once the run is over."""
     if shape != "json":
         _show_exported(_as_texts(outcome.exported), shape)
-    if shape == "text":
+    if shape == "text" and not quiet:
         for node, texts in outcome.by_each_id(outcome.record.texts).items():
             click.echo(f"text of {outcome.name(node)}: " + printable_lines("\n".join(texts)), err=True)
     for line in _troubles(outcome):

@@ -10,9 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from running import Nodes
 
 from cli.shell import Shell
+from graphexec.cli.exits import ExitCode
+from graphexec.cli.main import build_cli
+from graphexec.node.registry import Registry
 
 NOTE: Nodes = {
     "1": ("Int", {"value": 2}),
@@ -74,6 +78,12 @@ def test_quiet_prints_paths_alone(shell: Shell) -> None:
     result = shell.run("run", shell.write({**NOTE, "1": ("Int", {"value": 2.5})}), "--quiet")
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
+
+
+def test_quiet_is_quiet_beside_json_too(shell: Shell) -> None:
+    result = shell.run("run", shell.write({**NOTE, "1": ("Int", {"value": 2.5})}), "--quiet", "--json")
+    assert json.loads(result.stdout)["status"] == "done"
     assert result.stderr == ""
 
 
@@ -197,6 +207,33 @@ def test_a_place_of_models_that_is_not_there(shell: Shell, option: str) -> None:
     assert result.exit_code == 3
     assert result.stderr.startswith("error: ")
     assert shell.json("run", "workflow.json", option, "nowhere", "--json")["status"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "error", "told"),
+    [
+        (KeyboardInterrupt(), "interrupted", None, "interrupted after 0 nodes\n"),
+        (OSError(), "failed", "OSError", "error: OSError\n"),
+        (
+            ModuleNotFoundError("No module named 'numpy'"),
+            "failed",
+            "No module named 'numpy'",
+            "error: No module named 'numpy'\n  hint: numpy is needed to run nodes: pip install 'graphexec[run]'\n",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_json_whatever_ends_a_run(
+    shell: Shell, fault: BaseException, status: str, error: str | None, told: str
+) -> None:
+    def registry() -> Registry:
+        raise fault
+
+    result = CliRunner().invoke(build_cli(registry), ["run", shell.write(NOTE), "--json"])
+    document = json.loads(result.stdout)
+    assert (document["status"], document["error"]) == (status, error)
+    assert result.exit_code == ExitCode[status.upper()]
+    assert result.stderr == told
 
 
 def test_models_come_from_the_folders_that_are_named(shell: Shell) -> None:
