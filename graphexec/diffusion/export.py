@@ -35,7 +35,9 @@ def export_tensors(wire: str, value: Any) -> dict[str, Tensor]:
 
 def write_export(path: Path, wire: str, value: Any) -> None:
     """Write a value as a safetensors file, whole or not at all; `OutputError` if that fails."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in export_tensors(wire, value).items()}
+    found = export_tensors(wire, value)
+    # Each in memory of its own: safetensors refuses two that share some, as the parts of one prompt may.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
     write_whole(path, save(tensors, {"format": "pt"}))
 
 

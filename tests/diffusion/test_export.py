@@ -34,6 +34,14 @@ def test_conditioning() -> None:
     assert list(export_tensors("CONDITIONING", value)) == ["cond0", "cond0.pooled_output", "cond1"]
 
 
+def test_one_tensor_may_be_written_twice(tmp_path: Path) -> None:
+    cond = Cond(torch.ones(1, 77, 8), torch.ones(1, 8))
+    write_export(tmp_path / "x.safetensors", "CONDITIONING", Conditioning((cond, cond)))
+    found = load_file(tmp_path / "x.safetensors")
+    assert torch.equal(found["cond0"], found["cond1"])
+    assert torch.equal(found["cond1.pooled_output"], cond.pooled)
+
+
 @pytest.mark.parametrize(("wire", "key"), [("IMAGE", "image"), ("MASK", "mask"), ("SIGMAS", "sigmas")])
 def test_plain_tensors(wire: str, key: str) -> None:
     value = torch.zeros(3)
