@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphexec.cli.loading import readable_spec
 from graphexec.errors import Diagnostic, OutputError, WorkflowError
 from graphexec.graph.overrides import resolve_node
 from graphexec.node.fields import Blocker
@@ -66,7 +67,7 @@ def _check(export: Export, workflow: Workflow, registry: Registry) -> None:
     from graphexec.diffusion.export import EXPORTS
 
     node = workflow.nodes[export.node]
-    spec = registry.get(node.class_type)
+    spec = readable_spec(registry, node.class_type)
     if spec is None:
         return
     who: dict[str, Any] = {"node": node.id, "class_type": node.class_type, "title": node.title}

@@ -11,7 +11,7 @@ import click
 
 from graphexec.cli.diagnostics import render
 from graphexec.cli.exits import exit_code
-from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
 from graphexec.graph.values import did_you_mean
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode, input_value, read_workflow
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graphexec.cli.options import Changes, Checks, Places
     from graphexec.graph.plan import Plan
     from graphexec.node.registry import Registry
-    from graphexec.node.spec import InputSpec
+    from graphexec.node.spec import InputSpec, NodeSpec
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
 
@@ -39,7 +39,7 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
         return workflow
 
     def convert(node: WorkflowNode, name: str, value: Any) -> Any:
-        spec = registry.get(node.class_type)
+        spec = readable_spec(registry, node.class_type)
         if spec is None:
             return value
         if name not in spec.inputs:
@@ -47,6 +47,14 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
         return parse_value(spec.inputs[name], value) if type(value) is str else value
 
     return apply_overrides(workflow, settings, convert)
+
+
+def readable_spec(registry: Registry, class_type: str) -> NodeSpec | None:
+    """A node class, or None for one that is not there or cannot be read: the check of the workflow says why."""
+    try:
+        return registry.get(class_type)
+    except NodeDefinitionError:
+        return None
 
 
 def _unknown_input(node: WorkflowNode, name: str, known: list[str]) -> WorkflowError:
@@ -126,7 +134,7 @@ def output_nodes(workflow: Workflow, registry: Registry) -> list[str]:
     """The ids of the nodes that run for what they do: those that save or show something."""
     found: list[str] = []
     for node in workflow.nodes.values():
-        spec = registry.get(node.class_type)
+        spec = readable_spec(registry, node.class_type)
         if spec is not None and spec.is_output:
             found.append(node.id)
     return found

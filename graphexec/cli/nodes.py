@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from graphexec.cli.diagnostics import printable_lines
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import App, json_option
+from graphexec.errors import NodeDefinitionError
 
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
@@ -31,20 +33,28 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "`graphexec nodes` lists them all"
         click.echo(f"error: there is no node {name!r}; {hint}", err=True)
         ctx.exit(ExitCode.INVALID)
-    specs = [registry[each] for each in ([name] if name is not None else registry)]
+    specs = [registry[name]] if name is not None else list(readable(registry))
     if as_json:
         click.echo(json.dumps({spec.name: object_info(spec) for spec in specs}, indent=2))
     else:
-        click.echo("\n".join(explain(specs[0]) if name is not None else listing(registry)))
+        click.echo("\n".join(explain(specs[0]) if name is not None else listing(specs)))
 
 
-def listing(registry: Registry) -> Iterator[str]:
-    """All nodes by category, a line each."""
-    by_category: dict[str, list[NodeSpec]] = {}
+def readable(registry: Registry) -> Iterator[NodeSpec]:
+    """All nodes but those that cannot be read, each of which is warned of."""
     for name in registry:
-        spec = registry[name]
+        try:
+            yield registry[name]
+        except NodeDefinitionError as error:
+            click.echo(printable_lines(f"warning: the node {name!r} is left out: {error}"), err=True)
+
+
+def listing(specs: Sequence[NodeSpec]) -> Iterator[str]:
+    """Nodes by category, a line each."""
+    by_category: dict[str, list[NodeSpec]] = {}
+    for spec in specs:
         by_category.setdefault(spec.category or "other", []).append(spec)
-    width = max((len(name) for name in registry), default=0)
+    width = max((len(spec.name) for spec in specs), default=0)
     for category in sorted(by_category):
         yield category
         for spec in by_category[category]:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import fake_nodes
@@ -74,6 +75,13 @@ def stubborn(value: int) -> int:
 def registry() -> Registry:
     """The nodes of both modules."""
     return Registry().with_nodes(fake_nodes, sys.modules[__name__])
+
+
+def haunted() -> Registry:
+    """The same, and a node whose module cannot be imported."""
+    pack = ModuleType("haunted")
+    vars(pack)["NODES"] = {"Ghost": "no_such_module"}
+    return registry().with_nodes(pack)
 
 
 def main() -> None:

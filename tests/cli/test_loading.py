@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.pack import haunted
+from cli.shell import Shell
 from graphexec.cli.loading import parse_value
+from graphexec.cli.main import build_cli
 from graphexec.graph.workflow import Link
 from graphexec.node.fields import Folder
 from graphexec.node.spec import InputSpec
@@ -62,6 +65,16 @@ def test_choices_and_files_stay_texts_unless_a_choice_is_a_number() -> None:
     assert given_as("COMBO", "7", choices=(3, 7)) == 7
     assert given_as("COMBO", "8", choices=(3, 7)) == "8"
     assert given_as("COMBO", "7", folder=Folder("loras")) == "7"
+
+
+@pytest.mark.parametrize("options", [("--set", "1.name=x"), ("--export", "2=x.safetensors")])
+def test_a_node_that_cannot_be_read_is_a_fault_of_the_workflow_however_it_is_run(
+    shell: Shell, options: tuple[str, str]
+) -> None:
+    shell.cli = build_cli(haunted)
+    result = shell.run("run", shell.write({"1": ("Ghost", {"name": "a"}), "2": ("MakeLatent", {})}), *options)
+    assert result.exit_code == 2
+    assert "[missing_node_type]" in result.stderr
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cli.pack import haunted
 from cli.shell import Shell
+from graphexec.cli.main import build_cli
 
 
 def test_the_list_is_by_category(shell: Shell) -> None:
@@ -11,6 +13,16 @@ def test_the_list_is_by_category(shell: Shell) -> None:
     heads = [line for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
     assert ["Int", "A", "number."] in [line.split() for line in lines]
+
+
+def test_a_node_that_cannot_be_read_hides_no_other(shell: Shell) -> None:
+    shell.cli = build_cli(haunted)
+    for arguments in (["nodes"], ["nodes", "--json"]):
+        result = shell.run(*arguments)
+        assert result.exit_code == 0
+        assert "MakeLatent" in result.stdout and "Ghost" not in result.stdout
+        assert "warning: the node 'Ghost' is left out: 'Ghost' is in no_such_module, which cannot" in result.stderr
+    assert shell.run("nodes", "Ghost").exit_code == 1
 
 
 def test_help_of_one_node(shell: Shell) -> None:
