@@ -34,7 +34,9 @@ def parse_exports(texts: Iterable[str], workflow: Workflow, registry: Registry) 
     wrong: list[Diagnostic] = []
     for text in texts:
         try:
-            exports.append(_parse(text, workflow, registry))
+            export = _parse(text, workflow, registry)
+            _check_file(export, exports, text)
+            exports.append(export)
         except WorkflowError as error:
             wrong += error.diagnostics
     if wrong:
@@ -79,6 +81,14 @@ def _check(export: Export, workflow: Workflow, registry: Registry) -> None:
     if wire not in EXPORTS:
         message = f"Output {export.slot} is of type {wire}, which holds no tensors to export"
         raise _wrong("not_exportable", message, wire, expected=f"one of: {', '.join(EXPORTS)}", hint=None, **who)
+
+
+def _check_file(export: Export, others: Iterable[Export], text: str) -> None:
+    if export.path.is_dir():
+        raise _wrong("invalid_export", f"{export.path} is a folder, not a file to write", text)
+    if any(other.path == export.path and other != export for other in others):
+        hint = "name another file for one of them"
+        raise _wrong("invalid_export", f"Two exports would be written to {export.path}", text, hint=hint)
 
 
 def _wrong(code: str, message: str, received: str, **details: Any) -> WorkflowError:

@@ -89,6 +89,8 @@ def test_two_merged_nodes_have_a_file_each(shell: Shell) -> None:
         ("1", "invalid_export", "NODE:SLOT=FILE.safetensors"),
         ("1=", "invalid_export", "NODE:SLOT=FILE.safetensors"),
         ("=x.safetensors", "invalid_export", "NODE:SLOT=FILE.safetensors"),
+        ("1=.", "invalid_export", "is a folder"),
+        ("1=/", "invalid_export", "is a folder"),
     ],
 )
 def test_what_cannot_be_exported_is_told_before_anything_runs(shell: Shell, export: str, code: str, words: str) -> None:
@@ -97,6 +99,14 @@ def test_what_cannot_be_exported_is_told_before_anything_runs(shell: Shell, expo
     assert f"[{code}]" in result.stderr
     assert words in result.stderr
     assert not Path("cache").exists()
+
+
+def test_two_exports_need_a_file_each(shell: Shell) -> None:
+    shell.write(LATENTS)
+    result = shell.run("run", "workflow.json", "--export", "1=x.safetensors", "--export", "1:2=./x.safetensors")
+    assert result.exit_code == 2
+    assert f"Two exports would be written to {shell.folder / 'x.safetensors'} [invalid_export]" in result.stderr
+    assert "hint: name another file" in result.stderr
 
 
 def test_a_node_that_failed_is_not_exported(shell: Shell) -> None:
