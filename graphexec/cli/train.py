@@ -7,14 +7,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphexec.cli.exits import ExitCode, exit_codes_in_words
+from graphexec.cli.diagnostics import fault_text
+from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
 from graphexec.cli.interrupts import stopping
 from graphexec.cli.options import FILE, App, Places, json_option, parse_device, place_options
-from graphexec.errors import Cancelled, ModelFileError
+from graphexec.errors import Cancelled, GraphexecError, ModelFileError, said
 
 if TYPE_CHECKING:
     from graphexec.train.config import TrainConfig
@@ -165,21 +166,32 @@ def command(
     CONFIG is a TOML file of sd-scripts' settings (as for its --config_file), flat or in sections, or the same as JSON.
     Ctrl-C keeps a state, from which --resume goes on as if nothing had happened.
     """
-    from graphexec.train.kohya import ConfigError
-
     asked = Asked(config, command, settings, resume, device, output_dir)
     try:
+        code = _follow(asked, ctx.obj, places, dry_run, as_json)
+    except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
+        if not as_json or isinstance(error, BrokenPipeError):
+            raise
+        code = exit_code_of(error)
+        click.echo(fault_text(error, "train"), err=True)
+        _print_json(code, error=None if code is ExitCode.INTERRUPTED else said(error))
+    ctx.exit(code)
+
+
+def _follow(asked: Asked, app: App, places: Places, dry_run: bool, as_json: bool) -> ExitCode:
+    """Do what was asked; raises what stops it, but for wrong settings and interruptions, which are told."""
+    from graphexec.train.kohya import ConfigError
+
+    try:
         reading = asked.reading(places)
-        settled = asked.resumed(reading.config)
+        config = asked.resumed(reading.config)
     except ConfigError as error:
-        _show_faults(error.faults, as_json)
-        ctx.exit(_code(error.faults))
+        return _show_faults(error.faults, as_json)
     if dry_run:
-        _dry_run(settled, reading.faults, as_json)
-        return
+        _dry_run(config, reading.faults, as_json)
+        return ExitCode.DONE
     _say(reading.faults)
-    app: App = ctx.obj
-    ctx.exit(_train(app, settled, places, as_json))
+    return _train(app, config, places, as_json)
 
 
 def _dry_run(config: TrainConfig, faults: Sequence[Fault], as_json: bool) -> None:
@@ -188,7 +200,7 @@ def _dry_run(config: TrainConfig, faults: Sequence[Fault], as_json: bool) -> Non
 
     plan = make_plan(config)
     if as_json:
-        click.echo(json.dumps({"plan": plan.as_json(), "findings": [asdict(fault) for fault in faults]}, indent=2))
+        _print_json(ExitCode.DONE, plan=plan.as_json(), findings=[asdict(fault) for fault in faults])
         return
     _say(faults)
     click.echo("\n".join(lines(plan)))
@@ -202,13 +214,17 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
 
     cancel = CancelToken()
     sample = make_sampler(config, app.registry, places, cancel)
+    bar = TrainingBar()
     with stopping(cancel) as stopped:
         try:
-            with TrainingBar() as bar:
+            with bar:
                 trained = train(config, watch=bar, cancelled=lambda: cancel.cancelled, sample=sample)
         except Cancelled as error:
             click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
-            return stopped.code or ExitCode.INTERRUPTED
+            code = stopped.code or ExitCode.INTERRUPTED
+            if as_json:
+                _print_json(code, error=None, state=None if bar.state is None else str(bar.state))
+            return code
     _show_result(trained, as_json)
     return ExitCode.DONE
 
@@ -216,7 +232,7 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
 def _show_result(trained: Trained, as_json: bool) -> None:
     if as_json:
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
-        click.echo(json.dumps(plain, indent=2))
+        _print_json(ExitCode.DONE, **plain)
     else:
         click.echo(str(trained.lora))
 
@@ -226,11 +242,17 @@ def _say(faults: Sequence[Fault]) -> None:
         click.echo(str(fault), err=True)
 
 
-def _show_faults(faults: Sequence[Fault], as_json: bool) -> None:
+def _show_faults(faults: Sequence[Fault], as_json: bool) -> ExitCode:
+    code = _code(faults)
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(fault) for fault in faults]}, indent=2))
+        _print_json(code, findings=[asdict(fault) for fault in faults])
     else:
         _say(faults)
+    return code
+
+
+def _print_json(code: ExitCode, **document: Any) -> None:
+    click.echo(json.dumps({"status": code.name.lower(), **document}, indent=2))
 
 
 def _code(faults: Sequence[Fault]) -> ExitCode:

@@ -24,7 +24,7 @@ class TrainingBar:
     """
 
     def __init__(self) -> None:
-        self._state: Path | None = None
+        self.state: Path | None = None
         self._bar: tqdm[Any] | None = None
         self._is_terminal = is_watched()
 
@@ -35,8 +35,8 @@ class TrainingBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if error is not None and self._state is not None:
-            click.echo(f"kept {self._state}; the same command with --resume goes on from there", err=True)
+        if error is not None and self.state is not None:
+            click.echo(f"kept {self.state}; the same command with --resume goes on from there", err=True)
 
     def close(self) -> None:
         """Leave the bar as it is, and go to the next line."""
@@ -47,7 +47,7 @@ class TrainingBar:
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
         if isinstance(event, events.Saved) and not _is_lora(event):
-            self._state = event.path
+            self.state = event.path
         match event:
             case events.Started(total=total, first=first) if self._is_terminal:
                 self._bar = tqdm(total=total, initial=first, unit="step", mininterval=0.5)

@@ -56,6 +56,7 @@ def test_a_plan_as_json(desk: Shell) -> None:
     assert plan["buckets"] == [{"width": 64, "height": 64, "pictures": 6}]
     assert plan["cost"]["file_bytes"] == 4 * plan["cost"]["parameters"] > 0
     assert [finding["code"] for finding in document["findings"]] == ["no_consequence"]
+    assert document["status"] == "done"
 
 
 def test_faults_come_at_once_and_say_where(desk: Shell) -> None:
@@ -65,10 +66,9 @@ def test_faults_come_at_once_and_say_where(desk: Shell) -> None:
     assert "error: style.toml: lr_schedule: there is no such setting [unknown_key]" in done.stderr
     assert "  hint: did you mean lr_scheduler?" in done.stderr
     assert "error: style.toml: fp8_base: cannot be followed" in done.stderr
-    assert {each["key"] for each in desk.json("train", "style.toml", "--json")["findings"]} == {
-        "lr_schedule",
-        "fp8_base",
-    }
+    document = desk.json("train", "style.toml", "--json")
+    assert document["status"] == "invalid"
+    assert {each["key"] for each in document["findings"]} == {"lr_schedule", "fp8_base"}
 
 
 def test_missing_files_have_their_exit_code(desk: Shell) -> None:
@@ -115,6 +115,27 @@ def test_folders_and_captions_that_spoil_a_run_are_found_by_the_plan(desk: Shell
     done = desk.run("train", "style.toml", "--dry-run", "--set", "caption_extension=.tags")
     assert done.exit_code == 1
     assert "have no .tags file but a .txt file" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_json_says_what_stopped_a_run(desk: Shell, options: tuple[str, ...]) -> None:
+    done = desk.run("train", "style.toml", "--json", "--set", "caption_extension=.tags", *options)
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert document["status"] == "failed"
+    assert "have no .tags file but a .txt file" in document["error"]
+    assert "have no .tags file but a .txt file" in done.stderr
+
+
+def test_json_of_a_run_that_is_interrupted_before_its_first_step(desk: Shell) -> None:
+    def registry() -> Registry:
+        raise KeyboardInterrupt
+
+    desk.cli = build_cli(registry)
+    write_workflow("euler")
+    done = desk.run("train", "style.toml", "--json")
+    assert (done.exit_code, done.stderr) == (130, "interrupted\n")
+    assert json.loads(done.stdout) == {"status": "interrupted", "error": None}
 
 
 SEEDED = 'seed = 1\ndevice = "cpu"\n'
@@ -199,17 +220,19 @@ def test_a_workflow_of_which_no_picture_can_be_made_is_known_before_the_first_st
 def test_an_interrupted_run_goes_on_to_the_same_lora(desk: Shell) -> None:
     write(SEEDED)
     whole = trained(desk, "--set", "max_train_steps=20", "--output-dir", "whole")
-    arguments = ["train", "style.toml", "--set", "max_train_steps=20"]
+    command = [sys.executable, "-m", "graphexec", "train", "style.toml", "--set", "max_train_steps=20", "--json"]
     with subprocess.Popen(
-        [sys.executable, "-m", "graphexec", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 2 of 20"):
                 process.send_signal(signal.SIGTERM)
                 break
         told = process.stderr.read()
         assert process.wait() == 143, told
+        document = json.loads(process.stdout.read())
+    assert document == {"status": "terminated", "error": None, "state": str(Path("out/last.state"))}
     assert "the same command with --resume goes on from there" in told
     assert trained(desk, "--set", "max_train_steps=20", "--resume") == whole
 
