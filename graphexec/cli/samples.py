@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from graphexec.errors import GraphexecError, WorkflowError
@@ -75,14 +75,14 @@ class _Pictures:
             found = check(workflow, registry=self.registry, folders=folders).diagnostics
             wrong = [each for each in found if each.severity == "error" and not _misses(each, workflow, lora.name)]
             if wrong:
-                raise WorkflowError(wrong)
+                raise WorkflowError(_placed(each, workflow) for each in wrong)
 
     def _workflows(self, lora: str, step: int) -> list[Workflow]:
         """One for each prompt, and the user's own."""
         from graphexec.graph.workflow import read_workflow
 
         nodes = [prompt_workflow(self.config, prompt, lora, step) for prompt in self.prompts]
-        workflows = [read_workflow(each) for each in nodes]
+        workflows = [read_workflow(each, name=str(self.config.samples.prompts)) for each in nodes]
         if self.own is not None:
             changes = {(node, LORA): lora for node in trained_nodes(self.own, self.config.saving.output_name)}
             workflows.append(self.own.with_inputs(changes))
@@ -106,7 +106,8 @@ class _Pictures:
         roots = dict(self.folders.roots)
         for kind, path in first.items():
             if path is not None:
-                roots[kind] = (path.absolute().parent, *roots.get(kind, ()))
+                folders = dict.fromkeys((path.absolute().parent, path.resolve().parent))  # a link leads to the second
+                roots[kind] = (*folders, *roots.get(kind, ()))
         return Folders(roots)
 
 
@@ -145,7 +146,7 @@ def trained_nodes(workflow: Workflow, name: str) -> list[str]:
     Raises `SampleError` if that leaves it open.
     """
     loaders = {node.id: node.inputs[LORA] for node in workflow.nodes.values() if isinstance(node.inputs.get(LORA), str)}
-    named = [node for node, file in loaders.items() if Path(str(file)).stem == name]
+    named = [node for node, file in loaders.items() if PureWindowsPath(str(file)).stem == name]
     if named or len(loaders) == 1:
         return named or list(loaders)
     raise SampleError(
@@ -159,6 +160,12 @@ def _misses(diagnostic: Diagnostic, workflow: Workflow, lora: str) -> bool:
     if not diagnostic.missing_file or diagnostic.node is None:
         return False
     return workflow.nodes[diagnostic.node].inputs.get(LORA) == lora
+
+
+def _placed(found: Diagnostic, workflow: Workflow) -> Diagnostic:
+    """With the file in its message: whoever trains has not named a workflow to the command."""
+    line = f", line {found.line}" if found.line is not None else ""
+    return replace(found, message=f"{found.message} ({workflow.source}{line})")
 
 
 def _prompts(config: TrainConfig) -> Sequence[Prompt]:

@@ -47,6 +47,7 @@ def test_nothing_is_made_unless_it_is_asked_for() -> None:
 def test_the_node_that_names_the_lora_gets_it() -> None:
     assert trained_nodes(loaders("other.safetensors", "style.safetensors"), "style") == ["1"]
     assert trained_nodes(loaders("sub/style.safetensors", "style.safetensors"), "style") == ["0", "1"]
+    assert trained_nodes(loaders("other.safetensors", "sub\\style.safetensors"), "style") == ["1"]
     assert trained_nodes(loaders("other.safetensors"), "style") == ["0"]
 
 
@@ -100,21 +101,33 @@ def test_zero_terminal_snr_with_the_prediction_of_the_file(
     assert inputs(nodes, "sampler")["model"] == ["model", 0]
 
 
+def prompted(folder: Path) -> TrainConfig:
+    """Settings by which pictures of two prompts are made."""
+    (folder / "prompts.txt").write_text("a cat --w 64 --h 64 --s 1\na dog --w 64 --h 64 --s 1\n", encoding="utf-8")
+    return TrainConfig(
+        ModelSource(folder / "base.safetensors"),
+        (),
+        Saving(folder, "style"),
+        samples=Samples(folder / "prompts.txt", at_first=True, sampler="euler"),
+        loop=LoopConfig(seed=1, device="cpu"),
+    )
+
+
+def test_the_base_may_be_a_link_to_another_folder(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "base.safetensors").symlink_to(write_checkpoint(tmp_path / "store"))
+    registry = Registry().with_nodes(graphexec_nodes)
+    assert make_sampler(prompted(here), lambda: registry, PLACES, CancelToken()) is not None
+
+
 @pytest.mark.filterwarnings("ignore")  # those of libraries are none of ours
 def test_all_prompts_share_one_base_and_a_stop_is_heard(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "base.safetensors")
-    (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64 --s 1\na dog --w 64 --h 64 --s 1\n", encoding="utf-8")
     lora, made, cancel = write_lora(tmp_path / "style.safetensors"), list[str](), CancelToken()
     registry = Registry().with_nodes(graphexec_nodes)
     counted = {name: counting(name, factory, made) for name, factory in registry.resources.items()}
-    config = TrainConfig(
-        ModelSource(tmp_path / "base.safetensors"),
-        (),
-        Saving(tmp_path, "style"),
-        samples=Samples(tmp_path / "prompts.txt", at_first=True, sampler="euler"),
-        loop=LoopConfig(seed=1, device="cpu"),
-    )
-    sample = make_sampler(config, lambda: replace(registry, resources=counted), PLACES, cancel)
+    sample = make_sampler(prompted(tmp_path), lambda: replace(registry, resources=counted), PLACES, cancel)
     assert sample is not None
     assert len(sample(lora, 1)) == 2
     assert made.count("runtime") == 1

@@ -212,6 +212,7 @@ def test_a_workflow_of_which_no_picture_can_be_made_is_known_before_the_first_st
     done = desk.run("train", "style.toml")
     assert done.exit_code == 2
     assert "eular" in done.stderr
+    assert "(mine.json, line 1)" in done.stderr
     assert "last.sample.safetensors" not in done.stderr
     assert not Path("out").exists()
 
