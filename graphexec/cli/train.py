@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -85,6 +85,9 @@ def _finder(places: Places) -> Callable[[str, str], Path | None]:
     folders = places.folders()
 
     def find(kind: str, name: str) -> Path | None:
+        path = PureWindowsPath(name)
+        if path.drive or ".." in path.parts:  # a path that leads nowhere, and no name of a file in a folder of models
+            return None
         try:
             return folders.resolve(kind, name)
         except ModelFileError:

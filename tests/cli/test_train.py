@@ -76,6 +76,15 @@ def test_missing_files_have_their_exit_code(desk: Shell) -> None:
     assert desk.run("train", "style.toml", "--set", "vae=nowhere.safetensors").exit_code == 3
 
 
+@pytest.mark.parametrize(
+    "path", ["../nowhere.safetensors", "..\\\\nowhere.ckpt", "D:\\\\nowhere.ckpt", "D:/nowhere.ckpt"]
+)
+def test_a_path_that_leads_nowhere_is_a_finding_beside_the_others(desk: Shell, path: str) -> None:
+    write(f'vae = "{path}"\nfp8_base = true')
+    found = desk.json("train", "style.toml", "--json")["findings"]
+    assert {each["key"] for each in found} == {"vae", "fp8_base"}
+
+
 def test_a_state_to_go_on_from_that_is_not_there_is_a_missing_file(desk: Shell) -> None:
     done = desk.run("train", "style.toml", "--resume")
     assert done.exit_code == 3
