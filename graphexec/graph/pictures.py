@@ -123,13 +123,15 @@ def _exif_texts(data: bytes, name: str) -> dict[str, str]:
 
 
 def _exif_values(data: bytes, name: str) -> list[str]:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     bomb = Image.DecompressionBombError
     try:
         with Image.open(BytesIO(data)) as picture:
             exif = cast("Mapping[int, object]", picture.getexif())
             return [value for value in exif.values() if isinstance(value, str)]
+    except UnidentifiedImageError as error:  # what it says has an address in memory
+        raise _unreadable(name, "it is cut off, or of a kind that Pillow does not know here") from error
     except (*DAMAGED_PICTURE, bomb) as error:
         raise _unreadable(name, str(error)) from error
 
