@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["format_of", "parse_document"]
+__all__ = ["format_of", "parse_document", "read_document"]
 
 
 def format_of(path: Path) -> Literal["JSON", "TOML"]:
@@ -19,5 +19,14 @@ def parse_document(text: str, path: Path) -> object:
     """The content of a file. Raises ValueError, which says what the file is not."""
     try:
         return json.loads(text) if format_of(path) == "JSON" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"this is no {format_of(path)}: {error}") from error
+
+
+def read_document(path: Path) -> object:
+    """The content of a file. Raises OSError, and ValueError, which says what the file is not."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"this is no {format_of(path)}, which is UTF-8: {error}") from error
+    return parse_document(text, path)

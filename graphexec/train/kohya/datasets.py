@@ -11,7 +11,7 @@ from typing import Any, cast
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
 from graphexec.train.data.faults import DataError
 from graphexec.train.data.folders import kohya_subsets, picture_files
-from graphexec.train.documents import format_of, parse_document
+from graphexec.train.documents import format_of, read_document
 from graphexec.train.kohya.faults import Faults
 from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, OURS, REFUSED
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill
@@ -160,8 +160,8 @@ def _document(settings: Settings, path: Path) -> dict[str, object] | None:
     """What stands in a file; None if it cannot be read."""
     faults = settings.faults
     try:
-        document = parse_document(path.read_text(encoding="utf-8-sig"), path)
-    except (OSError, UnicodeDecodeError) as error:
+        document = read_document(path)
+    except OSError as error:
         faults.missing(settings.source("dataset_config"), "dataset_config", f"{path} cannot be read: {error}")
         return None
     except ValueError as error:

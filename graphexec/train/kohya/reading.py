@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphexec.train.config import TrainConfig, TrainFamily
-from graphexec.train.documents import format_of, parse_document
+from graphexec.train.documents import format_of, read_document
 from graphexec.train.kohya.base import read_base
 from graphexec.train.kohya.build import build
 from graphexec.train.kohya.command import parse_command
@@ -112,13 +112,10 @@ def _found(values: Mapping[str, Any], find: Find) -> dict[str, Any]:
 def _document(path: Path, faults: Faults) -> dict[str, object]:
     """The settings of a file, sections laid flat."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        faults.missing(str(path), "", f"cannot be read: {reason}")
+        document = read_document(path)
+    except OSError as error:
+        faults.missing(str(path), "", f"cannot be read: {error.strerror}")
         return {}
-    try:
-        document = parse_document(text, path)
     except ValueError as error:
         faults.error(f"not_{format_of(path).lower()}", str(path), "", str(error))
         return {}

@@ -188,6 +188,24 @@ def test_what_is_no_file_of_settings(desk: Desk, text: str, code: str) -> None:
     assert code in {fault.code for fault in desk.errors("", text)}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("a.toml", 'output_name = "Bär"'.encode("latin-1"), "not_toml"),
+        ("a.json", b"[" * 100_000, "not_json"),
+        ("a.toml", b"a = " + b"[" * 100_000, "not_toml"),
+    ],
+)
+def test_a_file_that_is_there_but_cannot_be_read_is_not_missing(
+    desk: Desk, name: str, content: bytes, code: str
+) -> None:
+    Path(name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_file(Path(name))
+    assert [fault.code for fault in caught.value.faults if fault.source == name and not fault.key] == [code]
+    assert not any(fault.missing_file for fault in caught.value.faults)
+
+
 def test_a_file_that_is_not_there(desk: Desk) -> None:
     with pytest.raises(ConfigError) as caught:
         read_file(Path("nothing.toml"))
