@@ -35,11 +35,12 @@ def test_conditioning() -> None:
 
 
 def test_one_tensor_may_be_written_twice(tmp_path: Path) -> None:
-    cond = Cond(torch.ones(1, 77, 8), torch.ones(1, 8))
+    pooled = torch.ones(1, 8)
+    cond = Cond(torch.ones(1, 77, 8), pooled)
     write_export(tmp_path / "x.safetensors", "CONDITIONING", Conditioning((cond, cond)))
     found = load_file(tmp_path / "x.safetensors")
     assert torch.equal(found["cond0"], found["cond1"])
-    assert torch.equal(found["cond1.pooled_output"], cond.pooled)
+    assert torch.equal(found["cond1.pooled_output"], pooled)
 
 
 @pytest.mark.parametrize(("wire", "key"), [("IMAGE", "image"), ("MASK", "mask"), ("SIGMAS", "sigmas")])
