@@ -277,10 +277,10 @@ def _pieces(text: str) -> set[str]:
 
 def _walk(root: Path, roots: Sequence[Path]) -> Iterator[str]:
     """The names of all files below a root that its links do not lead out of."""
-    pending: list[tuple[str, Path, tuple[Path, ...]]] = [("", root, ())]
+    pending: list[tuple[str, Path, tuple[str, ...]]] = [("", root, ())]
     while pending:
         prefix, folder, above = pending.pop()
-        real = folder.resolve()
+        real = os.path.realpath(folder)  # Path.resolve raises where the folder is a link to itself
         if real in above:
             continue
         for entry in _visible(folder, roots):

@@ -117,6 +117,14 @@ def test_a_root_may_itself_be_a_link(models: Path, tmp_path: Path) -> None:
     assert found == tmp_path / "alias/loras/sd15/style.safetensors"
 
 
+def test_a_root_that_is_a_link_to_itself_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "loras").symlink_to("loras")
+    folders = Folders.from_roots(tmp_path)
+    assert folders.names("loras") == []
+    with pytest.raises(MissingModelFile):
+        folders.resolve("loras", "x.safetensors")
+
+
 def test_the_first_root_that_has_it_wins(models: Path, tmp_path: Path) -> None:
     other = place(tmp_path / "other", "loras/Detail.safetensors", "loras/only.safetensors")
     folders = Folders.from_roots(other, models)
