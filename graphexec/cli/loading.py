@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,10 +32,7 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
     Raises WorkflowError for what cannot be read, and for settings that name no node or no input.
     """
     workflow = read_workflow(file)
-    settings: list[tuple[str, str, Any]] = []
-    for path in changes.set_files:
-        settings += read_set_file(path)
-    settings += [parse_set(setting) for setting in changes.settings]
+    settings = _settings(changes)
     if not settings:
         return workflow
 
@@ -47,6 +45,25 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
         return parse_value(spec.inputs[name], value) if type(value) is str else value
 
     return apply_overrides(workflow, settings, convert)
+
+
+def _settings(changes: Changes) -> list[tuple[str, str, Any]]:
+    """What is to be set: node, input, value. Raises WorkflowError with all that cannot be understood."""
+    found: list[tuple[str, str, Any]] = []
+    wrong: list[Diagnostic] = []
+    files = [partial(read_set_file, path) for path in changes.set_files]
+    for read in (*files, *(partial(_setting, text) for text in changes.settings)):
+        try:
+            found += read()
+        except WorkflowError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise WorkflowError(wrong)
+    return found
+
+
+def _setting(text: str) -> list[tuple[str, str, Any]]:
+    return [parse_set(text)]
 
 
 def readable_spec(registry: Registry, class_type: str) -> NodeSpec | None:

@@ -303,6 +303,15 @@ def test_settings_that_do_not_fit(shell: Shell, setting: str, code: str, words: 
     assert words in result.stderr
 
 
+def test_all_settings_that_cannot_be_understood_are_told_at_once(shell: Shell) -> None:
+    Path("bad.json").write_text("[]")
+    files = ["--set-file", "bad.json", "--set-file", "nowhere.json"]
+    result = shell.run("run", shell.write(NOTE), *files, "--set", "nonsense", "--set", "more")
+    assert result.exit_code == 2
+    for told in ("bad.json holds no settings", "no file nowhere.json", "'nonsense'", "'more'"):
+        assert told in result.stderr
+
+
 @pytest.mark.parametrize("value", [1, "text", ["1", 0], {"__value__": 1}])
 def test_a_file_of_settings_that_names_no_input(shell: Shell, value: object) -> None:
     Path("settings.json").write_text(json.dumps({"2": {"bb": value}}))
