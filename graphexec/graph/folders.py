@@ -193,9 +193,18 @@ def _joined(parts: Iterable[Folders]) -> Folders:
 
 def _existing(what: str, paths: Sequence[str | Path]) -> Iterator[Path]:
     for path in map(Path, paths):
-        if not path.expanduser().is_dir():
-            raise FolderError(f"{what} is not there: {path.absolute()}; make it, or correct the path")
-        yield path.expanduser()
+        found = _at_home(path)
+        if not _is_folder(found):
+            raise FolderError(f"{what} is not there: {found.absolute()}; make it, or correct the path")
+        yield found
+
+
+def _at_home(path: Path) -> Path:
+    """The path with `~` read as the user's folder, or as it is where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 # Names

@@ -230,6 +230,9 @@ def test_places_that_are_named_have_to_be_there(tmp_path: Path) -> None:
         Folders.standard([tmp_path / "gone"], environ={})
     with pytest.raises(FolderError, match=r"GRAPHEXEC_MODELS .*gone"):
         Folders.standard(environ={ENVIRONMENT: str(tmp_path / "gone")})
+    for nowhere in ("~nobody-of-this-name/models", "n" * 300):
+        with pytest.raises(FolderError, match=r"models folder that was asked for is not there"):
+            Folders.standard([nowhere], environ={})
     with pytest.raises(FolderError, match=r"gone.yaml cannot be read: No such file"):
         Folders.standard(extra=[tmp_path / "gone.yaml"], environ={})
 
