@@ -8,6 +8,7 @@ __all__ = [
     "CompilingError",
     "LatentError",
     "MergeError",
+    "MissingDevice",
     "MissingLibrary",
     "NonFiniteError",
     "OutOfMemory",
@@ -34,6 +35,10 @@ class MergeError(GraphexecError):
 
 class StaleValue(GraphexecError):
     """A cached recipe names a file that has been changed or removed since."""
+
+
+class MissingDevice(GraphexecError):
+    """A device was asked for that this machine does not have, or that torch cannot use here."""
 
 
 class MissingLibrary(GraphexecError):

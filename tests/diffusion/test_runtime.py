@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
+from graphexec.diffusion.faults import MissingDevice
 from graphexec.diffusion.loras import load_lora
 from graphexec.diffusion.patch import Patching
 from graphexec.diffusion.pristine import Pristine, opened
@@ -316,6 +317,11 @@ def test_the_text_encoder_is_patched_too(runtime: Runtime, recipes: Recipes, wei
         patched = text.get_parameter("encoder.layers.1.mlp.fc2.weight").clone()
     with runtime.text_encoder(replace(clip, last_layer=-2).encoders[0]) as text:
         assert not torch.equal(text.get_parameter("encoder.layers.1.mlp.fc2.weight"), patched)
+
+
+def test_a_device_that_is_not_here_is_told_with_those_that_are() -> None:
+    with pytest.raises(MissingDevice, match=r"there is no device cuda:99 here, but cpu.*: choose one of them"):
+        Runtime("cuda:99")
 
 
 def test_auto_is_cuda_where_there_is_one() -> None:
