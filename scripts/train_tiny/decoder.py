@@ -1,4 +1,4 @@
-"""Fourth stage: the decoder alone, with the latents as they are, for sharper pictures.
+"""Fifth stage: the decoder alone, with the latents as they are, for sharper pictures.
 
 It sees latents a little off, as the UNet makes them, and learns to draw what they are near to.
 
@@ -123,7 +123,7 @@ def _decibels(vae: Autoencoder, pixels: Tensor) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--start", type=Path, default=Path("build/tiny/denoiser.safetensors"))
+    parser.add_argument("--start", type=Path, default=Path("build/tiny/guided.safetensors"))
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=1e9)
