@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -46,5 +48,5 @@ def test_under_heavy_noise_nothing_is_to_change(learning: Learning) -> None:
 def test_under_little_noise_captions_are_to_count_for_a_seventh(learning: Learning) -> None:
     assert (losses(learning, 100) > 0).all()
     with torch.no_grad():
-        learning.unet.share.fill_(1 / CFG)
+        cast("Leaning", learning.unet).share.fill_(1 / CFG)
     torch.testing.assert_close(losses(learning, 100), torch.zeros(2))
