@@ -19,10 +19,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal
 
 __all__ = [
     "DAMAGED_PICTURE",
+    "AllFaults",
     "CacheError",
     "Cancelled",
     "Diagnostic",
@@ -99,6 +101,29 @@ class WorkflowError(GraphexecError):
         self.diagnostics = tuple(diagnostics)
         errors = [d for d in self.diagnostics if d.severity == "error"]
         super().__init__("\n".join(f"{d.pointer or '/'}: {d.message}" for d in errors))
+
+
+class AllFaults:
+    """Lets what stands in `with` go on past a WorkflowError; `check` raises all of them as one."""
+
+    def __init__(self) -> None:
+        self._found: list[Diagnostic] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, WorkflowError):
+            return False
+        self._found += error.diagnostics
+        return True
+
+    def check(self) -> None:
+        """Raises WorkflowError if there was one."""
+        if self._found:
+            raise WorkflowError(self._found)
 
 
 class NodeError(GraphexecError):

@@ -1,4 +1,4 @@
-"""What hosts may do with errors: send them to another process, and copy them."""
+"""What hosts may do with errors: send them to another process, copy them, and hear of all at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import graphexec
-from graphexec.errors import Diagnostic, GraphexecError, ModelPathsError, NodeError, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, GraphexecError, ModelPathsError, NodeError, WorkflowError
 from graphexec.graph.folders import MissingModelFile
 
 FOUND = (
@@ -43,3 +43,18 @@ def told(error: BaseException | None) -> tuple[Any, ...]:
 def test_an_error_goes_to_another_process_whole(error: Exception, again: Callable[[Exception], Exception]) -> None:
     error.__notes__ = ["said in passing"]
     assert told(again(error)) == told(error)
+
+
+def test_all_workflow_errors_come_as_one_and_others_at_once() -> None:
+    faults, reached = AllFaults(), list[str]()
+    for code in ("one", "two"):
+        with faults:
+            raise WorkflowError([Diagnostic(code=code, message=code)])
+    with faults:
+        reached.append("three")
+    with pytest.raises(WorkflowError) as raised:
+        faults.check()
+    assert [each.code for each in raised.value.diagnostics] == ["one", "two"] and reached == ["three"]
+    with pytest.raises(KeyError), AllFaults():
+        raise KeyError("four")
+    AllFaults().check()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphexec.cli.loading import readable_spec
-from graphexec.errors import Diagnostic, OutputError, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, OutputError, WorkflowError
 from graphexec.graph.overrides import resolve_node
 from graphexec.node.fields import Blocker
 
@@ -31,16 +31,13 @@ class Export:
 def parse_exports(texts: Iterable[str], workflow: Workflow, registry: Registry) -> tuple[Export, ...]:
     """The exports asked for; raises WorkflowError with all that is wrong with them."""
     exports: list[Export] = []
-    wrong: list[Diagnostic] = []
+    faults = AllFaults()
     for text in texts:
-        try:
+        with faults:
             export = _parse(text, workflow, registry)
             _check_file(export, exports, text)
             exports.append(export)
-        except WorkflowError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise WorkflowError(wrong)
+    faults.check()
     return tuple(exports)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from graphexec.cli.diagnostics import render
 from graphexec.cli.exits import exit_code
-from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
 from graphexec.graph.values import did_you_mean
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode, input_value, read_workflow
@@ -50,20 +49,15 @@ def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
 def _settings(changes: Changes) -> list[tuple[str, str, Any]]:
     """What is to be set: node, input, value. Raises WorkflowError with all that cannot be understood."""
     found: list[tuple[str, str, Any]] = []
-    wrong: list[Diagnostic] = []
-    files = [partial(read_set_file, path) for path in changes.set_files]
-    for read in (*files, *(partial(_setting, text) for text in changes.settings)):
-        try:
-            found += read()
-        except WorkflowError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise WorkflowError(wrong)
+    faults = AllFaults()
+    for path in changes.set_files:
+        with faults:
+            found += read_set_file(path)
+    for text in changes.settings:
+        with faults:
+            found.append(parse_set(text))
+    faults.check()
     return found
-
-
-def _setting(text: str) -> list[tuple[str, str, Any]]:
-    return [parse_set(text)]
 
 
 def readable_spec(registry: Registry, class_type: str) -> NodeSpec | None:
@@ -136,14 +130,11 @@ def _number(text: str) -> int | float | None:
 def find_targets(workflow: Workflow, wanted: tuple[str, ...]) -> list[str]:
     """The ids of nodes named by id, title or class; raises WorkflowError naming every one that is none."""
     found: list[str] = []
-    wrong: list[Diagnostic] = []
+    faults = AllFaults()
     for name in wanted:
-        try:
+        with faults:
             found.append(name if name in workflow.broken else resolve_node(workflow, name))
-        except WorkflowError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise WorkflowError(wrong)
+    faults.check()
     return found
 
 

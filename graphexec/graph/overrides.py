@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, WorkflowError
 from graphexec.graph.scan import Fault
 from graphexec.graph.source import SourceText
 from graphexec.graph.textfile import MAX_BYTES, load_bytes, read_bytes
@@ -87,15 +87,12 @@ def apply_overrides(
     fit. All that is wrong comes in one WorkflowError.
     """
     changes: dict[tuple[str, str], Any] = {}
-    wrong: list[Diagnostic] = []
+    faults = AllFaults()
     for ref, name, value in settings:
-        try:
+        with faults:
             node = workflow.nodes[resolve_node(workflow, ref)]
             changes[node.id, name] = _value(node, name, value, convert)
-        except WorkflowError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise WorkflowError(wrong)
+    faults.check()
     return workflow.with_inputs(changes)
 
 
@@ -113,20 +110,22 @@ def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[Workflo
 
 def _settings(members: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     found: list[tuple[str, str, Any]] = []
-    wrong: list[Diagnostic] = []
+    faults = AllFaults()
     for key, value in members.items():
-        inputs = cast("dict[str, Any] | None", value if isinstance(value, dict) else None)
-        if inputs is not None and "__value__" not in inputs:
-            found += [(key, name, _marked(item)) for name, item in inputs.items()]
-            continue
-        ref, _, name = key.rpartition(".")
-        if ref and name:
-            found.append((ref, name, _marked(value)))
-        else:
-            wrong += _invalid(f"'{key}' does not say what to set", key).diagnostics
-    if wrong:
-        raise WorkflowError(wrong)
+        with faults:
+            found += _of_member(key, value)
+    faults.check()
     return found
+
+
+def _of_member(key: str, value: Any) -> list[tuple[str, str, Any]]:
+    inputs = cast("dict[str, Any] | None", value if isinstance(value, dict) else None)
+    if inputs is not None and "__value__" not in inputs:
+        return [(key, name, _marked(item)) for name, item in inputs.items()]
+    ref, _, name = key.rpartition(".")
+    if ref and name:
+        return [(ref, name, _marked(value))]
+    raise _invalid(f"'{key}' does not say what to set", key)
 
 
 def _marked(value: Any) -> Any:
