@@ -1,4 +1,4 @@
-"""How well the small model draws: what a judge sees in its pictures, how much seeds change, a sheet to look at.
+"""How well the small model draws: what a judge sees, how near it comes to the drawings, how much seeds change.
 
 python scripts/train_tiny/evaluate.py --sheet sheet.png
 """
@@ -20,9 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import graphexec
-from checkpoint import CHECKPOINT, concepts_of
+from checkpoint import CHECKPOINT, concepts_of, networks, read_checkpoint
 from emoji import SIZE, drawings
 from judge import Judge
+from nearness import distance
 from scenes import Scene, Scenes
 
 PROMPTS, COMBINED, SEEDS = 100, 100, 8
@@ -126,6 +127,22 @@ def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int]) 
     return float(np.mean(made)), float(np.mean(drawn))
 
 
+def distances(scenes: Scenes, checkpoint: Path, painted: Exam, rendered: Exam) -> dict[str, float]:
+    """How far from the nearest rendering pictures are on the whole: the model's, renderings through its autoencoder,
+    and renderings, which lie between the places that are tried."""
+    vae = networks(0)["vae"]
+    vae.load_state_dict(read_checkpoint(checkpoint)["vae"])
+    pixels = rendered.pictures.permute(0, 3, 1, 2) * 2 - 1
+    with torch.no_grad():
+        through = torch.cat([vae.decode(vae.encode(some)) for some in pixels.split(10)]).clamp(-1, 1) / 2 + 0.5
+    shown = {"pictures": painted.pictures, "autoencoder": through.permute(0, 2, 3, 1), "renderings": rendered.pictures}
+
+    def mean(pictures: Tensor) -> float:
+        return float(np.mean([distance(scenes, *pair) for pair in zip(pictures, painted.asked, strict=True)]))
+
+    return {name: mean(pictures) for name, pictures in shown.items()}
+
+
 def sheet(paint: Painter, file: Path) -> None:
     """Four seeds of each of a dozen prompts, side by side."""
     rows = [paint(prompt, 42, 4) for prompt in SHEET]
@@ -149,6 +166,7 @@ def main() -> None:
         exams[name] = Exam(painted(paint, scenes, asked), asked)
         exams[f"renderings of {name}"] = Exam(rendered(scenes, asked, np.random.default_rng(9)), asked)
     figures: dict[str, Any] = {**judged(Judge(scenes), exams)}
+    figures["distances"] = distances(scenes, given.checkpoint, exams["concepts"], exams["renderings of concepts"])
     some = [scene.concept for scene in plain_scenes(learned, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))
