@@ -32,11 +32,11 @@ EMPTY = 0.1
 OBJECTIVE = Objective(debiased=True)
 HEAVY, LIGHT = Noise(min_timestep=500), Noise(max_timestep=500)
 HEAVY_PART = 0.75
-"""Three quarters of the pictures are under heavy noise: there it is decided what they show. Below, the caption makes
-little difference, and little is left to learn."""
+"""Three quarters of the pictures are under heavy noise: there it is decided what they show. Once that is known, what is
+soft or awry comes from below, and a training that goes on does well with fewer."""
 ALIKE = 16
 """How many pictures of one caption make a target."""
-OPTIMISER = Optimiser("Muon", 0.02)
+RATE = 0.02
 EMA = 0.995
 SEED = 0
 
@@ -91,17 +91,17 @@ class Pools:
 
 class Learning:
     """The objective: the noise in latents, seen through, given what is told of the picture; `nothing` [77, 64] is the
-    empty caption's."""
+    empty caption's, `heavy` the part of the pictures that is under heavy noise."""
 
-    def __init__(self, unet: nn.Module, nothing: Tensor, device: str, run: Callable[..., Tensor]) -> None:
-        self.unet, self.device, self.run = unet, device, run
+    def __init__(self, unet: nn.Module, nothing: Tensor, heavy: float, device: str, run: Callable[..., Tensor]) -> None:
+        self.unet, self.heavy, self.device, self.run = unet, heavy, device, run
         self.nothing, self.levels = nothing.to(device), Levels.of(device=device)
 
     def __call__(self, batch: Drawn, generator: torch.Generator) -> Tensor:
         alike, missing, told = (t.to(self.device) for t in (batch.alike, batch.missing, batch.told))
         empty = torch.rand(len(told), 1, 1, generator=generator, device=generator.device) < EMPTY
         told = torch.where(empty, self.nothing, told)
-        noised = _noised(alike[:, 0], self.levels, generator)
+        noised = _noised(alike[:, 0], self.heavy, self.levels, generator)
         target = stable_noise(noised, alike, missing, self.levels)
         return self.run(self._losses, noised.noisy, noised.timesteps, told, target)
 
@@ -110,10 +110,10 @@ class Learning:
         return picture_losses(found, target, timesteps, OBJECTIVE, self.levels, kind="eps")
 
 
-def _noised(latents: Tensor, levels: Levels, generator: torch.Generator) -> Noised:
-    heavy = round(HEAVY_PART * len(latents))
+def _noised(latents: Tensor, heavy: float, levels: Levels, generator: torch.Generator) -> Noised:
+    count = round(heavy * len(latents))
     parts = (
-        draw_noised(latents[:heavy], HEAVY, levels, generator), draw_noised(latents[heavy:], LIGHT, levels, generator),
+        draw_noised(latents[:count], HEAVY, levels, generator), draw_noised(latents[count:], LIGHT, levels, generator),
     )  # fmt: skip
     return Noised(*(torch.cat([getattr(part, name) for part in parts]) for name in ("noisy", "noise", "timesteps")))
 
@@ -132,14 +132,15 @@ def main() -> None:
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     told = Told(made["text"], tokens)
     plan = Plan(
-        given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=OPTIMISER,
+        given.steps, SEED, precision=given.precision, ema_decay=EMA, optimiser=Optimiser("Muon", given.rate),
         schedule=Schedule("cosine", warmup=100),
     )  # fmt: skip
     trained = list(made["unet"].parameters())
     in_parts = given.device == "cpu" and given.precision == "fp32"  # autocast is of one thread
-    learning = Learning(made["unet"], told(""), given.device, InParts(trained, given.threads) if in_parts else whole)
+    run = InParts(trained, given.threads) if in_parts else whole
+    learning = Learning(made["unet"], told(""), given.heavy, given.device, run)
     batches, report = PoolBatches(pools, told, given.batch, given.passes), Report(given.folder / "denoiser.jsonl")
-    groups = [ParameterGroup("unet", trained, OPTIMISER.learning_rate)]
+    groups = [ParameterGroup("unet", trained, given.rate)]
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
     go_on(loop, given.folder / "denoiser-state", 60 * given.minutes)
     with loop.averaged():
@@ -164,6 +165,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=6144)
     parser.add_argument("--passes", type=int, default=6, help="epochs over each pool")
     parser.add_argument("--plain", type=float, default=0.5, help="part of the pictures that is one drawing on white")
+    parser.add_argument("--heavy", type=float, default=HEAVY_PART, help="part of the pictures under heavy noise")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate that it begins with")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -32,22 +32,22 @@ from progress import Report, go_on
 from scenes import Scenes
 from tokens import Tokens, Told
 
-CFG = 7.0
-LITTLE, HEAVY = 0.7, 4.0
-"""The deviations of noise, in parts of the latents', up to which guidance is to count once, and from which `CFG` times.
-Between them it grows evenly in their logarithms."""
+CFG, LEAST = 7.0, 2.0
+LITTLE, HEAVY = 1.3, 4.0
+"""The deviations of noise, in parts of the latents', up to which guidance is to count `LEAST` times, and from which it
+counts `CFG` times. Between them it grows evenly in their logarithms."""
 NOISE = Noise(max_timestep=850)
 """Above, nothing is to change."""
 ALONE = 4.0
 """How much the estimate without a caption, which is to stay, counts beside the guided one."""
-OPTIMISER, EMA = Optimiser("Muon", 0.004), 0.98
+OPTIMISER, EMA = Optimiser("Muon", 0.002), 0.98
 SEED = 0
 
 
 def guidance(levels: Levels) -> Tensor:
-    """How often the difference that a caption makes is to count at each timestep, 1 to `CFG`, [1000]."""
+    """How often the difference that a caption makes is to count at each timestep, `LEAST` to `CFG`, [1000]."""
     grown = (levels.snr.rsqrt() / LITTLE).log() / math.log(HEAVY / LITTLE)
-    return CFG ** grown.clamp(0, 1)
+    return LEAST * (CFG / LEAST) ** grown.clamp(0, 1)
 
 
 class Learning:
@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--start", type=Path, default=Path("build/tiny/denoiser.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("build/tiny/guided.safetensors"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pool", type=int, default=2048)

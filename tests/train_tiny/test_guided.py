@@ -1,4 +1,4 @@
-"""Guidance at cfg 7 is to count fully under heavy noise, and once where little is left."""
+"""Guidance at cfg 7 is to count fully under heavy noise, and less where little is left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graphexec.train.noise import Levels
-from guided import CFG, Learning, guidance
+from guided import CFG, LEAST, Learning, guidance
 from parallel import whole
 
 
@@ -37,7 +37,7 @@ def losses(learning: Learning, timestep: int) -> Tensor:
 
 def test_a_caption_counts_the_less_the_less_noise_there_is() -> None:
     made = guidance(Levels.of())
-    assert made[0] == 1 and made[999] == pytest.approx(CFG)
+    assert made[0] == LEAST and made[999] == pytest.approx(CFG)
     assert (made.diff() >= 0).all()
 
 
@@ -45,8 +45,8 @@ def test_under_heavy_noise_nothing_is_to_change(learning: Learning) -> None:
     torch.testing.assert_close(losses(learning, 849), torch.zeros(2))
 
 
-def test_under_little_noise_captions_are_to_count_for_a_seventh(learning: Learning) -> None:
+def test_under_little_noise_captions_are_to_count_for_less(learning: Learning) -> None:
     assert (losses(learning, 100) > 0).all()
     with torch.no_grad():
-        cast("Leaning", learning.unet).share.fill_(1 / CFG)
+        cast("Leaning", learning.unet).share.fill_(LEAST / CFG)
     torch.testing.assert_close(losses(learning, 100), torch.zeros(2))
