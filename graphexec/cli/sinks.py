@@ -33,7 +33,7 @@ class Record:
     cached: list[str] = field(default_factory=list[str])
     failed: list[events.Failed] = field(default_factory=list[events.Failed])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
-    """Nodes that could not run, and the failed node that is why."""
+    """Nodes that did not run, and the node that is why: it failed, or blocked a value."""
     texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def __call__(self, event: Event) -> None:

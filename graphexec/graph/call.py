@@ -157,6 +157,11 @@ class Arguments:
             values[name] = Graph()
         return values
 
+    @property
+    def blocked(self) -> bool:
+        """Whether a blocked value keeps every call from happening; lazy inputs tell only once they are called."""
+        return self.calls > 0 and all(self.blocker(call) is not None for call in range(self.calls))
+
     def blocker(self, call: int) -> Blocker | None:
         """The first blocked value of a call."""
         for items in self.mapped.values():
@@ -220,6 +225,11 @@ def gather(
         arguments.graphs = tuple(name for name, supplied in spec.hidden.items() if supplied.kind == "graph")
     arguments.count()
     return arguments
+
+
+def blocking(planned: PlannedNode, values: Mapping[str, Outputs]) -> str:
+    """The first source of a node that hands it a blocked value."""
+    return next(wire.node for wire in planned.wires if not wire.lazy and first_blocker(values[wire.node][wire.slot]))
 
 
 def call_all(

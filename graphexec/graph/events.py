@@ -101,7 +101,7 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Skipped(Event):
-    """A node cannot run because a node that it needs failed."""
+    """A node does not run because a node that it needs failed, or blocked what it would have got."""
 
     node: str
     because: str
@@ -109,7 +109,7 @@ class Skipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Blocked(Event):
-    """A node does not run because a value that it needs is blocked; sent once, where the block has a message."""
+    """A value that a node needs is blocked, and this is why; sent once, where the block has a message."""
 
     node: str
     message: str

@@ -17,7 +17,7 @@ from graphexec.errors import Cancelled, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
 from graphexec.graph.cache import Careful, NullCache
-from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, call_all, gather
+from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, blocking, call_all, gather
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.copies import copied
 from graphexec.graph.expand import Expansion, expand_node
@@ -130,6 +130,8 @@ class Execution:
     failures: dict[str, NodeError] = field(default_factory=dict[str, NodeError])
     spoiled: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that cannot run, and the failed node that is why."""
+    skipped: dict[str, str] = field(default_factory=dict[str, str])
+    """Those of the workflow that did not begin, and the node that is why: it failed, or blocked a value."""
     executed: dict[str, None] = field(default_factory=dict[str, None])
     hits: list[str] = field(default_factory=list[str])
     """Nodes whose kept results were found since it was last told."""
@@ -293,7 +295,7 @@ class Execution:
         prepared = self.partial.pop(name, None) or self._prepare(name, planned)
         if isinstance(prepared, Raised):
             self._fail(name, prepared.error)
-        elif planned.spec.is_async:
+        elif planned.spec.is_async and name in self.begun:
             self.partial[name] = prepared
             self.calls.start(name, *prepared, self.supply.on_block(self._shown(name)))
         else:
@@ -306,14 +308,17 @@ class Execution:
             self._finish(name, outcome)
 
     def _prepare(self, name: str, planned: PlannedNode) -> tuple[Arguments, Collected] | Raised:
-        """A node begins: gather its arguments."""
-        self.begun[name] = time.perf_counter()
-        if self.context.on_event is not events.ignore:
-            self.context.on_event(events.Started(self._shown(name), planned.spec.name))
-        hidden = self.supply.hidden(self._shown(name), planned.spec)
-        if isinstance(hidden, Raised):
-            return hidden
-        return gather(planned, self.values, hidden, self._need), Collected.empty(planned.spec)
+        """Gather a node's arguments; it begins, unless all that it would be called with is blocked."""
+        arguments = gather(planned, self.values, {}, self._need)
+        if not arguments.blocked:
+            self.begun[name] = time.perf_counter()
+            if self.context.on_event is not events.ignore:
+                self.context.on_event(events.Started(self._shown(name), planned.spec.name))
+            hidden = self.supply.hidden(self._shown(name), planned.spec)
+            if isinstance(hidden, Raised):
+                return hidden
+            arguments.fixed.update(hidden)
+        return arguments, Collected.empty(planned.spec)
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         """An asynchronous node is done."""
@@ -354,7 +359,9 @@ class Execution:
             self.context.cache.put(key, kept)
         if not self._store(name, kept, key):
             return
-        self._done(name, planned)
+        (self._done if name in self.begun else self._blocked)(name, planned)
+        if not self.uses.get(name) and name not in self.wanted:
+            del self.values[name]  # who wanted it failed meanwhile
         self._release(wire.node for wire in planned.wires)
         self._wake(name)
 
@@ -366,8 +373,16 @@ class Execution:
         shown = self._shown(name)
         if self.context.on_event is not events.ignore and shown not in self.failures:
             self.context.on_event(events.Finished(shown, planned.spec.name, seconds))
-        if not self.uses.get(name) and name not in self.wanted:
-            del self.values[name]  # who wanted it failed meanwhile
+
+    def _blocked(self, name: str, planned: PlannedNode) -> None:
+        """Take note of a node that blocked values kept from beginning."""
+        if name not in self.inside:
+            source = self._shown(blocking(planned, self.values))
+            self._skip(name, self.skipped.get(source, source))
+
+    def _skip(self, name: str, because: str) -> None:
+        self.skipped[name] = because
+        self.context.on_event(events.Skipped(name, because))
 
     def _wake(self, name: str) -> None:
         del self.waiting[name]
@@ -454,15 +469,14 @@ class Execution:
                 self._release(wire.node for wire in self.nodes[current].wires)
             pending.extend(consumer for consumer in self.consumers.pop(current, ()) if consumer in self.waiting)
             if self._shown(current) != because:
-                self.context.on_event(events.Skipped(self._shown(current), because))
+                self._skip(self._shown(current), because)
 
     def _shown(self, name: str) -> str:
         """The id in the workflow of the node that this one came from."""
         return self.inside.get(name, name)
 
     def _result(self) -> Result:
-        because = {self._shown(name): why for name, why in self.spoiled.items()}
-        because = {name: why for name, why in because.items() if name not in self.failures}
+        because = {name: why for name, why in self.skipped.items() if name not in self.failures}
         outputs = {name: self.values[name] for name in self.plan.targets if name in self.values}
         outputs = {name: tuple(map(list[Any], slots)) for name, slots in outputs.items()}
         if not isinstance(self.context.cache, NullCache):

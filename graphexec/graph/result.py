@@ -24,7 +24,7 @@ class Result:
     cached: tuple[str, ...]
     skipped: tuple[str, ...]
     _because: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """Skipped nodes, and the failed node that is why."""
+    """Skipped nodes, and the node that is why: it failed, or blocked a value."""
 
     @property
     def ok(self) -> bool:

@@ -159,6 +159,14 @@ def test_a_failure_as_json(shell: Shell) -> None:
     assert list(document["files"]) == ["good"]
 
 
+def test_what_a_blocked_value_keeps_from_running_is_not_counted_as_computed(shell: Shell) -> None:
+    shell.write({"1": ("Gate", {"value": 1, "open": False}), "2": ("Show", {"source": ["1", 0]})})
+    result = shell.run("run", "workflow.json", "--json", "--no-cache")
+    document = json.loads(result.stdout)
+    assert (document["executed"], document["skipped"], document["status"]) == (["1"], ["2"], "done")
+    assert "1 computed, 0 kept" in result.stderr
+
+
 def test_a_missing_library_says_what_to_install(shell: Shell) -> None:
     result = shell.run(
         "run", shell.write({"1": ("Unavailable", {"name": "torch"}), "2": ("Show", {"source": ["1", 0]})})

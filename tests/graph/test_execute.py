@@ -252,6 +252,23 @@ class TestBlockers:
         assert result.ok
         assert not bench.seen(events.Blocked)
 
+    def test_what_is_blocked_is_skipped_because_of_what_blocked_it(self, bench: Bench) -> None:
+        result = bench.run({**self.gate(), "later": ("Later", {"value": ["add", 0]})}, ["s", "other", "later"])
+        assert set(result.executed) == {"i", "gate", "other"}
+        assert set(result.skipped) == {"add", "s", "later"}
+        assert all(event.because == "gate" for event in bench.seen(events.Skipped))
+        assert {event.node for event in bench.seen(events.Started)} == {"i", "gate", "other"}
+        assert bench.seen(events.Completed)[0].executed == 3
+
+    def test_a_node_of_which_one_call_is_blocked_has_run(self, bench: Bench) -> None:
+        nodes: Nodes = {
+            "r": ("Range", {"n": 2}),
+            "which": ("Truths", {"text": "tf"}),
+            "gate": ("Gate", {"value": ["r", 0], "open": ["which", 0]}),
+            "s": shown(["gate", 0]),
+        }
+        assert "s" in bench.run(nodes).executed
+
     def test_a_message_is_told_once(self, bench: Bench) -> None:
         bench.run(self.gate(message="closed today"))
         assert bench.seen(events.Blocked) == [events.Blocked("add", "closed today")]
