@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from graphexec.cli.diagnostics import counted
+from graphexec.cli.document import print_document
+from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import Store, json_option, store_options
 from graphexec.cli.sizes import parse_size, show_size
 
@@ -81,4 +82,7 @@ def _tell_removed(removed: Removed, as_json: bool) -> None:
 
 
 def _tell(document: dict[str, Any], text: str, as_json: bool) -> None:
-    click.echo(json.dumps(document, indent=2) if as_json else text)
+    if as_json:
+        print_document(ExitCode.DONE, **document)
+    else:
+        click.echo(text)

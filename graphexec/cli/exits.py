@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from graphexec.errors import Cancelled, Diagnostic, FolderError, ModelFileError, ModelPathsError, WorkflowError
+from graphexec.errors import (
+    Cancelled,
+    Diagnostic,
+    FolderError,
+    GraphexecError,
+    ModelFileError,
+    ModelPathsError,
+    WorkflowError,
+)
 
 
 class ExitCode(IntEnum):
@@ -29,6 +37,14 @@ class ExitCode(IntEnum):
     TERMINATED = 143, "asked to stop (SIGTERM); nodes that had finished are kept"
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; whatever lets Ctrl-C through lets this through."""
+
+
+STOPS = (GraphexecError, OSError, ImportError, KeyboardInterrupt)
+"""What may end a command with a message and an exit code; anything else is a fault of graphexec."""
+
+
 def exit_code(diagnostics: Iterable[Diagnostic]) -> ExitCode:
     """What diagnostics amount to: warnings alone are fine, missing files alone are no fault of the workflow."""
     errors = [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
@@ -46,6 +62,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.INVALID
         case ModelFileError() | FolderError() | FileNotFoundError():
             return ExitCode.MISSING
+        case Terminated():
+            return ExitCode.TERMINATED
         case Cancelled() | KeyboardInterrupt():
             return ExitCode.INTERRUPTED
         case BrokenPipeError():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to stop, the second kills at once."""
+"""Ctrl-C and SIGTERM: the first asks the command to stop, the second kills at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from graphexec.cli.exits import ExitCode
+from graphexec.cli.exits import ExitCode, Terminated
 
 if TYPE_CHECKING:
     from graphexec.graph.context import CancelToken
@@ -22,6 +22,17 @@ class Stopped:
     """Whether a signal asked the run to stop, and the exit code that stands for it."""
 
     code: ExitCode | None = None
+
+
+def raise_at_sigterm() -> None:
+    """Let SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt; where it is ignored it stays so."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphexec.cli.diagnostics import render
+from graphexec.cli.diagnostics import diagnostic_json, render
+from graphexec.cli.document import print_document
 from graphexec.cli.exits import exit_code
 from graphexec.errors import AllFaults, Diagnostic, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
@@ -149,9 +150,16 @@ def output_nodes(workflow: Workflow, registry: Registry) -> list[str]:
 
 
 def load_plan(
-    file: str, registry: Registry, changes: Changes, places: Places, checks: Checks, *, check_files: bool = True
+    file: str,
+    registry: Registry,
+    changes: Changes,
+    places: Places,
+    checks: Checks,
+    *,
+    check_files: bool = True,
+    as_json: bool = False,
 ) -> Plan:
-    """Read and check a workflow; what was found goes to stderr. Ends the command if that is an error."""
+    """Read and check a workflow; what was found goes to stderr. An error ends the command, in a document `as_json`."""
     from graphexec.graph.compile import compile as compile_workflow
 
     try:
@@ -168,7 +176,10 @@ def load_plan(
         )
     except WorkflowError as error:
         click.echo(render(error.diagnostics, file), err=True)
-        raise click.exceptions.Exit(exit_code(error.diagnostics)) from None
+        code = exit_code(error.diagnostics)
+        if as_json:
+            print_document(code, diagnostics=[diagnostic_json(each) for each in error.diagnostics])
+        raise click.exceptions.Exit(code) from None
     if plan.diagnostics:
         click.echo(render(plan.diagnostics, file), err=True)
     return plan

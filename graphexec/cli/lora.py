@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from graphexec.cli.document import print_document
+from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import FILE, json_option
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def command(file: Path, as_json: bool) -> None:
 
     found = summarize(file)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        print_document(ExitCode.DONE, **asdict(found))
     else:
         click.echo("\n".join(f"{name}: {_printable(value)}" for name, value in lines(found) if value))
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graphexec.cli.diagnostics import fault_text, printable_lines
-from graphexec.cli.exits import exit_code_of
+from graphexec.cli.exits import STOPS, exit_code_of
+from graphexec.cli.interrupts import raise_at_sigterm
 from graphexec.cli.options import App
-from graphexec.errors import GraphexecError
 
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
@@ -55,7 +55,7 @@ class Commands(click.Group):
         except BrokenPipeError as error:
             _drop_stdout()
             ctx.exit(exit_code_of(error))
-        except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
+        except STOPS as error:
             click.echo(fault_text(error, ctx.invoked_subcommand or ""), err=True)
             ctx.exit(exit_code_of(error))
 
@@ -113,4 +113,5 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     gc.set_threshold(COLLECT_AFTER)
+    raise_at_sigterm()
     build_cli(standard_registry)(prog_name="graphexec")

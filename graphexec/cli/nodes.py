@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphexec.cli.diagnostics import printable_lines
+from graphexec.cli.document import print_document
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import App, json_option
 from graphexec.errors import NodeDefinitionError
@@ -31,7 +32,10 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     if name is not None and name not in registry:
         near = registry.nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "`graphexec nodes` lists them all"
-        click.echo(f"error: there is no node {name!r}; {hint}", err=True)
+        message = f"there is no node {name!r}; {hint}"
+        click.echo(f"error: {message}", err=True)
+        if as_json:
+            print_document(ExitCode.INVALID, error=message)
         ctx.exit(ExitCode.INVALID)
     specs = [registry[name]] if name is not None else list(readable(registry))
     if as_json:

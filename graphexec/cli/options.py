@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from graphexec.cli.document import ending_in_a_document
+
 if TYPE_CHECKING:
     from graphexec.graph.cache import Cache
     from graphexec.graph.context import Context
@@ -262,5 +264,14 @@ workflow_argument = click.argument("workflow", metavar="WORKFLOW")
 
 
 def json_option(what: str) -> Decorator:
-    """`--json`, which prints `what` as one document."""
-    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as one JSON document.")
+    """`--json`, which prints `what` as one document, or what stopped the command."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def ending(*arguments: Any, as_json: bool, **values: Any) -> Any:
+            with ending_in_a_document(wanted=as_json):
+                return command(*arguments, as_json=as_json, **values)
+
+        return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as one JSON document.")(ending)
+
+    return decorate

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from graphexec.cli.diagnostics import diagnostic_json, printable
+from graphexec.cli.document import print_document
+from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import (
     App,
     Caching,
@@ -55,9 +56,12 @@ def command(
     from graphexec.cli.loading import load_plan
 
     registry = app.registry()
-    plan = load_plan(workflow, registry, changes, places, checks)
+    plan = load_plan(workflow, registry, changes, places, checks, as_json=as_json)
     states = states_of(plan, caching.context(registry, strict_lora=checks.strict_lora))
-    click.echo(_as_json(plan, states) if as_json else "\n".join(_lines(plan, states)))
+    if as_json:
+        print_document(ExitCode.DONE, **_document(plan, states))
+    else:
+        click.echo("\n".join(_lines(plan, states)))
 
 
 def states_of(plan: Plan, context: Context) -> dict[str, State]:
@@ -103,16 +107,14 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _as_json(plan: Plan, states: Mapping[str, State]) -> str:
-    nodes = [_node_json(planned, states[name]) for name, planned in plan.nodes.items()]
-    document = {
+def _document(plan: Plan, states: Mapping[str, State]) -> dict[str, Any]:
+    return {
         "targets": list(plan.targets),
-        "nodes": nodes,
+        "nodes": [_node_json(planned, states[name]) for name, planned in plan.nodes.items()],
         "merged": dict(plan.aliases),
         "files": [str(path) for path in plan.files],
         "diagnostics": [diagnostic_json(diagnostic) for diagnostic in plan.diagnostics],
     }
-    return json.dumps(document, indent=2)
 
 
 def _node_json(planned: PlannedNode, state: State) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from graphexec.cli.diagnostics import (
     printable_lines,
     render,
 )
-from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
+from graphexec.cli.document import print_document, stopped_by
+from graphexec.cli.exits import STOPS, ExitCode, exit_code_of, exit_codes_in_words
 from graphexec.cli.interrupts import Stopped, stopping
 from graphexec.cli.options import (
     App,
@@ -37,7 +38,7 @@ from graphexec.cli.options import (
 )
 from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
 from graphexec.cli.terminal import is_watched
-from graphexec.errors import Cancelled, Diagnostic, GraphexecError, WorkflowError, said
+from graphexec.errors import Cancelled, Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.cli.exports import Export
@@ -231,12 +232,11 @@ def command(
     except WorkflowError as error:
         outcome.diagnostics, outcome.code = error.diagnostics, exit_code_of(error)
         click.echo(render(_worth_showing(error.diagnostics, quiet), workflow), err=True)
-    except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
+    except STOPS as error:
         if not as_json or isinstance(error, BrokenPipeError):
             raise
-        outcome.code = exit_code_of(error)
-        if outcome.code is not ExitCode.INTERRUPTED:
-            outcome.error = said(error)
+        outcome.code, outcome.error = exit_code_of(error), stopped_by(error)
+        if outcome.error is not None:
             click.echo(fault_text(error), err=True)
     _show(outcome, shape, quiet, time.perf_counter() - begun)
     ctx.exit(outcome.code)
@@ -256,7 +256,7 @@ def _show(outcome: Outcome, shape: Shape, quiet: bool, seconds: float) -> None:
     for line in _troubles(outcome):
         click.echo(line, err=True)
     if shape == "json":
-        click.echo(json.dumps(_document(outcome, seconds), indent=2))
+        print_document(outcome.code, **_document(outcome, seconds))
 
 
 def _show_exported(exported: Mapping[str, Sequence[str]], shape: Shape) -> None:
@@ -289,7 +289,6 @@ def _troubles(outcome: Outcome) -> list[str]:
 def _document(outcome: Outcome, seconds: float) -> dict[str, Any]:
     record = outcome.record
     return {
-        "status": outcome.code.name.lower(),
         "files": _as_texts(outcome.by_each_id(record.files)),
         "exports": _as_texts(outcome.exported),
         "texts": outcome.by_each_id(record.texts),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from graphexec.cli.diagnostics import fault_text
-from graphexec.cli.exits import ExitCode, exit_code_of, exit_codes_in_words
+from graphexec.cli.document import print_document
+from graphexec.cli.exits import ExitCode, exit_codes_in_words
 from graphexec.cli.interrupts import stopping
 from graphexec.cli.options import FILE, App, Places, json_option, parse_device, place_options
-from graphexec.errors import Cancelled, GraphexecError, ModelFileError, said
+from graphexec.errors import Cancelled, ModelFileError
 
 if TYPE_CHECKING:
     from graphexec.train.config import TrainConfig
@@ -170,15 +169,7 @@ def command(
     Ctrl-C keeps a state, from which --resume goes on as if nothing had happened.
     """
     asked = Asked(config, command, settings, resume, device, output_dir)
-    try:
-        code = _follow(asked, ctx.obj, places, dry_run, as_json)
-    except (GraphexecError, OSError, ImportError, KeyboardInterrupt) as error:
-        if not as_json or isinstance(error, BrokenPipeError):
-            raise
-        code = exit_code_of(error)
-        click.echo(fault_text(error, "train"), err=True)
-        _print_json(code, error=None if code is ExitCode.INTERRUPTED else said(error))
-    ctx.exit(code)
+    ctx.exit(_follow(asked, ctx.obj, places, dry_run, as_json))
 
 
 def _follow(asked: Asked, app: App, places: Places, dry_run: bool, as_json: bool) -> ExitCode:
@@ -203,7 +194,7 @@ def _dry_run(config: TrainConfig, faults: Sequence[Fault], as_json: bool) -> Non
 
     plan = make_plan(config)
     if as_json:
-        _print_json(ExitCode.DONE, plan=plan.as_json(), findings=[asdict(fault) for fault in faults])
+        print_document(ExitCode.DONE, plan=plan.as_json(), findings=[asdict(fault) for fault in faults])
         return
     _say(faults)
     click.echo("\n".join(lines(plan)))
@@ -226,7 +217,7 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
             click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
             code = stopped.code or ExitCode.INTERRUPTED
             if as_json:
-                _print_json(code, error=None, state=None if bar.state is None else str(bar.state))
+                print_document(code, error=None, state=None if bar.state is None else str(bar.state))
             return code
     _show_result(trained, as_json)
     return ExitCode.DONE
@@ -235,7 +226,7 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
 def _show_result(trained: Trained, as_json: bool) -> None:
     if as_json:
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
-        _print_json(ExitCode.DONE, **plain)
+        print_document(ExitCode.DONE, **plain)
     else:
         click.echo(str(trained.lora))
 
@@ -248,14 +239,10 @@ def _say(faults: Sequence[Fault]) -> None:
 def _show_faults(faults: Sequence[Fault], as_json: bool) -> ExitCode:
     code = _code(faults)
     if as_json:
-        _print_json(code, findings=[asdict(fault) for fault in faults])
+        print_document(code, findings=[asdict(fault) for fault in faults])
     else:
         _say(faults)
     return code
-
-
-def _print_json(code: ExitCode, **document: Any) -> None:
-    click.echo(json.dumps({"status": code.name.lower(), **document}, indent=2))
 
 
 def _code(faults: Sequence[Fault]) -> ExitCode:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from graphexec.cli.diagnostics import counted, diagnostic_json, render, tally
+from graphexec.cli.document import ending_in_a_document, print_document
 from graphexec.cli.exits import exit_code, exit_codes_in_words
 from graphexec.cli.options import App, Checks, Places, check_options, place_options
 from graphexec.errors import Diagnostic, WorkflowError
@@ -48,10 +48,15 @@ def command(
     FILE is a workflow, a picture that holds one, or - for standard input.
     """
     app: App = ctx.obj
-    registry, folders = app.registry(), places.folders()
-    reports = [(file, examine(file, registry, folders, checks, not skip_files)) for file in files]
-    click.echo(as_json(reports) if shape == "json" else as_text(reports))
-    ctx.exit(exit_code(diagnostic for _, found in reports for diagnostic in found))
+    with ending_in_a_document(wanted=shape == "json"):
+        registry, folders = app.registry(), places.folders()
+        reports = [(file, examine(file, registry, folders, checks, not skip_files)) for file in files]
+    code = exit_code(diagnostic for _, found in reports for diagnostic in found)
+    if shape == "json":
+        print_document(code, files=as_json(reports))
+    else:
+        click.echo(as_text(reports))
+    ctx.exit(code)
 
 
 def examine(
@@ -84,13 +89,12 @@ def is_sound(diagnostics: Iterable[Diagnostic]) -> bool:
     return all(diagnostic.severity != "error" for diagnostic in diagnostics)
 
 
-def as_json(reports: Reports) -> str:
-    """The reports as one document."""
-    files = [
+def as_json(reports: Reports) -> list[dict[str, Any]]:
+    """The reports as they stand in the document."""
+    return [
         {"file": file, "ok": is_sound(found), "diagnostics": [diagnostic_json(each) for each in found]}
         for file, found in reports
     ]
-    return json.dumps({"files": files}, indent=2)
 
 
 def as_text(reports: Reports) -> str:

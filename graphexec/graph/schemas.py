@@ -152,10 +152,15 @@ def _defined(spec: NodeSpec, name: str) -> Json:
 def _diagnostics_schema() -> Json:
     return {
         "title": "What `graphexec validate --format json` prints",
-        "description": "Every file that was checked, and everything that was found in it.",
+        "description": "Every file that was checked, and everything that was found in it; or what stopped the check.",
         "type": "object",
-        "properties": {"files": {"type": "array", "items": {"$ref": "#/$defs/file"}}},
-        "required": ["files"],
+        "properties": {
+            "status": {"enum": ["done", "invalid", "missing", "failed", "interrupted", "terminated"]},
+            "files": {"type": "array", "items": {"$ref": "#/$defs/file"}},
+            "error": {"type": ["string", "null"], "description": "what stopped the check; null if it was interrupted"},
+        },
+        "required": ["status"],
+        "oneOf": [{"required": ["files"]}, {"required": ["error"]}],
         "$defs": {"file": _file(), "diagnostic": _diagnostic()},
     }
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import fake_nodes
 
+from graphexec.cli.interrupts import raise_at_sigterm
 from graphexec.cli.main import build_cli
 from graphexec.diffusion.codecs import CODECS
 from graphexec.diffusion.types import Latent
@@ -85,6 +86,7 @@ def haunted() -> Registry:
 
 
 def main() -> None:
-    """Run a command over these nodes, with Ctrl-C as a terminal has it."""
+    """Run a command over these nodes, with Ctrl-C as a terminal has it, and SIGTERM as `graphexec` has it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_at_sigterm()
     build_cli(registry)(prog_name="graphexec")

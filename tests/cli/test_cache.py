@@ -34,7 +34,7 @@ def test_info(shell: Shell) -> None:
 
 def test_gc_leaves_what_fits(shell: Shell) -> None:
     shell.run("run", shell.write(NOTE))
-    assert shell.json("cache", "gc", "--json") == {"entries": 0, "bytes": 0}
+    assert shell.json("cache", "gc", "--json") == {"status": "done", "entries": 0, "bytes": 0}
     assert shell.run("cache", "gc", "--max-size", "0").stdout.startswith("removed 2 results, ")
     assert entries() == []
 
@@ -53,7 +53,7 @@ def test_verify_removes_what_is_damaged(shell: Shell) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [f"removed {damaged.absolute()}", "1 sound result, 1 removed"]
     assert entries() == [sound]
-    assert shell.json("cache", "verify", "--json") == {"ok": 1, "dropped": []}
+    assert shell.json("cache", "verify", "--json") == {"status": "done", "ok": 1, "dropped": []}
 
 
 def test_clear(shell: Shell) -> None:
@@ -69,3 +69,5 @@ def test_a_folder_of_something_else_is_left_alone(shell: Shell) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert Path("cache/thesis.txt").read_text() == "mine"
+    document = shell.json("cache", "clear", "--json")
+    assert document["status"] == "failed" and document["error"] in result.stderr

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from graphexec.cli.exits import ExitCode
-from graphexec.cli.interrupts import SIGNALS, stopping
+from graphexec.cli.exits import ExitCode, Terminated
+from graphexec.cli.interrupts import SIGNALS, raise_at_sigterm, stopping
 from graphexec.graph.context import CancelToken
 
 
@@ -47,3 +47,17 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     with stopping(cancel):
         signal.raise_signal(signal.SIGINT)
     assert not cancel.cancelled
+
+
+def test_where_nobody_listens_sigterm_raises_once() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise_at_sigterm()
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_sigterm_that_is_ignored_stays_so() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise_at_sigterm()
+    signal.raise_signal(signal.SIGTERM)

@@ -39,6 +39,7 @@ def test_what_is_said(shell: Shell) -> None:
 
 def test_json_has_everything(shell: Shell) -> None:
     found = shell.json("lora", str(write(shell.folder / "x.safetensors")), "--json")
+    assert found["status"] == "done"
     assert found["ranks"] == [4] and found["alphas"] == [2.0] and found["trigger"] is None
     assert len(found["weights_sha256"]) == 64
 
@@ -52,6 +53,8 @@ def test_what_is_no_lora(shell: Shell) -> None:
     missing = shell.run("lora", "none.safetensors")
     assert missing.exit_code == 3 and "none.safetensors" in missing.stderr
     save_file({"x": torch.zeros(1)}, shell.folder / "y.safetensors")
+    document = shell.json("lora", "none.safetensors", "--json")
+    assert document["status"] == "missing" and "none.safetensors" in document["error"]
     assert "is no LoRA" in shell.run("lora", str(shell.folder / "y.safetensors")).stderr
 
 

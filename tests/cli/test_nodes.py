@@ -56,6 +56,8 @@ def test_an_unknown_name_has_the_nearest_ones(shell: Shell) -> None:
     result = shell.run("nodes", "Scael")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "did you mean Scale" in result.stderr
+    document = shell.json("nodes", "Scael", "--json")
+    assert document["status"] == "invalid" and "did you mean Scale" in document["error"]
     assert "`graphexec nodes` lists them all" in shell.run("nodes", "qqqqqq").stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from running import Nodes
@@ -97,6 +98,19 @@ def test_an_invalid_workflow_has_no_plan(shell: Shell) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("workflow.json:5:13: error: ")
+
+
+def test_json_whatever_stops_a_plan(shell: Shell) -> None:
+    invalid = shell.run("plan", shell.write({**SUM, "1": ("Int", {"value": "x"})}), "--json")
+    document = json.loads(invalid.stdout)
+    assert (invalid.exit_code, document["status"]) == (2, "invalid")
+    assert [found["code"] for found in document["diagnostics"]] == ["invalid_input_type"]
+    assert "invalid_input_type" in invalid.stderr
+    nowhere = shell.run("plan", shell.write(SUM), "--models", "nowhere", "--json")
+    document = json.loads(nowhere.stdout)
+    assert (nowhere.exit_code, document["status"]) == (3, "missing")
+    assert "nowhere" in document["error"]
+    assert shell.json("plan", "workflow.json", "--json")["status"] == "done"
 
 
 def test_a_target_and_a_warning(shell: Shell) -> None:

@@ -396,6 +396,17 @@ def test_an_interrupted_run_as_json(shell: Shell) -> None:
     assert (document["status"], document["executed"]) == ("interrupted", ["1"])
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_before_its_nodes_as_json(shell: Shell, number: signal.Signals, code: int) -> None:
+    os.mkfifo("workflow.json")
+    with shell.start("run", "workflow.json", "--json") as process, Path("workflow.json").open("w"):  # it reads now
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=20)
+    document = json.loads(stdout)
+    assert (process.returncode, stderr) == (code, "interrupted after 0 nodes\n")
+    assert (document["status"], document["error"]) == (ExitCode(code).name.lower(), None)
+
+
 def test_a_run_that_was_stopped_has_shown_what_it_has_shown(shell: Shell) -> None:
     shell.write({"1": ("Int", {"value": 1}), "2": ("Show", {"source": ["1", 0]}), "3": ("Stop", {"value": ["1", 0]})})
     targets = ["--target", "2", "--target", "3"]

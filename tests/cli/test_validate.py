@@ -60,6 +60,7 @@ def test_json_is_as_documented(shell: Shell) -> None:
     report = shell.json("validate", "--format", "json", *files)
     schema = build_schemas(Registry())["diagnostics.schema.json"]
     jsonschema.validate(report, schema)
+    assert report["status"] == "invalid"
     (_, found, _) = report["files"]
     assert list(found["diagnostics"][0]) == list(schema["$defs"]["diagnostic"]["properties"])
     assert [(each["file"], each["ok"]) for each in report["files"]] == [
@@ -69,6 +70,13 @@ def test_json_is_as_documented(shell: Shell) -> None:
     ]
     first = report["files"][1]["diagnostics"][0]
     assert (first["node"], first["input"], first["pointer"]) == ("1", "value", "/1/inputs/value")
+
+
+def test_json_whatever_stops_the_check(shell: Shell) -> None:
+    report = shell.json("validate", "--format", "json", shell.write(SOUND), "--models", "nowhere")
+    jsonschema.validate(report, build_schemas(Registry())["diagnostics.schema.json"])
+    assert report["status"] == "missing"
+    assert "nowhere" in report["error"]
 
 
 def test_missing_files_have_an_exit_code_of_their_own(shell: Shell) -> None:
