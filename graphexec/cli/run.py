@@ -296,6 +296,7 @@ def _document(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "cached": record.cached,
         "skipped": list(record.skipped),
         "failures": [_failure(outcome, failed) for failed in record.failed],
+        "warnings": [{"node": node, "message": message} for node, message in record.warned],
         "seconds": round(seconds, 3),
         "error": outcome.error or "\n".join(outcome.export_errors) or None,
         "diagnostics": [diagnostic_json(diagnostic) for diagnostic in outcome.diagnostics],

@@ -31,6 +31,8 @@ class Record:
     executed: dict[str, None] = field(default_factory=dict[str, None])
     """In the order in which they finished; a node that expands finishes with each node inside."""
     cached: list[str] = field(default_factory=list[str])
+    warned: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Nodes and what they warned of, or why a value that they need is blocked."""
     failed: list[events.Failed] = field(default_factory=list[events.Failed])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that did not run, and the node that is why: it failed, or blocked a value."""
@@ -47,6 +49,8 @@ class Record:
                 self.executed[node] = None
             case events.Cached(nodes):
                 self.cached.extend(nodes)
+            case events.Warned(node, message) | events.Blocked(node, message):
+                self.warned.append((node, message))
             case events.Failed():
                 self.failed.append(event)
             case events.Skipped(node, because):

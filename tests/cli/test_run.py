@@ -122,6 +122,21 @@ def test_json_is_the_whole_result(shell: Shell) -> None:
     assert sorted(shell.json("run", "workflow.json", "--json")["cached"]) == ["1", "2", "3", "4"]
 
 
+def test_what_nodes_warn_of_is_in_the_json_too(shell: Shell) -> None:
+    shell.write(
+        {
+            "1": ("Mutter", {"text": "careful"}),
+            "2": ("Gate", {"value": 1, "open": False, "message": "shut"}),
+            "3": ("Show", {"source": ["2", 0]}),
+            "4": ("Show", {"source": ["1", 0]}),
+        }
+    )
+    result = shell.run("run", "workflow.json", "--json")
+    told = sorted((each["node"], each["message"]) for each in json.loads(result.stdout)["warnings"])
+    assert told == [("1", "careful"), ("3", "shut")]
+    assert 'warning: node 1 (Mutter "the Mutter"): careful' in result.stderr
+
+
 def test_a_text_that_a_node_shows_does_nothing_to_a_terminal(shell: Shell) -> None:
     result = shell.run("run", shell.write({"1": ("Show", {"source": "eins\x1b[2J\nzwölf"})}))
     assert 'text of node 1 (Show "the Show"): eins\\x1b[2J\n    zwölf\n' in result.stderr

@@ -46,6 +46,7 @@ def test_a_record_has_what_became_of_every_node() -> None:
     assert record.cached == ["load", "encode"]
     assert [failed.node for failed in record.failed] == ["bad"]
     assert record.skipped == {"after": "bad"}
+    assert record.warned == [("sampler", "mind the gap"), ("gate", "closed")]
     assert record.texts == {"show": ["one", "two"]}
 
 
