@@ -74,6 +74,8 @@ class Diagnostic:
     hint: str | None = None
     line: int | None = None
     column: int | None = None
+    source: str | None = None
+    """The file in which it is, where that is not the workflow's."""
     lossy: bool = False
     """A warning that `--strict` makes an error."""
     missing_file: bool = False

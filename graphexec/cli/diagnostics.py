@@ -11,7 +11,7 @@ from graphexec.errors import Diagnostic, NodeDefinitionError, WorkflowError, sai
 
 JSON_FIELDS = ("severity", "code", "node", "input", "pointer", "message", "hint")
 """The fields of a diagnostic that every reader of the JSON may count on; the rest follows them."""
-MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "column")
+MORE_JSON_FIELDS = ("title", "class_type", "expected", "received", "line", "column", "source")
 LONGEST_DETAIL = 200
 RUN_LIBRARIES = frozenset({"numpy", "safetensors", "scipy", "tokenizers", "torch", "torchsde"})
 CAPTION_LIBRARIES = frozenset({"huggingface_hub", "onnxruntime", "transformers"})
@@ -62,6 +62,7 @@ def _lines(diagnostic: Diagnostic, source: str) -> list[str]:
 
 
 def _place(diagnostic: Diagnostic, source: str) -> str:
+    source = diagnostic.source or source
     if not source:
         return ""
     parts = [printable(source)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -59,21 +60,28 @@ def read_set_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> list[tuple
 
     An object is always the settings of one node, unless it is {"__value__": …}. Raises WorkflowError.
     """
-    document = load_bytes(read_bytes(path, max_bytes), str(path))
-    if document.loaded.faults:
-        raise WorkflowError(_of_settings(fault, path, document.text) for fault in document.loaded.faults)
-    value: Any = document.loaded.value
-    if not isinstance(value, dict):
-        raise _invalid(f"{path} holds no settings", shown(value))
-    return _settings(cast("dict[str, Any]", value))
+    try:
+        document = load_bytes(read_bytes(path, max_bytes), str(path), "settings")
+        if document.loaded.faults:
+            raise WorkflowError(_of_settings(fault, document.text) for fault in document.loaded.faults)
+        value: Any = document.loaded.value
+        if not isinstance(value, dict):
+            raise _invalid(f"{path} holds no settings", shown(value))
+        return _settings(cast("dict[str, Any]", value))
+    except WorkflowError as error:
+        raise WorkflowError(replace(each, source=str(path)) for each in error.diagnostics) from None
 
 
-def _of_settings(fault: Fault, path: str | Path, text: SourceText) -> Diagnostic:
+def _of_settings(fault: Fault, text: SourceText) -> Diagnostic:
     line, column = text.position(fault.offset)
-    # Its place is in the message: the place of a diagnostic is one in the workflow.
-    message = f"{fault.message} ({path}, line {line}, column {column})"
     return Diagnostic(
-        code=fault.code, message=message, received=fault.received, expected=fault.expected, hint=fault.hint
+        code=fault.code,
+        message=fault.message,
+        received=fault.received,
+        expected=fault.expected,
+        hint=fault.hint,
+        line=line,
+        column=column,
     )
 
 

@@ -195,5 +195,6 @@ def _diagnostic() -> Json:
         "received": {"type": text},
         "line": {**count, "description": "from 1"},
         "column": {**count, "description": "from 1"},
+        "source": {"type": text, "description": "the file in which it is, where that is not the workflow's"},
     }
     return {"type": "object", "properties": {**contract, **more}, "required": list(contract)}

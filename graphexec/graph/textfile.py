@@ -62,10 +62,10 @@ def _not_found(source: str | Path) -> WorkflowError:
     return WorkflowError([Diagnostic(code="file_not_found", message=message, hint=hint, missing_file=True)])
 
 
-def load_bytes(data: bytes, name: str) -> Document:
+def load_bytes(data: bytes, name: str, what: str = "a workflow") -> Document:
     """Read the JSON in the bytes of a file: UTF-8, or with a byte order mark UTF-16.
 
-    Raises WorkflowError for an empty file; everything else that is wrong is in the result.
+    Raises WorkflowError for an empty file, where `what` was expected; everything else that is wrong is in the result.
     """
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -73,9 +73,9 @@ def load_bytes(data: bytes, name: str) -> Document:
     except UnicodeDecodeError as error:
         return _undecodable(error)
     if not text.strip(" \t\r\n\0"):
-        hint = "save or export the workflow again"
+        hint = "save or export it again"
         message = f"{name} is empty"
-        raise WorkflowError([Diagnostic(code="empty_file", message=message, expected="a workflow in JSON", hint=hint)])
+        raise WorkflowError([Diagnostic(code="empty_file", message=message, expected=f"{what} in JSON", hint=hint)])
     if "\0" in text[:2]:
         return Document(Loaded(None, (_unmarked_utf16(),), broken=True), SourceText(text))
     encoding = "UTF-16" if utf16 else "UTF-8 with a byte order mark"

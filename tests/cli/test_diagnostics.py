@@ -40,6 +40,8 @@ def test_a_diagnostic_as_text_says_where_and_what() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     bare = Diagnostic(code="empty_file", message="it is empty", severity="warning")
     assert render([bare]) == "warning: it is empty [empty_file]"
+    elsewhere = Diagnostic(code="empty_file", message="it is empty", source="settings.json")
+    assert render([elsewhere], "workflow.json") == "settings.json: error: it is empty [empty_file]"
     assert render([bare], "w.json") == "w.json: warning: it is empty [empty_file]"
 
 
@@ -52,7 +54,7 @@ def test_as_json_it_has_the_documented_fields() -> None:
     document = json.loads(json.dumps(diagnostic_json(FULL)))
     assert list(document) == [
         *("severity", "code", "node", "input", "pointer", "message", "hint"),
-        *("title", "class_type", "expected", "received", "line", "column"),
+        *("title", "class_type", "expected", "received", "line", "column", "source"),
     ]
     assert document["message"] == FULL.message
 

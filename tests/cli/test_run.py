@@ -331,6 +331,7 @@ def test_all_settings_that_cannot_be_understood_are_told_at_once(shell: Shell) -
     files = ["--set-file", "bad.json", "--set-file", "nowhere.json"]
     result = shell.run("run", shell.write(NOTE), *files, "--set", "nonsense", "--set", "more")
     assert result.exit_code == 2
+    assert result.stderr.startswith("bad.json: error: bad.json holds no settings")
     for told in ("bad.json holds no settings", "no file nowhere.json", "'nonsense'", "'more'"):
         assert told in result.stderr
 

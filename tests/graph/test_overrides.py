@@ -142,6 +142,18 @@ def test_bad_files_of_settings(tmp_path: Path, text: str, codes: list[str]) -> N
     assert [code for code, _ in wrong(read_set_file, written(tmp_path, text))] == codes
 
 
+@pytest.mark.parametrize(("text", "place"), [('{"6.seed": 1,\n 5}', (2, 2)), ("", (None, None)), ("[]", (None, None))])
+def test_what_is_wrong_with_a_file_of_settings_is_told_of_that_file(
+    tmp_path: Path, text: str, place: tuple[int | None, int | None]
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(WorkflowError) as caught:
+        read_set_file(path)
+    (found,) = caught.value.diagnostics
+    assert (found.source, (found.line, found.column)) == (str(path), place)
+    assert "workflow" not in f"{found.message} {found.expected} {found.hint}"
+
+
 def test_texts_out_of_a_file_are_marked(tmp_path: Path) -> None:
     ((ref, name, value),) = read_set_file(written(tmp_path, '{"6.text": "a"}'))
     assert (ref, name, value) == ("6", "text", "a")
