@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,15 +114,15 @@ def write_exports(exports: Sequence[Export], plan: Plan, result: Result) -> Expo
             continue
         wire = plan.nodes[plan.resolve(export.node)].spec.outputs[export.slot].wire
         try:
-            paths = _write(export, wire, outputs[export.slot])
+            for path in _write(export, wire, outputs[export.slot]):
+                exported.files.setdefault(export.node, []).append(path)
         except (OSError, OutputError) as error:
             exported.errors.append(str(error))
-        else:
-            exported.files.setdefault(export.node, []).extend(paths)
     return exported
 
 
-def _write(export: Export, wire: str, items: Sequence[Any]) -> list[Path]:
+def _write(export: Export, wire: str, items: Sequence[Any]) -> Iterator[Path]:
+    """Write an output's items; the files as they are there."""
     from graphexec.diffusion.export import write_export
 
     if not items or any(isinstance(item, Blocker) for item in items):
@@ -131,7 +131,7 @@ def _write(export: Export, wire: str, items: Sequence[Any]) -> list[Path]:
     for path, item in zip(names, items, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_export(path, wire, item)
-    return names
+        yield path
 
 
 def numbered(path: Path, count: int) -> list[Path]:

@@ -132,6 +132,15 @@ def test_a_file_that_cannot_be_written(shell: Shell) -> None:
     assert "Traceback" not in result.output
 
 
+def test_items_that_were_written_before_one_that_cannot_be_are_told(shell: Shell) -> None:
+    Path("x-1.safetensors").mkdir()
+    result = shell.run("run", shell.write(LATENTS), "--export", "many=x.safetensors")
+    assert (result.exit_code, result.stdout) == (1, f"{shell.folder / 'x-0.safetensors'}\n")
+    assert "x-1.safetensors" in result.stderr
+    document = shell.json("run", "workflow.json", "--export", "many=x.safetensors", "--json")
+    assert document["exports"] == {"many": [str(shell.folder / "x-0.safetensors")]}
+
+
 def test_an_export_that_cannot_be_written_spoils_and_hides_nothing_else(shell: Shell) -> None:
     Path("file").touch()
     shell.write(
