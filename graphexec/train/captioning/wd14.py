@@ -26,7 +26,7 @@ REPOSITORY = "SmilingWolf/wd-v1-4-convnext-tagger-v2"
 
 
 class Wd14:
-    """A tagger. `device`: "auto", "cpu" or "cuda"."""
+    """A tagger. `device`: "auto", "cpu", "cuda" or "cuda:N"."""
 
     def __init__(self, weights: Weights, rules: TagRules, separator: str = ", ", device: str = "auto") -> None:
         folder = weights.find("model.onnx", "selected_tags.csv")
@@ -68,8 +68,11 @@ def _session(file: Path, device: str) -> Any:
     providers = [name for name in wanted if name in ort.get_available_providers()]
     if device.startswith("cuda") and not providers:
         raise ModelFileError("onnxruntime has no GPU here: install onnxruntime-gpu, or use --device cpu")
+    number = {"device_id": device.partition(":")[2] or "0"}
     try:
-        return ort.InferenceSession(str(file), providers=[*providers, "CPUExecutionProvider"])
+        return ort.InferenceSession(
+            str(file), providers=[*((name, number) for name in providers), "CPUExecutionProvider"]
+        )
     except _ERRORS as error:
         raise ModelFileError(f"{file} cannot be read as an ONNX model: {error}") from error
 

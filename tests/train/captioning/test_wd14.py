@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from train.captioning.models import ROWS, write_table, write_tagger
 
 from graphexec.errors import ModelFileError
+from graphexec.train.captioning import wd14
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.tags import TagRules
 from graphexec.train.captioning.wd14 import Wd14, square
@@ -52,3 +54,20 @@ def test_what_is_no_tagger_is_refused(tmp_path: Path) -> None:
         tagger(tmp_path)
     with pytest.raises(ModelFileError, match="no GPU here"):
         Wd14(Weights("x/y", tmp_path), TagRules(), device="cuda")
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", "0"), ("cuda:1", "1"), ("auto", "0")])
+def test_the_gpu_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, number: str
+) -> None:
+    asked: list[Any] = []
+    real = wd14.ort.InferenceSession
+
+    def session(file: str, providers: list[Any]) -> Any:
+        asked.extend(providers)
+        return real(file, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(wd14.ort, "InferenceSession", session)
+    monkeypatch.setattr(wd14.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    Wd14(Weights("x/y", write_tagger(tmp_path)), TagRules(), device=device)
+    assert asked == [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
