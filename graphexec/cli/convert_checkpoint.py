@@ -49,14 +49,16 @@ def command(source: Path, target: Path, dtype: str | None) -> None:
 
 def _write(target: Path, chunks: Iterable[bytes]) -> None:
     """Write a file that is not there yet. Raises `OutputError`, and `BadParameter` if another made it meanwhile."""
-    from graphexec.graph.atomic import claim, sweep, temporary
+    from graphexec.graph.atomic import claim, claim_mark, sweep, temporary
 
     try:
         with os.scandir(target.parent) as entries:
             sweep(entries)
+        if claim_mark(target).exists():  # known now, not after the work
+            raise _claimed(target, claim_mark(target))
         with temporary(target.parent, chunks, fsync=True) as written:
             if not claim(written, target):
-                raise _taken(target)
+                raise _taken(target) if os.path.lexists(target) else _claimed(target, claim_mark(target))
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"{target} cannot be written: {why}; make room there, or name another place") from error
@@ -64,3 +66,10 @@ def _write(target: Path, chunks: Iterable[bytes]) -> None:
 
 def _taken(target: Path) -> click.BadParameter:
     return click.BadParameter(f"{target} is there already", param_hint=OUT)
+
+
+def _claimed(target: Path, mark: Path) -> OutputError:
+    return OutputError(
+        f"{target} is just being written by another process, or one was killed at that: try again, and if it stays so"
+        f" remove {mark}"
+    )

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["claim", "is_temporary", "sweep", "temporary", "write_atomic"]
+__all__ = ["claim", "claim_mark", "is_temporary", "sweep", "temporary", "write_atomic"]
 
 STALE_SECONDS = 3600
 """A file of ours that has not changed for so long belongs to a process that was killed."""
@@ -60,6 +60,11 @@ def claim(written: Path, path: Path) -> bool:
     return True
 
 
+def claim_mark(path: Path) -> Path:
+    """What is there for the moment in which a name is taken, where there are no hard links."""
+    return path.with_name(f".{path.name}{_MARK}")
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of this name was made by `temporary`."""
     return _TEMPORARY.fullmatch(name) is not None
@@ -76,7 +81,7 @@ def sweep(entries: Iterable[os.DirEntry[str]]) -> None:
 
 def _claim_without_links(written: Path, path: Path) -> bool:
     # A rename would replace a file that is there; whoever holds the claim may look first.
-    mark = path.with_name(f".{path.name}{_MARK}")
+    mark = claim_mark(path)
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:

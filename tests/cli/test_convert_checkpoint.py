@@ -85,3 +85,20 @@ def test_what_a_killed_conversion_left_is_removed(shell: Shell) -> None:
     os.utime(left, (0, 0))
     assert shell.run("convert-checkpoint", "a.safetensors", "b.safetensors").exit_code == 0
     assert not left.exists()
+
+
+def test_a_name_that_another_process_is_taking_or_was_killed_at(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: Any, target: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    save_file({"x": torch.ones(2)}, "a.safetensors")
+    monkeypatch.setattr(os, "link", no_links)
+    mark = Path(".b.safetensors.gx-claim")
+    mark.touch()
+    result = shell.run("convert-checkpoint", "a.safetensors", "b.safetensors")
+    assert result.exit_code == 1
+    assert "being written by another process, or one was killed at that" in result.stderr
+    assert f"remove {mark}" in result.stderr
+    assert "already" not in result.stderr
+    mark.unlink()
+    assert shell.run("convert-checkpoint", "a.safetensors", "b.safetensors").exit_code == 0
