@@ -40,7 +40,7 @@ def build(settings: Settings, base: Base) -> TrainConfig | None:
     schedule = read_schedule(settings, optimiser)
     datasets = read_datasets(settings)
     missing = [key for key in REQUIRED if key not in settings.values]
-    for key in missing:
+    for key in (name for name in missing if not settings.is_set(name)):
         settings.error("missing_key", key, f"{REQUIRED[key]} is named", f"set {key}")
     if missing:
         return None

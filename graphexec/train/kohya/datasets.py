@@ -77,7 +77,8 @@ def _named(settings: Settings) -> tuple[Dataset, ...]:
             settings.error("contradiction", key, message, "keep one of them; a dataset_config can name all folders")
         return _of_file(settings, settings.get("dataset_config"), options)
     if not settings.get("train_data_dir") and not settings.get("in_json"):
-        settings.error("missing_key", "train_data_dir", "there is nothing to train on", "name a folder of pictures")
+        if not any(map(settings.is_set, ("train_data_dir", "in_json", "dataset_config"))):
+            settings.error("missing_key", "train_data_dir", "there is nothing to train on", "name a folder of pictures")
         return ()
     _warn_of_no_resolution(options, settings.faults, settings.main)
     return (_dataset(options, _of_folders(settings, options)),)
@@ -196,7 +197,7 @@ def _of_table(
 
 def _warn_of_no_resolution(values: Values, faults: Faults, source: str, within: str = "") -> None:
     """sd-scripts does not train without one."""
-    if "resolution" not in values:
+    if "resolution" not in values and not faults.refused("resolution"):
         message = "is not set, so pictures are trained at 512 x 512"
         faults.warn("default_resolution", source, within + "resolution", message, "set what the base was trained at")
 

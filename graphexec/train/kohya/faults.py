@@ -61,6 +61,10 @@ class Faults:
         """Something worth knowing."""
         self.found.append(Fault(code, source, key, message, None, "note"))
 
+    def refused(self, key: str) -> bool:
+        """Whether a key was given a value that it cannot have, wherever it stands."""
+        return any(fault.code == "wrong_value" and fault.key.rpartition(".")[2] == key for fault in self.found)
+
     @property
     def errors(self) -> tuple[Fault, ...]:
         """What prevents the run."""

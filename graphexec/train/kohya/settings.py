@@ -45,6 +45,10 @@ class Settings:
         """The value of a key, or what it is without one."""
         return self.values.get(key, default)
 
+    def is_set(self, key: str) -> bool:
+        """Whether a key is given a value, be it one that was refused."""
+        return key in self.values or self.faults.refused(key)
+
     def source(self, key: str) -> str:
         """The file (or command line) in which a key stands; the first one for a key that is not there."""
         return self.sources.get(key, self.main)

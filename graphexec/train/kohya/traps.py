@@ -80,7 +80,7 @@ def _no_state(settings: Settings, config: TrainConfig) -> None:
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:
     rank = config.network.rank
-    if "network_alpha" not in settings.values and rank > 1 and config.network.weights is None:
+    if not settings.is_set("network_alpha") and rank > 1 and config.network.weights is None:
         settings.warn(
             "default_alpha",
             "network_alpha",
@@ -91,7 +91,7 @@ def _alpha(settings: Settings, config: TrainConfig) -> None:
 
 def _length(settings: Settings) -> None:
     steps, epochs = settings.get("max_train_steps"), settings.get("max_train_epochs")
-    if steps is None and epochs is None:
+    if not settings.is_set("max_train_steps") and not settings.is_set("max_train_epochs"):
         message = f"neither it nor max_train_steps is set: {DEFAULT_STEPS} steps, as in sd-scripts"
         settings.warn("default_steps", "max_train_epochs", message, "say how long to train")
     elif steps == 0 and epochs is None:
@@ -119,7 +119,7 @@ def _rates(settings: Settings, optimiser: Optimiser) -> None:
             message = "is not used: Adafactor chooses its own steps"
             hint = "add relative_step=False to optimizer_args to set it, or leave it out"
             settings.warn("learning_rate", key, message, hint)
-    elif "learning_rate" not in settings.values and optimiser.unet_lr is None:
+    elif not settings.is_set("learning_rate") and not settings.is_set("unet_lr"):
         message = f"is not set, so it is {optimiser.learning_rate:g} as in sd-scripts: hardly anything is learned"
         settings.warn("learning_rate", "learning_rate", message, "1e-4 is usual for LoRAs")
 
@@ -135,7 +135,7 @@ def _what_is_trained(settings: Settings, config: TrainConfig, base: Base) -> Non
     if not network.train_unet and not network.train_text:
         message = "neither the UNet nor a text encoder is trained"
         settings.error("contradiction", "network_train_unet_only", message, "keep one of the two options")
-    if network.dim_from_weights and network.weights is None:
+    if network.dim_from_weights and not settings.is_set("network_weights"):
         settings.error("contradiction", "dim_from_weights", "there are no weights", "set network_weights")
     encoders = 2 if base.family == "sdxl" else 1
     if len(config.optimiser.text_lrs) > encoders:
@@ -183,7 +183,7 @@ def _caches(settings: Settings, config: TrainConfig) -> None:
 
 
 def _noise(settings: Settings, config: TrainConfig) -> None:
-    if config.noise.adaptive_scale and not config.noise.offset:
+    if config.noise.adaptive_scale and not config.noise.offset and not settings.faults.refused("noise_offset"):
         settings.error("contradiction", "adaptive_noise_scale", "there is no noise_offset to adapt", "set noise_offset")
     if config.noise.min_timestep >= config.noise.max_timestep:
         settings.error("wrong_value", "min_timestep", "must be below max_timestep")
@@ -211,9 +211,9 @@ def _size(settings: Settings, config: TrainConfig, base: Base) -> None:
 
 
 def _pictures_on_the_way(settings: Settings, config: TrainConfig) -> None:
-    samples, held_out = config.samples, any(dataset.validation_split for dataset in config.datasets)
+    samples, held_out = config.samples, _held_out(settings, config)
     wanted = samples.every_n_steps or samples.every_n_epochs or samples.at_first
-    if wanted and samples.prompts is None and samples.workflow is None:
+    if wanted and not settings.is_set("sample_prompts") and not settings.is_set("sample_workflow"):
         key = next(name for name in settings.values if name.startswith("sample_"))
         settings.error(
             "missing_key", key, "there is nothing to make pictures of", "set sample_prompts or sample_workflow"
@@ -221,3 +221,9 @@ def _pictures_on_the_way(settings: Settings, config: TrainConfig) -> None:
     if (config.validation.every_n_steps or config.validation.every_n_epochs) and not held_out:
         key = next(name for name in settings.values if name.startswith("validate_"))
         settings.error("missing_key", key, "no pictures are held out", "set validation_split")
+
+
+def _held_out(settings: Settings, config: TrainConfig) -> bool:
+    """Whether pictures are held out, or were meant to be."""
+    held_out = any(dataset.validation_split for dataset in config.datasets)
+    return held_out or settings.faults.refused("validation_split")

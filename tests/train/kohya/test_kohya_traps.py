@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from train.kohya.settings import BASE, Desk
 
+from graphexec.train.kohya import ConfigError
+
 UNET_ONLY = "network_train_unet_only = true\n"
 
 
@@ -41,6 +43,26 @@ def test_epochs_count_more_than_steps(desk: Desk) -> None:
     assert (reading.config.loop.max_epochs, reading.config.loop.max_steps) == (3, None)
     assert desk.reading("max_train_epochs = 3\nmax_train_steps = 0").faults == ()
     assert errors(desk, "max_train_steps = 0") == {("wrong_value", "max_train_steps")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "network_alpha = -1",
+        "max_train_steps = -1",
+        "learning_rate = -1",
+        'resolution = "wide"',
+        "output_dir = 5",
+        "train_data_dir = 5",
+        "sample_prompts = 5\nsample_every_n_steps = 1",
+        "validation_split = 2\nvalidate_every_n_steps = 1",
+    ],
+)
+def test_what_has_a_wrong_value_is_not_said_to_be_left_out(desk: Desk, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        desk.reading(text)
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.key) == ("wrong_value", text.partition(" ")[0])
 
 
 def test_a_resolution_that_was_left_out(desk: Desk) -> None:
