@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from graphexec.diffusion.checkpoint import CheckpointLayout
+from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.types import LATENT_CHANNELS, Family
 from graphexec.train.config import ModelSource, TrainFamily
 from graphexec.train.faults import TrainingError
 
-__all__ = ["TRAINED", "check_base", "unfit"]
+__all__ = ["TRAINED", "check_base", "text_layer", "unfit"]
 
 TRAINED: Mapping[Family, TrainFamily] = {"sd1": "sd15", "sd2": "sd2", "sdxl": "sdxl"}
 """The families that are trained, and what configurations call them."""
@@ -41,3 +42,16 @@ def check_base(source: ModelSource, layout: CheckpointLayout) -> None:
     """Raise `TrainingError` for a base on which no LoRA can be trained."""
     for what, hint in unfit(layout, vae_elsewhere=source.vae is not None):
         raise TrainingError(f"{source.path} {what}: {hint}")
+
+
+def text_layer(clip_skip: int, layout: CheckpointLayout) -> int:
+    """Whose output of the text encoders' layers is taken, from the end. Raises `TrainingError` if there is none."""
+    usual = FAMILIES[layout.family].last_layer
+    fewest = min(encoder.layout.layers for encoder in layout.encoders)
+    if layout.family == "sdxl":
+        if clip_skip not in (1, 2):
+            raise TrainingError(f"clip_skip {clip_skip}: SDXL always takes the last layer but one; leave it out")
+        return usual
+    if not 1 <= clip_skip <= fewest + usual + 1:
+        raise TrainingError(f"clip_skip {clip_skip}: it must be from 1 to {fewest + usual + 1} for this model")
+    return usual - (clip_skip - 1)

@@ -61,13 +61,14 @@ class Speed:
 def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch: int) -> Cost:
     """The cost of a step on a batch of pictures of a size (width, height).
 
-    Raises `TrainingError` if the adapters that are asked for do not fit the model.
+    Raises `TrainingError` if the adapters or learning rates that are asked for do not fit the model.
     """
     dtype = DTYPES[config.loop.precision]
     with torch.device("meta"):
         unet = UNet(layout.unet).to(dtype).requires_grad_(False)
         encoders = tuple(ClipText(each.layout).to(dtype).requires_grad_(False) for each in layout.encoders)
         network = TrainedNetwork.attach(config.network, unet, encoders, layout.family, 0)
+    network.groups(config.optimiser)
     parameters = sum(group.numel() for group in network.parameters())
     kept, operations = _pass(unet, network, layout, size, batch)
     if config.loop.gradient_checkpointing:

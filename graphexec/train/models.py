@@ -19,7 +19,7 @@ from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.precisions import DTYPES
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.types import EncoderKind, Family, Precision
-from graphexec.train.bases import TRAINED, check_base
+from graphexec.train.bases import TRAINED, check_base, text_layer
 from graphexec.train.config import ModelSource
 from graphexec.train.faults import TrainingError
 from graphexec.train.hashes import weights_hash
@@ -72,7 +72,9 @@ class BaseModel:
 
         Raises `ModelFileError` for a file that is no checkpoint, `TrainingError` for one that cannot be trained so.
         """
-        check_base(source, read_layout(source.path))
+        layout = read_layout(source.path)
+        check_base(source, layout)
+        layer = text_layer(source.clip_skip, layout)
         model, clip, vae = open_checkpoint(source.path)
         _check_family(source, model.family)
         target: Target = "v" if source.predicts_v(in_file=model.sampling.prediction == "v") else "eps"
@@ -85,7 +87,6 @@ class BaseModel:
         )
         autoencoder = _load(VAE, Source(vae.file, vae.prefix), device, vae_dtype, warn)
         kinds: tuple[EncoderKind, ...] = tuple(encoder.kind for encoder in clip.encoders)
-        layer = _layer(source.clip_skip, model.family, encoders)
         return cls(source, model.family, target, unet, encoders, kinds, layer, autoencoder, device, dtype)
 
     def take(self, tensor: Tensor) -> Tensor:
@@ -123,17 +124,3 @@ def _check_family(source: ModelSource, family: Family) -> None:
         wanted = next(FAMILIES[each].title for each, name in TRAINED.items() if name == source.family)
         title = FAMILIES[family].title
         raise TrainingError(f"{source.path}: this is a model of {title}, but the configuration is for {wanted}")
-
-
-def _layer(clip_skip: int, family: Family, encoders: tuple[ClipText, ...]) -> int:
-    """Which layer's output is taken, from the end."""
-    usual = FAMILIES[family].last_layer
-    fewest = min(encoder.layout.layers for encoder in encoders)
-    if family == "sdxl":
-        if clip_skip not in (1, 2):
-            raise TrainingError(f"clip_skip {clip_skip}: SDXL always takes the last layer but one; leave it out")
-        return usual
-    layer = usual - (clip_skip - 1)
-    if not 1 <= clip_skip <= fewest + usual + 1:
-        raise TrainingError(f"clip_skip {clip_skip}: it must be from 1 to {fewest + usual + 1} for this model")
-    return layer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphexec.diffusion.checkpoint import read_layout
 from graphexec.diffusion.faults import MissingLibrary
-from graphexec.train.bases import check_base
+from graphexec.train.bases import check_base, text_layer
 from graphexec.train.config import Optimiser, TrainConfig
 from graphexec.train.data.buckets import Size
 from graphexec.train.data.find import find_pictures
@@ -103,6 +103,7 @@ def make_plan(config: TrainConfig) -> Plan:
     seed = config.loop.seed or 0
     data, layout = find_pictures(config.datasets, seed), read_layout(config.model.path)
     check_base(config.model, layout)
+    text_layer(config.model.clip_skip, layout)
     steps, epochs = _length(config, data)
     cost = count_cost(config, layout, *data.largest_batch)
     speed = measure_speed(config.loop.device, config.loop.precision)

@@ -117,6 +117,25 @@ def cost(folder: Path, size: tuple[int, int] = (64, 64), batch: int = 1, **loop:
     return count_cost(wanted, read_layout(wanted.model.path), size, batch)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"optimiser": Optimiser(text_lrs=(1e-4, 1e-4))}, "learning rates"),
+        ({"network": Network(block_ranks=(4, 4))}, "block_ranks"),
+        ({"network": Network(ranks_by_name=(("x", 4), (".*", -1)))}, "rank -1"),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused_by_the_plan(folder: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(TrainingError, match=words):
+        make_plan(replace(config(folder), **change))
+
+
+def test_a_layer_of_text_that_the_base_does_not_have_is_refused_by_the_plan(folder: Path) -> None:
+    bare = config(folder)
+    with pytest.raises(TrainingError, match="clip_skip 99"):
+        make_plan(replace(bare, model=replace(bare.model, clip_skip=99)))
+
+
 def test_costs_grow_with_the_batch_and_the_picture(folder: Path) -> None:
     one, two = cost(folder), cost(folder, batch=2)
     larger = cost(folder, (128, 64))
