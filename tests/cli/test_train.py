@@ -85,6 +85,12 @@ def test_a_path_that_leads_nowhere_is_a_finding_beside_the_others(desk: Shell, p
     assert {each["key"] for each in found} == {"vae", "fp8_base"}
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_settings_that_no_run_could_follow_have_the_exit_code_of_wrong_ones(desk: Shell, options: list[str]) -> None:
+    for setting in ("resolution=500", "clip_skip=99"):
+        assert desk.run("train", "style.toml", "--set", setting, *options).exit_code == 2
+
+
 def test_a_state_to_go_on_from_that_is_not_there_is_a_missing_file(desk: Shell) -> None:
     done = desk.run("train", "style.toml", "--resume")
     assert done.exit_code == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
+from graphexec.train.data.buckets import check_buckets
 from graphexec.train.data.faults import DataError
 from graphexec.train.data.folders import kohya_subsets, picture_files
 from graphexec.train.documents import format_of, read_document
@@ -68,6 +69,16 @@ def read_datasets(settings: Settings) -> tuple[Dataset, ...]:
     return datasets
 
 
+def _check_sizes(dataset: Dataset, faults: Faults, source: str, within: str = "") -> None:
+    """Report a resolution that no picture can have, or that its buckets contradict."""
+    if any(map(faults.refused, ("resolution", *OF_BUCKETS))):
+        return
+    try:
+        check_buckets(dataset)
+    except DataError as error:
+        faults.error("wrong_value", source, within + "resolution", str(error))
+
+
 def _named(settings: Settings) -> tuple[Dataset, ...]:
     named = [key for key in ("train_data_dir", "reg_data_dir", "in_json") if settings.get(key)]
     options = _as_in_a_dataset(settings)
@@ -81,7 +92,9 @@ def _named(settings: Settings) -> tuple[Dataset, ...]:
             settings.error("missing_key", "train_data_dir", "there is nothing to train on", "name a folder of pictures")
         return ()
     _warn_of_no_resolution(options, settings.faults, settings.main)
-    return (_dataset(options, _of_folders(settings, options)),)
+    dataset = _dataset(options, _of_folders(settings, options))
+    _check_sizes(dataset, settings.faults, settings.source("resolution"))
+    return (dataset,)
 
 
 def _as_in_a_dataset(settings: Settings) -> dict[str, Any]:
@@ -192,6 +205,7 @@ def _of_table(
     _warn_of_no_resolution(whole, faults, source, within)
     dataset = _dataset(whole, tuple(subsets))
     _tell_of_buckets(own, [dataset], faults, dict.fromkeys(own, source), within)
+    _check_sizes(dataset, faults, source, within)
     return dataset
 
 

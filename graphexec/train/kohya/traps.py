@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from graphexec.train.bases import text_layer
 from graphexec.train.config import Objective, Optimiser, TrainConfig
 from graphexec.train.data.wording import what_varies
+from graphexec.train.faults import TrainingError
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.build import DEFAULT_STEPS
 from graphexec.train.kohya.settings import Settings
+from graphexec.train.prompts import read_prompts
 
 __all__ = ["look_for_traps"]
 
@@ -35,6 +38,7 @@ def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     _noise(settings, config)
     _loss(settings, config.objective)
     _size(settings, config, base)
+    _clip_skip(settings, config, base)
     _pictures_on_the_way(settings, config)
 
 
@@ -210,6 +214,15 @@ def _size(settings: Settings, config: TrainConfig, base: Base) -> None:
         settings.warn("contradiction", "clip_skip", "SDXL always skips the last layer: it is not used", "leave it out")
 
 
+def _clip_skip(settings: Settings, config: TrainConfig, base: Base) -> None:
+    if base.layout is None or not base.layout.encoders:
+        return
+    try:
+        text_layer(config.model.clip_skip, base.layout)
+    except TrainingError as error:
+        settings.error("wrong_value", "clip_skip", str(error))
+
+
 def _pictures_on_the_way(settings: Settings, config: TrainConfig) -> None:
     samples, held_out = config.samples, _held_out(settings, config)
     wanted = samples.every_n_steps or samples.every_n_epochs or samples.at_first
@@ -218,6 +231,11 @@ def _pictures_on_the_way(settings: Settings, config: TrainConfig) -> None:
         settings.error(
             "missing_key", key, "there is nothing to make pictures of", "set sample_prompts or sample_workflow"
         )
+    if wanted and samples.prompts is not None and samples.prompts.exists():
+        try:
+            read_prompts(samples.prompts, config)
+        except TrainingError as error:
+            settings.error("wrong_value", "sample_prompts", str(error))
     if (config.validation.every_n_steps or config.validation.every_n_epochs) and not held_out:
         key = next(name for name in settings.values if name.startswith("validate_"))
         settings.error("missing_key", key, "no pictures are held out", "set validation_split")

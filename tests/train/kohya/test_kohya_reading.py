@@ -61,6 +61,9 @@ OTHER: dict[str, Any] = {
     "sample_prompts": "style.toml",
     "resume": "style.toml",
     "resolution": "256",
+    "min_bucket_reso": 64,
+    "max_bucket_reso": 768,
+    "clip_skip": 2,
     "skip_image_resolution": 64,
     "device": "cuda:1",
     "text_encoder_lr": 5e-5,
@@ -88,9 +91,9 @@ NEEDED = {
     "save_n_epoch_ratio": "max_train_epochs = 10",
     "validate_every_n_steps": "validation_split = 0.5",
     "validate_every_n_epochs": "validation_split = 0.5",
-    "sample_at_first": 'sample_prompts = "style.toml"',
-    "sample_every_n_steps": 'sample_prompts = "style.toml"',
-    "sample_every_n_epochs": 'sample_prompts = "style.toml"',
+    "sample_at_first": 'sample_prompts = "prompts.txt"',
+    "sample_every_n_steps": 'sample_prompts = "prompts.txt"',
+    "sample_every_n_epochs": 'sample_prompts = "prompts.txt"',
     "min_bucket_reso": "enable_bucket = true",
     "max_bucket_reso": "enable_bucket = true",
     "bucket_reso_steps": "enable_bucket = true",
@@ -104,6 +107,7 @@ TRIED = [name for name in {**keys.FOLLOWED, **keys.OURS} if OTHER.get(name, "") 
 
 @pytest.mark.parametrize("name", TRIED)
 def test_no_key_that_is_followed_goes_unheard(desk: Desk, name: str) -> None:
+    Path("prompts.txt").write_text("a cat", encoding="utf-8")
     key = {**keys.FOLLOWED, **keys.OURS}[name]
     value = OTHER.get(name, BY_KIND.get(key.kind, "other"))
     needed = NEEDED.get(name, "")

@@ -278,3 +278,32 @@ def test_alphas_are_those_of_weights_that_are_gone_on_from(desk: Desk) -> None:
     save_file({"x": torch.zeros(1)}, "earlier.safetensors")
     text = 'network_dim = 8\nnetwork_weights = "earlier.safetensors"\nnetwork_args = ["conv_dim=4"]'
     assert warnings(desk, text, BASE.replace("network_alpha = 4", "")) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("resolution = 500", "500 x 500 has sides that are no multiples of 8"),
+        ("resolution = 512\nenable_bucket = true\nmin_bucket_reso = 1024", "min_bucket_reso 1024 is above"),
+        ("clip_skip = 99", "clip_skip 99: it must be from 1 to 2"),
+    ],
+)
+def test_what_no_run_could_follow_is_known_from_the_settings(desk: Desk, text: str, words: str) -> None:
+    (fault,) = desk.errors(text)
+    assert (fault.code, fault.key) == ("wrong_value", text.partition(" ")[0])
+    assert words in fault.message
+
+
+def test_a_resolution_of_a_dataset_toml_that_no_picture_can_have(desk: Desk) -> None:
+    text = '[[datasets]]\nresolution = 500\n[[datasets.subsets]]\nimage_dir = "train/3_sks cat"'
+    Path("data.toml").write_text(text, encoding="utf-8")
+    (fault,) = desk.errors("", BASE.replace('train_data_dir = "train"', 'dataset_config = "data.toml"'))
+    assert (fault.source, fault.key) == ("data.toml", "datasets[0].resolution")
+
+
+@pytest.mark.parametrize(("prompts", "words"), [(b"\xff", "cannot be read"), (b"", "no prompt"), (b"a --q 1", "--q")])
+def test_prompts_that_cannot_be_read(desk: Desk, prompts: bytes, words: str) -> None:
+    Path("prompts.txt").write_bytes(prompts)
+    (fault,) = desk.errors('sample_prompts = "prompts.txt"\nsample_at_first = true')
+    assert (fault.code, fault.key) == ("wrong_value", "sample_prompts")
+    assert "prompts.txt" in fault.message and words in fault.message
