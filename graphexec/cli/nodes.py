@@ -31,8 +31,8 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     registry = app.registry()
     if name is not None and name not in registry:
         near = registry.nearest(name)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`graphexec nodes` lists them all"
-        message = f"there is no node {name!r}; {hint}"
+        guess = f"did you mean {' or '.join(near)}?" if near else "`graphexec nodes` lists them all"
+        message = f"there is no node {name!r}; {registry.absent.get(name, guess)}"
         click.echo(f"error: {message}", err=True)
         if as_json:
             print_document(ExitCode.INVALID, error=message)

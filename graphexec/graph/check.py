@@ -86,7 +86,9 @@ class Checker:
         )
 
     def _unknown_class(self, node: WorkflowNode) -> None:
-        hint = suggestion(self.registry.nearest(node.class_type)) or "`graphexec nodes` lists the known ones"
+        absent = self.registry.absent.get(node.class_type)
+        near = suggestion(self.registry.nearest(node.class_type))
+        hint = absent or near or "`graphexec nodes` lists the known ones"
         if self.registry.broken:
             hint += f"; packs that could not be loaded may have it: {', '.join(self.registry.broken)}"
         self.findings.add(

@@ -71,7 +71,7 @@ class Registry:
         return registry
 
     def with_nodes(self, *modules: ModuleType) -> Registry:
-        """This registry and the nodes of modules or packages; `CODECS` and `RESOURCES` of theirs come along.
+        """This registry and the nodes of modules or packages; `CODECS`, `RESOURCES` and `ABSENT` of theirs come along.
 
         A pack's `NODES` says which of its modules has which node; without it the nodes are looked for in the module
         and in those below it that it has imported. Its `RESULTS` is a number that changes when its nodes' results do.
@@ -107,6 +107,11 @@ class Registry:
     def codecs(self) -> tuple[Any, ...]:
         """How the values of the nodes' types become bytes: the `CODECS` of every pack."""
         return tuple(codec for pack in self._packs for codec in getattr(pack, "CODECS", ()))
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Nodes that packs leave out on purpose, and why: the `ABSENT` of every pack."""
+        return {name: why for pack in self._packs for name, why in getattr(pack, "ABSENT", {}).items()}
 
     def __contains__(self, name: object) -> bool:
         return name in self.functions

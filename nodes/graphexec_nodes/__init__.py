@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from graphexec.node.index import find_nodes
+from graphexec_nodes.absent import ABSENT
 from graphexec_nodes.sockets import RESOURCES
 
 if TYPE_CHECKING:
     from graphexec.diffusion.codecs import CODECS
 
-__all__ = ["CODECS", "NODES", "RESOURCES", "RESULTS"]
+__all__ = ["ABSENT", "CODECS", "NODES", "RESOURCES", "RESULTS"]
 
 RESULTS = 2
 """Enters every key, as the version of the package does: one more when results change between two releases."""

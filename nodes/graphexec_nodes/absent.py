@@ -1,4 +1,4 @@
-"""ComfyUI's nodes for Stable Diffusion that are not here, and why: the one place that the documents and tests read."""
+"""ComfyUI's nodes for Stable Diffusion that are not here, and why: what documents, findings and tests say of them."""
 
 from __future__ import annotations
 

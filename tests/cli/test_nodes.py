@@ -5,6 +5,7 @@ from __future__ import annotations
 from cli.pack import haunted
 from cli.shell import Shell
 from graphexec.cli.main import build_cli
+from graphexec.node.registry import Registry
 
 
 def test_the_list_is_by_category(shell: Shell) -> None:
@@ -59,6 +60,13 @@ def test_an_unknown_name_has_the_nearest_ones(shell: Shell) -> None:
     document = shell.json("nodes", "Scael", "--json")
     assert document["status"] == "invalid" and "did you mean Scale" in document["error"]
     assert "`graphexec nodes` lists them all" in shell.run("nodes", "qqqqqq").stderr
+
+
+def test_a_node_that_a_pack_leaves_out_has_the_reason(shell: Shell) -> None:
+    shell.cli = build_cli(Registry.standard)
+    result = shell.run("nodes", "unCLIPConditioning")
+    reason = "It belongs to unCLIP models, which are out of scope."
+    assert (result.exit_code, result.stderr) == (2, f"error: there is no node 'unCLIPConditioning'; {reason}\n")
 
 
 def test_json_is_what_comfyui_shows(shell: Shell) -> None:

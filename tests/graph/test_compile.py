@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import networkx as nx
@@ -49,6 +50,13 @@ class TestNodes:
         assert (found.code, found.node, found.input) == ("missing_node_type", "2", None)
         assert "`Add`" in (found.hint or "")
         assert found.pointer == "/2/class_type"
+
+    def test_a_class_that_a_pack_leaves_out_has_the_reason_rather_than_a_guess(self) -> None:
+        pack = ModuleType("pack")
+        vars(pack).update(ABSENT={"Ad": "It adds nothing."})
+        nodes = workflow({**SOUND, "2": ("Ad", {"a": ["1", 0]})})
+        (found,) = check(nodes, registry=REGISTRY.with_nodes(pack), folders=NOWHERE).diagnostics
+        assert (found.code, found.hint) == ("missing_node_type", "It adds nothing.")
 
     def test_a_class_that_may_be_in_a_pack_that_could_not_be_loaded(self) -> None:
         registry = replace(REGISTRY, broken={"more": "ImportError: no luck"})

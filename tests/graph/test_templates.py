@@ -35,6 +35,8 @@ def test_a_template_compiles(path: Path) -> None:
     errors = [(each.code, each.class_type) for each in found.diagnostics if each.severity == "error"]
     assert set(errors) == {("missing_node_type", lacking) for lacking in LACKS.get(path.stem, set[str]())}
     assert (found.plan is None) == (path.stem in LACKS)
+    lacking = [each for each in found.diagnostics if each.class_type in ABSENT]
+    assert [each.hint for each in lacking] == [ABSENT[str(each.class_type)] for each in lacking]
 
 
 def test_what_templates_lack_is_absent_for_a_reason() -> None:

@@ -90,6 +90,12 @@ def test_other_objects_of_a_module_are_asked_nothing() -> None:
     assert list(Registry().with_nodes(module("m", a=function("A"), lazy=Unawakened()))) == ["A"]
 
 
+def test_what_packs_leave_out_is_known_with_the_reason() -> None:
+    assert Registry().absent == {}
+    one, other = module("m", ABSENT={"X": "no X"}), module("n", ABSENT={"Y": "no Y"})
+    assert Registry().with_nodes(one, module("o"), other).absent == {"X": "no X", "Y": "no Y"}
+
+
 class TestNames:
     def test_two_functions_may_not_share_one(self) -> None:
         pack = module("m", a=function("A"), b=function("A"))
