@@ -201,6 +201,7 @@ class _Compilation:
             targets=tuple(dict.fromkeys(aliases.get(name, name) for name in targets)),
             aliases=aliases,
             diagnostics=diagnostics,
+            files_found=self.checker.check_files,
             _paths=tuple(dict.fromkeys(path for node in merged.values() for path in node.files)),
         )
 

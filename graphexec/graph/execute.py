@@ -13,7 +13,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from graphexec.errors import Cancelled, NodeError
+from graphexec.errors import Cancelled, ModelFileError, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
 from graphexec.graph.cache import Careful, NullCache
@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 
 def run(plan: Plan, context: Context | None = None) -> Result:
-    """Run a plan and wait for it; raises Cancelled if it was asked to stop. Failures are in the result."""
+    """Run a plan and wait for it; raises Cancelled if it was asked to stop. Failures are in the result.
+
+    Raises ModelFileError for a plan that was compiled without looking for its files.
+    """
     context = context or Context()
     if not _in_event_loop():
         return Execution.of(plan, context).run()
@@ -141,6 +144,8 @@ class Execution:
 
     @classmethod
     def of(cls, plan: Plan, context: Context) -> Execution:
+        if not plan.files_found:
+            raise ModelFileError("the plan's model files were not looked for: compile it without check_files=False")
         if context.on_event is not events.ignore:
             context = replace(context, on_event=events.carrying(context.on_event))
         if not isinstance(context.cache, NullCache):

@@ -130,6 +130,8 @@ class Plan:
     """Ids of merged nodes, and the node that stands for each."""
     diagnostics: tuple[Diagnostic, ...] = ()
     """Warnings: a plan has no errors."""
+    files_found: bool = True
+    """Whether model files were looked for; if not, names stand in their places and nothing can run."""
     _paths: tuple[Path, ...] = field(default=(), repr=False)
 
     @property

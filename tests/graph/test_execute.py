@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import REGISTRY, Bench, Nodes, planned, workflow
 
-from graphexec.errors import Cancelled, ResultError
+from graphexec.errors import Cancelled, ModelFileError, ResultError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
 from graphexec.graph.compile import compile as compile_workflow
@@ -396,6 +396,12 @@ class TestAsync:
                 await task
 
         asyncio.run(cancel_soon())
+
+
+def test_a_plan_whose_files_were_not_looked_for_is_refused() -> None:
+    plan = planned({"1": ("Read", {"file": "a.txt"}), "2": ("Show", {"source": ["1", 0]})}, check_files=False)
+    with pytest.raises(ModelFileError, match="compile it without check_files=False"):
+        run(plan)
 
 
 class TestCancellation:
