@@ -87,13 +87,24 @@ class GraphexecError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python's own would call a constructor, which may take something else, with the message, and lose the cause.
-        cause = {} if self.__cause__ is None else {"__cause__": self.__cause__}
+        cause = {} if self.__cause__ is None else {"__cause__": _portable(self.__cause__)}
         return _remade, (type(self), self.args), {**self.__dict__, **cause}
 
 
 def _remade(kind: type[GraphexecError], args: tuple[Any, ...]) -> GraphexecError:
     """The error of another process, or a copy's; its fields are set next."""
     return kind.__new__(kind, *args)
+
+
+def _portable(cause: BaseException) -> BaseException:
+    """The cause, or where it cannot go to another process one that says the same: a pool breaks over it otherwise."""
+    import pickle  # which a check of a workflow does without
+
+    try:
+        pickle.loads(pickle.dumps(cause))
+    except (pickle.PickleError, AttributeError, TypeError, ValueError, LookupError, RuntimeError, ImportError):
+        return RuntimeError(f"{type(cause).__name__}: {said(cause)}")
+    return cause
 
 
 class WorkflowError(GraphexecError):

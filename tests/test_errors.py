@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ def told(error: BaseException | None) -> tuple[Any, ...]:
 def test_an_error_goes_to_another_process_whole(error: Exception, again: Callable[[Exception], Exception]) -> None:
     error.__notes__ = ["said in passing"]
     assert told(again(error)) == told(error)
+
+
+class TwoWords(Exception):
+    """Its pickle cannot be read: Python would call it with the message alone."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def test_a_cause_that_cannot_go_to_another_process_is_told_there() -> None:
+    class Local(Exception): ...
+
+    for cause in (TwoWords("no", "luck"), Local("no luck"), ValueError(threading.Lock())):
+        error = through_bytes(NodeError("a", "Fail", cause))
+        assert (str(error), type(error)) == (str(NodeError("a", "Fail", cause)), NodeError)
+        assert str(error.__cause__) == f"{type(cause).__name__}: {cause}"
 
 
 def test_all_workflow_errors_come_as_one_and_others_at_once() -> None:
