@@ -23,6 +23,9 @@ from graphexec.node.registry import Registry
 from graphexec.node.spec import Hook, InputSpec, NodeSpec
 
 NODE_VALUE = re.compile(r"%(?!date:)([^%]+)\.([^%.]+)%")
+BUTTONS = frozenset({"upload", "choose file to upload"})
+"""What ComfyUI's editor wrote of the button beside a list of pictures, and many files hold: no input of any node."""
+
 MOST_NEAR_IDS = 100
 NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
@@ -191,8 +194,10 @@ class Checker:
             draft.constants[spec.name] = default
 
     def _undeclared(self, draft: Draft) -> None:
+        takes_picture = any(spec.folder and spec.folder.kind in PICTURES for spec in draft.spec.inputs.values())
+        declared = {*draft.spec.inputs, *(BUTTONS if takes_picture else ())}
         for name in draft.node.inputs:
-            if name not in draft.spec.inputs:
+            if name not in declared:
                 self.findings.add(
                     "undeclared_input",
                     f"{draft.spec.name} has no input {name!r}; it is ignored",

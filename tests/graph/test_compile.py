@@ -11,6 +11,7 @@ import networkx as nx
 import pytest
 from running import NOWHERE, REGISTRY, Bench, Nodes, checked, faults, only, planned, workflow
 
+import graphexec_nodes
 from graphexec.errors import WorkflowError
 from graphexec.graph.compile import check
 from graphexec.graph.compile import compile as compile_workflow
@@ -147,6 +148,13 @@ class TestInputs:
         assert (found.code, found.input, found.severity) == ("undeclared_input", "valeu", "warning")
         assert found.hint == "did you mean `value`?"
         assert only(altered("1", valeu=3), strict=True).severity == "error"
+
+    @pytest.mark.parametrize("button", ["upload", "choose file to upload"])
+    def test_the_button_beside_a_list_of_pictures_is_passed_over(self, button: str) -> None:
+        nodes = workflow({"1": ("LoadImage", {"image": "a.png", button: "image"}), "2": ("Show", {"source": ["1", 0]})})
+        registry = REGISTRY.with_nodes(graphexec_nodes)
+        assert not check(nodes, registry=registry, folders=NOWHERE, check_files=False, strict=True).diagnostics
+        assert only(altered("1", **{button: "image"})).code == "undeclared_input"
 
     @pytest.mark.parametrize(
         ("value", "code", "severity"),
