@@ -65,6 +65,8 @@ class InputSpec:
             return f"the name of a file in {self.folder.kind}"
         if self.choices is not None:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
+        if "*" in self.wire.split(","):
+            return "anything"
         if not self.widget:
             return f"a link to an output of type {self.wire}"
         return self.wire + _range_in_words(self.minimum, self.maximum)

@@ -31,7 +31,7 @@ class Pear:
         (Pear, "a link to an output of type PEAR"),
         (Pear | int, "a link to an output of type PEAR,INT"),
         (int | float, "INT,FLOAT"),
-        (Any, "*"),
+        (Any, "anything"),
     ],
 )
 def test_expectation(annotation: Any, words: str) -> None:
