@@ -190,7 +190,7 @@ def average(
     "ConditioningSetArea",
     category="conditioning",
     display_name="Conditioning (Set Area)",
-    infer=prompt_facts.of_prompts,
+    infer=prompt_facts.of_area,
 )
 def set_area(
     conditioning: Conditioning,

@@ -3,15 +3,18 @@ before anything runs. None of it reads a weight or imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from graphexec.diffusion.families import FAMILIES
-from graphexec.diffusion.types import Family
+from graphexec.diffusion.types import DOWNSCALE, Family
 from graphexec.errors import ModelFileError
 from graphexec.node.fields import Facts, Inferred, Note
 from graphexec_nodes.hook_facts import carried
 from graphexec_nodes.hook_facts import notes as hook_notes
+
+IN_ALL = ("families", "controls", "corners")
+"""What is known of several prompts is known of each: the corners are those of their areas, in pixels."""
 
 
 def of_text(clip: Facts) -> Inferred:
@@ -32,6 +35,12 @@ def of_refiner_text(clip: Facts) -> Inferred:
 def of_prompts(**inputs: object) -> Inferred:
     """One prompt made of others."""
     return Inferred((_beside(inputs.values()),))
+
+
+def of_area(conditioning: Facts, x: int | Facts, y: int | Facts) -> Inferred:
+    """A prompt that counts from this corner on, wherever it counted before."""
+    corners = frozenset({(x, y)} if isinstance(x, int) and isinstance(y, int) else ())
+    return Inferred(({**_beside([conditioning]), "corners": corners},))
 
 
 def of_pairs(**inputs: object) -> Inferred:
@@ -60,12 +69,12 @@ def of_union(control_net: Facts) -> Inferred:
 
 def of_sampling(model: Facts, latent_image: Facts, **inputs: object) -> Inferred:
     """Sampling changes no size; prompts and ControlNets of another family than the model's are errors."""
-    return Inferred((latent_image,), _unsuited(model, inputs))
+    return Inferred((latent_image,), (*_unsuited(model, inputs), *_outside(latent_image, inputs)))
 
 
 def of_custom_sampling(model: Facts, latent_image: Facts, **inputs: object) -> Inferred:
     """As `of_sampling`, for two outputs."""
-    return Inferred((latent_image, latent_image), _unsuited(model, inputs))
+    return Inferred((latent_image, latent_image), of_sampling(model, latent_image, **inputs).notes)
 
 
 def of_guider(model: Facts, **inputs: object) -> Inferred:
@@ -85,14 +94,19 @@ def _of_text(clip: Facts, family: Family) -> Inferred:
 def _of_family(clip: Facts) -> dict[str, Any]:
     if "recipe" not in clip:
         return {}
-    return {"families": frozenset({clip["recipe"].family}), "controls": frozenset(), "hooks": carried((clip,))}
+    return {
+        "families": frozenset({clip["recipe"].family}),
+        "controls": frozenset(),
+        "corners": frozenset(),
+        "hooks": carried((clip,)),
+    }
 
 
 def _beside(inputs: Iterable[object]) -> dict[str, Any]:
     """What is known of any of the prompts and hooks among inputs is known of all together."""
     inputs = list(inputs)
     prompts = list(filter(_is_prompt, inputs))
-    known = {key: frozenset[Any]().union(*(prompt[key] for prompt in prompts)) for key in ("families", "controls")}
+    known = {key: frozenset[Any]().union(*(prompt[key] for prompt in prompts)) for key in IN_ALL}
     return {**known, "hooks": carried(inputs)}
 
 
@@ -114,6 +128,24 @@ def _unsuited(model: Facts, inputs: Mapping[str, object]) -> tuple[Note, ...]:
     hooks = {hook: name for name, known in reversed(prompts) for hook in known["hooks"]}
     unsuited = [note for name, known in prompts for note in _notes(model["recipe"], name, known)]
     return (*unsuited, *hook_notes(hooks, model["recipe"], None))
+
+
+def _outside(latent: Facts, inputs: Mapping[str, object]) -> Iterator[Note]:
+    """Areas of prompts that have no part in the picture, where its size is known."""
+    if "latent" not in latent:
+        return
+    width, height = (side * DOWNSCALE for side in latent["latent"][:2])
+    for name, known in inputs.items():
+        for x, y in sorted(known["corners"]) if _is_prompt(known) else ():
+            if x >= width or y >= height:
+                yield Note(
+                    f"an area of the prompt begins at {x}, {y}, outside the picture of {width}x{height};"
+                    " it counts at the edge alone",
+                    name,
+                    "warning",
+                    "area_outside_picture",
+                    "choose x and y inside the picture, or make that larger",
+                )
 
 
 def _notes(model: Any, name: str, known: Facts) -> Iterable[Note]:

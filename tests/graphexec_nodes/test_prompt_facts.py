@@ -126,6 +126,19 @@ def test_prompts_of_another_family(models: Path, made: tuple[str, dict[str, Any]
     assert found(models, stopped, {"made": made}, sampled("made")) == [FOREIGN]
 
 
+@pytest.mark.parametrize(("x", "y", "outside"), [(24, 24, False), (32, 0, True), (0, 640, True)])
+def test_an_area_outside_the_picture(models: Path, x: int, y: int, *, outside: bool) -> None:
+    def area(name: str, x: int, y: int) -> Nodes:
+        return {name: ("ConditioningSetArea", {"conditioning": ["own", 0], **AREA, "x": x, "y": y})}
+
+    both: Nodes = {"both": ("ConditioningCombine", {"conditioning_1": ["own", 0], "conditioning_2": ["part", 0]})}
+    told = checked(models, area("part", x, y), both, sampled("both"))
+    assert [(each.code, each.severity, each.node, each.input) for each in told] == [
+        ("area_outside_picture", "warning", "it", "positive")
+    ] * outside
+    assert all(f"begins at {x}, {y}, outside the picture of 32x32" in each.message for each in told)
+
+
 def test_prompts_in_pairs_keep_their_side(models: Path) -> None:
     links = {f"{side}_{which}": [name, 0] for side, which, name in SIDES}
     pairs: Nodes = {"pairs": ("PairConditioningCombine", links)}
