@@ -36,7 +36,8 @@ class Findings:
         details.setdefault("severity", "error" if not lossy or self.strict else "warning")
         if self.strict_lora and code == LORA_PARTLY_USED:
             details["severity"] = "error"
-        line, column = self.workflow.locate(pointer) or (None, None)
+        replaced = node is not None and (node.id, details.get("input")) in self.workflow.replaced
+        line, column = (None if replaced else self.workflow.locate(pointer)) or (None, None)
         self.found.append(
             Diagnostic(
                 code=code,

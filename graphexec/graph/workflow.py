@@ -78,6 +78,8 @@ class Workflow:
     faulty: frozenset[tuple[str, str]] = frozenset()
     """(node id, input) that the file has but that could not be read, and that `nodes` lack therefore."""
     text: SourceText | None = field(default=None, repr=False, compare=False)
+    replaced: frozenset[tuple[str, str]] = frozenset()
+    """(node id, input) whose values are others than those of the file: no line of it says them."""
 
     def with_inputs(self, changes: Mapping[tuple[str, str], Any]) -> Workflow:
         """The workflow with other values of some inputs, by (node id, input name); `prompt` follows.
@@ -101,6 +103,7 @@ class Workflow:
             prompt=prompt,
             extra_pnginfo=self.extra_pnginfo if prompt == self.prompt else kept,
             faulty=self.faulty - changes.keys(),
+            replaced=self.replaced | changes.keys(),
             diagnostics=tuple(d for d in self.diagnostics if (d.node, d.input) not in changes),
         )
 

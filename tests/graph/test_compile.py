@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from graphexec.graph.compile import check
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.folders import Folders
 from graphexec.graph.plan import Wire
+from graphexec.graph.workflow import read_workflow
 from graphexec.node.registry import Place
 
 SOUND: Nodes = {
@@ -95,6 +97,12 @@ class TestNodes:
         document["1"]["_meta"] = {"title": "The Number"}
         (found,) = check(document, registry=REGISTRY, folders=NOWHERE).diagnostics
         assert (found.title, found.class_type) == ("The Number", "Int")
+
+
+def test_a_value_that_the_file_does_not_say_is_at_none_of_its_lines() -> None:
+    read = read_workflow(json.dumps(workflow(SOUND)).encode()).with_inputs({("1", "value"): "x"})
+    (found,) = check(read, registry=REGISTRY, folders=NOWHERE).diagnostics
+    assert (found.pointer, found.line, found.column) == ("/1/inputs/value", None, None)
 
 
 class TestInputs:
