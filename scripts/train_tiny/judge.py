@@ -21,7 +21,7 @@ from emoji import SIZE, resized
 from recolour import COLOURS, same_hue
 from scenes import BACKGROUNDS, COUNTS, LEAST, Scene, Scenes, lay, places
 
-__all__ = ["Judge", "Verdict"]
+__all__ = ["Judge", "Verdict", "thumbs"]
 
 STEP = 4
 SIDE = SIZE // STEP
@@ -43,7 +43,7 @@ class Judge:
         self.scenes = scenes
         single = [Scene(i, 0) for i in scenes.concepts]
         single += [Scene(i, 0, colour=colour) for i in scenes.colourable for colour in COLOURS]
-        self._single = [(scene, self._thumbs(scene)) for scene in tqdm(single, desc="drawing")]
+        self._single = [(scene, thumbs(scenes, scene, STEP)) for scene in tqdm(single, desc="drawing")]
         counted = [Scene(i, 0, count) for i in scenes.concepts for count in COUNTS]
         self._counted = [(scene, self._counts(scene)) for scene in tqdm(counted, desc="counting")]
 
@@ -90,12 +90,6 @@ class Judge:
             yield scene, torch.cat([_everywhere(thumb) for thumb in thumbs])
         yield from self._counted
 
-    def _thumbs(self, scene: Scene) -> list[Tensor]:
-        """The drawing at each size, [4, s, s] in 0..1, in units of four pixels."""
-        drawing = self.scenes.coloured(scene)
-        sizes = range(-(-round(LEAST * SIZE) // STEP) * STEP, SIZE + 1, STEP)
-        return [_small(resized(drawing, size)) for size in sizes]
-
     def _counts(self, scene: Scene) -> Tensor:
         """The drawing as often as it counts, at three sizes, [3, 4, 32, 32]."""
         drawing, made = self.scenes.coloured(scene), list[Tensor]()
@@ -103,13 +97,20 @@ class Judge:
             picture = np.zeros((SIZE, SIZE, 4), np.float32)
             for x, y, side in places(scene.count, round(SIZE * size)):
                 lay(picture, drawing, x, y, side)
-            made.append(_small(picture))
+            made.append(_small(picture, STEP))
         return torch.stack(made)
 
 
-def _small(drawing: NDArray[np.generic]) -> Tensor:
-    """[H, W, 4] of 0..255 as [4, H / 4, W / 4] in 0..1."""
-    return F.avg_pool2d(torch.from_numpy(drawing.astype(np.float32)).permute(2, 0, 1) / 255, STEP)
+def thumbs(scenes: Scenes, scene: Scene, step: int) -> list[Tensor]:
+    """The drawing at each size that it may have, [4, s, s] in 0..1 (colours times alpha), `step` pixels to a point."""
+    drawing = scenes.coloured(scene)
+    sizes = range(-(-round(LEAST * SIZE) // step) * step, SIZE + 1, step)
+    return [_small(resized(drawing, size), step) for size in sizes]
+
+
+def _small(drawing: NDArray[np.generic], step: int) -> Tensor:
+    """[H, W, 4] of 0..255 as [4, H / step, W / step] in 0..1."""
+    return F.avg_pool2d(torch.from_numpy(drawing.astype(np.float32)).permute(2, 0, 1) / 255, step)
 
 
 def _everywhere(thumb: Tensor) -> Tensor:
