@@ -51,14 +51,15 @@ def _write(target: Path, chunks: Iterable[bytes]) -> None:
     """Write a file that is not there yet. Raises `OutputError`, and `BadParameter` if another made it meanwhile."""
     from graphexec.graph.atomic import claim, claim_mark, sweep, temporary
 
+    mark = claim_mark(target)
     try:
         with os.scandir(target.parent) as entries:
             sweep(entries)
-        if claim_mark(target).exists():  # known now, not after the work
-            raise _claimed(target, claim_mark(target))
+        if mark.exists():  # known now, not after the work
+            raise _claimed(target, mark)
         with temporary(target.parent, chunks, fsync=True) as written:
             if not claim(written, target):
-                raise _taken(target) if os.path.lexists(target) else _claimed(target, claim_mark(target))
+                raise _taken(target) if os.path.lexists(target) else _claimed(target, mark)
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"{target} cannot be written: {why}; make room there, or name another place") from error
