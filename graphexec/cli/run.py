@@ -82,8 +82,9 @@ class Outcome:
 
     def by_each_id(self, found: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
         """What nodes left, under the ids of merged nodes too."""
-        others = {other: found[kept] for other, kept in self.merged.items() if kept in found}
-        return {node: list(items) for node, items in {**found, **others}.items()}
+        from graphexec.graph.plan import by_each_id
+
+        return {node: list(items) for node, items in by_each_id(found, self.merged).items()}
 
 
 @dataclass(frozen=True, slots=True)

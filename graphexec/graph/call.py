@@ -121,7 +121,7 @@ class Collected:
 class Arguments:
     """The arguments of every call of one node."""
 
-    fixed: dict[str, Any]
+    fixed: dict[str, Any] = field(default_factory=dict[str, Any])
     """What is the same in each call: hidden inputs, and lazy ones that are constants."""
     mapped: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     whole: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -190,20 +190,17 @@ class Arguments:
         return value
 
 
-def gather(
-    planned: PlannedNode, values: Mapping[str, Outputs], hidden: dict[str, Any], need: Callable[[str], Outputs]
-) -> Arguments:
-    """The arguments of a node from the values of its sources.
+def gather(planned: PlannedNode, values: Mapping[str, Outputs], need: Callable[[str], Outputs]) -> Arguments:
+    """The arguments of a node from the values of its sources; `fixed` has not yet what the run supplies.
 
     Args:
         planned: the node.
         values: outputs of the nodes that it is linked to.
-        hidden: the parameters that the run supplies.
         need: the outputs of a lazy source, or Suspend.
     """
     spec = planned.spec
     inputs = spec.inputs
-    arguments = Arguments(hidden)
+    arguments = Arguments()
     for name, value in planned.constants.items():
         if name in spec.mentioned:
             arguments.fixed[name] = value

@@ -6,12 +6,12 @@ import asyncio
 import contextvars
 import heapq
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from graphexec.errors import Cancelled, ModelFileError, NodeError
 from graphexec.graph import events
@@ -21,13 +21,11 @@ from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, blockin
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.copies import copied
 from graphexec.graph.expand import Expansion, expand_node
-from graphexec.graph.plan import Plan, PlannedNode, Wire
+from graphexec.graph.plan import Plan, PlannedNode, Wire, by_each_id
 from graphexec.graph.publish import Publisher
 from graphexec.graph.result import Result
 from graphexec.graph.supply import Supply
 from graphexec.node.boundary import Raised
-
-T = TypeVar("T")
 
 
 def run(plan: Plan, context: Context | None = None) -> Result:
@@ -314,7 +312,7 @@ class Execution:
 
     def _prepare(self, name: str, planned: PlannedNode) -> tuple[Arguments, Collected] | Raised:
         """Gather a node's arguments; it begins, unless all that it would be called with is blocked."""
-        arguments = gather(planned, self.values, {}, self._need)
+        arguments = gather(planned, self.values, self._need)
         if not arguments.blocked:
             self.begun[name] = time.perf_counter()
             if self.context.on_event is not events.ignore:
@@ -487,17 +485,12 @@ class Execution:
         if not isinstance(self.context.cache, NullCache):
             outputs = copied(outputs)
         return Result(
-            outputs=self._by_each_id(outputs),
-            files=self._by_each_id(self.publisher.files),
-            texts=self._by_each_id(self.publisher.texts),
-            failures=self._by_each_id(self.failures),
+            outputs=by_each_id(outputs, self.plan.aliases),
+            files=by_each_id(self.publisher.files, self.plan.aliases),
+            texts=by_each_id(self.publisher.texts, self.plan.aliases),
+            failures=by_each_id(self.failures, self.plan.aliases),
             executed=tuple(name for name in self.executed if name in self.plan.nodes),
             cached=tuple(name for name in self.plan.nodes if name in self.told),
             skipped=tuple(because),
-            _because=self._by_each_id(because),
+            _because=by_each_id(because, self.plan.aliases),
         )
-
-    def _by_each_id(self, found: Mapping[str, T]) -> dict[str, T]:
-        """The same, known by the ids of merged nodes too."""
-        merged = {other: found[kept] for other, kept in self.plan.aliases.items() if kept in found}
-        return {**found, **merged}

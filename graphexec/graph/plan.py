@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from graphexec.errors import Diagnostic
 from graphexec.graph.keys import Unhashable, canonical, node_key
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from graphexec.graph.folders import Folders
     from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
+
+T = TypeVar("T")
 
 
 class Wire(NamedTuple):
@@ -149,3 +151,9 @@ class Plan:
     def resolve(self, name: str) -> str:
         """The id of the node that stands for `name` after merging."""
         return self.aliases.get(name, name)
+
+
+def by_each_id(found: Mapping[str, T], aliases: Mapping[str, str]) -> dict[str, T]:
+    """What was found of nodes, known by the ids of merged nodes too, which are a plan's `aliases`."""
+    merged = {other: found[kept] for other, kept in aliases.items() if kept in found}
+    return {**found, **merged}
