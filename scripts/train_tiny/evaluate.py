@@ -128,14 +128,14 @@ def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int]) 
 
 
 def distances(scenes: Scenes, checkpoint: Path, painted: Exam, rendered: Exam) -> dict[str, float]:
-    """How far from the nearest rendering pictures are on the whole: the model's, renderings through its autoencoder,
-    and renderings, which lie between the places that are tried."""
+    """How far from the nearest rendering pictures are on the whole: the model's, and renderings through its
+    autoencoder."""
     vae = networks(0)["vae"]
     vae.load_state_dict(read_checkpoint(checkpoint)["vae"])
     pixels = rendered.pictures.permute(0, 3, 1, 2) * 2 - 1
     with torch.no_grad():
         through = torch.cat([vae.decode(vae.encode(some)) for some in pixels.split(10)]).clamp(-1, 1) / 2 + 0.5
-    shown = {"pictures": painted.pictures, "autoencoder": through.permute(0, 2, 3, 1), "renderings": rendered.pictures}
+    shown = {"pictures": painted.pictures, "autoencoder": through.permute(0, 2, 3, 1)}
 
     def mean(pictures: Tensor) -> float:
         return float(np.mean([distance(scenes, *pair) for pair in zip(pictures, painted.asked, strict=True)]))

@@ -1,7 +1,7 @@
 """The judge: names the concept, colour, count and background of a picture by the nearest rendering.
 
-Every drawing is laid at every size and place that scenes have, four pixels apart, in each colour that it may have, and
-as often as it may count; the rendering with the least squared difference, at 32x32 pixels, tells what a picture shows.
+Every drawing is laid wherever scenes have it, and between, four pixels apart, in each colour that it may have, and as
+often as it may count; the rendering with the least squared difference, at 32x32 pixels, tells what a picture shows.
 Nothing is learned, so nothing can be learned wrongly, and how often it is right about renderings is measured.
 """
 
@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from emoji import SIZE, resized
+from emoji import SIZE
 from recolour import COLOURS, same_hue
-from scenes import BACKGROUNDS, COUNTS, LEAST, Scene, Scenes, lay, places
+from scenes import BACKGROUNDS, COUNTS, FARTHEST, LATENT, PLACES, Scene, Scenes, lay
 
-__all__ = ["Judge", "Verdict", "thumbs"]
+__all__ = ["Judge", "Verdict", "farthest", "thumb"]
 
 STEP = 4
 SIDE = SIZE // STEP
@@ -43,7 +43,7 @@ class Judge:
         self.scenes = scenes
         single = [Scene(i, 0) for i in scenes.concepts]
         single += [Scene(i, 0, colour=colour) for i in scenes.colourable for colour in COLOURS]
-        self._single = [(scene, thumbs(scenes, scene, STEP)) for scene in tqdm(single, desc="drawing")]
+        self._single = [(scene, thumb(scenes, scene, STEP)) for scene in tqdm(single, desc="drawing")]
         counted = [Scene(i, 0, count) for i in scenes.concepts for count in COUNTS]
         self._counted = [(scene, self._counts(scene)) for scene in tqdm(counted, desc="counting")]
 
@@ -86,26 +86,29 @@ class Judge:
 
     def _renderings(self) -> Iterator[tuple[Scene, Tensor]]:
         """Scenes and all their renderings [V, 4, 32, 32], colours multiplied by alpha."""
-        for scene, thumbs in self._single:
-            yield scene, torch.cat([_everywhere(thumb) for thumb in thumbs])
+        for scene, small in self._single:
+            yield scene, _everywhere(small)
         yield from self._counted
 
     def _counts(self, scene: Scene) -> Tensor:
-        """The drawing as often as it counts, at three sizes, [3, 4, 32, 32]."""
+        """The drawing as often as it counts, in all ways, [V, 4, 32, 32]."""
         drawing, made = self.scenes.coloured(scene), list[Tensor]()
-        for size in (0.4, 0.42, 0.44):
+        for places in PLACES[scene.count]:
             picture = np.zeros((SIZE, SIZE, 4), np.float32)
-            for x, y, side in places(scene.count, round(SIZE * size)):
-                lay(picture, drawing, x, y, side)
+            for place in places:
+                lay(picture, drawing, place)
             made.append(_small(picture, STEP))
         return torch.stack(made)
 
 
-def thumbs(scenes: Scenes, scene: Scene, step: int) -> list[Tensor]:
-    """The drawing at each size that it may have, [4, s, s] in 0..1 (colours times alpha), `step` pixels to a point."""
-    drawing = scenes.coloured(scene)
-    sizes = range(-(-round(LEAST * SIZE) // step) * step, SIZE + 1, step)
-    return [_small(resized(drawing, size), step) for size in sizes]
+def thumb(scenes: Scenes, scene: Scene, step: int) -> Tensor:
+    """The drawing, [4, s, s] in 0..1 (colours times alpha), `step` pixels to a point."""
+    return _small(scenes.coloured(scene), step)
+
+
+def farthest(step: int) -> int:
+    """How many points of `step` pixels a single drawing is moved at most, each way."""
+    return FARTHEST * LATENT // step
 
 
 def _small(drawing: NDArray[np.generic], step: int) -> Tensor:
@@ -113,9 +116,9 @@ def _small(drawing: NDArray[np.generic], step: int) -> Tensor:
     return F.avg_pool2d(torch.from_numpy(drawing.astype(np.float32)).permute(2, 0, 1) / 255, step)
 
 
-def _everywhere(thumb: Tensor) -> Tensor:
-    """A drawing [4, s, s] at every place of the picture, [V, 4, 32, 32]."""
-    padded = F.pad(thumb, (SIDE - thumb.shape[-1],) * 4)
+def _everywhere(small: Tensor) -> Tensor:
+    """A drawing [4, 32, 32] at every place that it may be moved to, [V, 4, 32, 32]."""
+    padded = F.pad(small, (farthest(STEP),) * 4)
     windows = padded.unfold(1, SIDE, 1).unfold(2, SIDE, 1)
     return windows.permute(1, 2, 0, 3, 4).reshape(-1, 4, SIDE, SIDE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from emoji import SIZE, STYLES, Drawings, resized
 from recolour import COLOURS, colour_words, main_hue, recolour
 
-__all__ = ["BACKGROUNDS", "COUNTS", "LEAST", "Scene", "Scenes", "compose", "lay", "places"]
+__all__ = [
+    "BACKGROUNDS",
+    "COUNTS",
+    "FARTHEST",
+    "LATENT",
+    "PLACES",
+    "Place",
+    "Scene",
+    "Scenes",
+    "compose",
+    "lay",
+    "reach",
+]
 
 BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
     "red": (222, 60, 52),
@@ -30,11 +42,32 @@ BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
     "black": (28, 28, 32),
 }
 COUNTS = {2: "two", 3: "three", 4: "four"}
-PLACES = {
-    2: ((0.25, 0.5), (0.75, 0.5)),
-    3: ((0.26, 0.28), (0.74, 0.28), (0.5, 0.74)),
-    4: ((0.26, 0.26), (0.74, 0.26), (0.26, 0.74), (0.74, 0.74)),
+LATENT = 8
+"""Pixels to a latent, each way."""
+FARTHEST = 2
+"""How many latents a single drawing is moved at most."""
+VISIBLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a drawing's upper left corner lies, in latents, and how large it is, in pixels."""
+
+    left: int
+    top: int
+    size: int = SIZE
+
+
+def _halves(*corners: tuple[int, int]) -> tuple[Place, ...]:
+    return tuple(Place(left, top, SIZE // 2) for left, top in corners)
+
+
+PLACES: Mapping[int, Sequence[tuple[Place, ...]]] = {
+    2: [_halves((0, one), (8, other)) for one in (3, 4, 5) for other in (3, 4, 5)],
+    3: [_halves((0, 0), (8, 0), (left, 8)) for left in (2, 3, 4, 5, 6)],
+    4: [_halves((0, 0), (8, 0), (0, 8), (8, 8))],
 }
+"""All ways to lay several drawings."""
 
 
 ALIASES: Mapping[str, str] = {
@@ -68,8 +101,6 @@ ALIASES: Mapping[str, str] = {
 ENGLISH = inflect.engine()
 PLURAL = re.compile(r"[^suio]s$|^skis$")
 """Names of things that are always more than one: scissors, but no octopus, dress or tennis."""
-LEAST = 0.8
-"""How small a single drawing may be, in parts of the picture."""
 HELD_OUT = 0.1
 """The part of all combinations of a concept with a colour, a count or a background that is never trained on."""
 
@@ -163,38 +194,49 @@ class Scenes:
 
 
 def compose(drawing: NDArray[np.uint8], scene: Scene, random: Generator, still: bool) -> NDArray[np.uint8]:
-    """The scene's background with its drawing laid on it as often as it counts, never mirrored: letters would be."""
+    """The scene's background with its drawing laid on it as often as it counts, never mirrored: letters would be.
+
+    Drawings lie on whole latents, as large as they are drawn or half as large: so their latents are the same wherever
+    they lie, and a UNet that is told one has to move it alone.
+    """
     picture = np.empty((SIZE, SIZE, 3), np.float32)
     picture[:] = (255, 255, 255) if scene.background is None else BACKGROUNDS[scene.background]
-    for x, y, size in _places(scene.count, random, still):
-        lay(picture, drawing, x, y, size)
+    for place in _places(drawing, scene.count, random, still):
+        lay(picture, drawing, place)
     return picture.round().clip(0, 255).astype(np.uint8)
 
 
-def _places(count: int, random: Generator, still: bool) -> list[tuple[float, float, int]]:
+def _places(drawing: NDArray[np.uint8], count: int, random: Generator, still: bool) -> Sequence[Place]:
     if count == 1 and still:
-        return [(0.5, 0.5, SIZE)]
+        return [Place(0, 0)]
     if count == 1:
-        size = round(SIZE * random.uniform(LEAST, 1.0))
-        slack = (1 - size / SIZE) / 2
-        return [(0.5 + random.uniform(-slack, slack), 0.5 + random.uniform(-slack, slack), size)]
-    size = round(SIZE * (0.44 if still else random.uniform(0.38, 0.46)))
-    return places(count, size)
+        (left, right), (up, down) = reach(drawing)
+        return [Place(int(random.integers(-left, right + 1)), int(random.integers(-up, down + 1)))]
+    ways = PLACES[count]
+    return ways[int(random.integers(len(ways)))]
 
 
-def places(count: int, size: int) -> list[tuple[float, float, int]]:
-    """Where several drawings of a size lie."""
-    return [(x, y, size) for x, y in PLACES[count]]
+def reach(drawing: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many latents a drawing can go to the left and right, and up and down, and still be seen whole."""
+    visible = drawing[..., 3] > VISIBLE
+    across, along = visible.any(axis=0), visible.any(axis=1)
+    return (_room(across), _room(across[::-1])), (_room(along), _room(along[::-1]))
 
 
-def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], x: float, y: float, size: int) -> None:
-    """Lay a drawing over the picture with its middle at (x, y), in parts of the picture's sides."""
-    small = drawing if size == SIZE else resized(drawing, size)
-    left, top = (min(max(round(at * SIZE - size / 2), 0), SIZE - size) for at in (x, y))
-    place = picture[top : top + size, left : left + size]
+def _room(visible: NDArray[np.bool_]) -> int:
+    """Whole latents before the first that is visible; what a pixel of an edge leaves of one is whole enough."""
+    return min((int(visible.argmax()) + 1) // LATENT, FARTHEST)
+
+
+def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], place: Place) -> None:
+    """Lay a drawing over the picture; what goes beyond its sides is cut off."""
+    small = drawing if place.size == SIZE else resized(drawing, place.size)
+    left, top = LATENT * place.left, LATENT * place.top
+    small = small[max(-top, 0) : SIZE - top, max(-left, 0) : SIZE - left]
+    under = picture[max(top, 0) : top + place.size, max(left, 0) : left + place.size]
     alpha = small[..., 3:].astype(np.float32) / 255
-    place *= 1 - alpha
-    place += small[..., : picture.shape[-1]]
+    under *= 1 - alpha
+    under += small[..., : picture.shape[-1]]
 
 
 def _one(name: str) -> str:

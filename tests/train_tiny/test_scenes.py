@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from emoji import Drawings
-from scenes import BACKGROUNDS, Scene, Scenes
+from scenes import BACKGROUNDS, PLACES, Scene, Scenes, reach
 
 RED, BLUE = (220, 30, 40), (40, 60, 220)
 
@@ -73,6 +73,28 @@ def test_drawings_are_counted_and_the_background_is_coloured(scenes: Scenes, cou
     assert _pieces(np.abs(picture.astype(int) - background).sum(axis=2) > 150) == count
 
 
+def test_a_drawing_lies_on_whole_latents_and_is_seen_whole() -> None:
+    drawing = np.zeros((128, 128, 4), np.uint8)
+    drawing[16:120, 8:104] = (*RED, 255)
+    made, random = Scenes(Drawings(("tile",), (6,), np.array([[drawing] * 3]))), np.random.default_rng(4)
+    corners = {_corner(made.picture(Scene(0, 0), random)) for _ in range(100)}
+    assert corners == {(y, x) for y in (0, 8, 16, 24) for x in (0, 8, 16, 24)}
+
+
+def test_what_fills_the_picture_is_not_moved_and_what_is_narrow_no_farther_than_two_latents() -> None:
+    drawing = np.zeros((128, 128, 4), np.uint8)
+    drawing[:, 60:70] = 255
+    assert reach(drawing) == ((2, 2), (0, 0))
+
+
+def test_several_drawings_lie_beside_each_other_in_the_picture() -> None:
+    for ways in PLACES.values():
+        for places in ways:
+            cells = [(p.top + y, p.left + x) for p in places for y in range(8) for x in range(8)]
+            assert len(set(cells)) == 64 * len(places)
+            assert all(0 <= at < 16 for cell in cells for at in cell)
+
+
 def test_held_out_combinations_are_never_drawn_and_there_are_some(scenes: Scenes) -> None:
     random = np.random.default_rng(2)
     drawn = [scenes.draw(random, plain=0.2) for _ in range(300)]
@@ -105,3 +127,9 @@ def _pieces(mask: NDArray[np.bool_]) -> int:
 def test_a_drawing_of_no_colour_of_its_own_is_not_recoloured_in_silence(scenes: Scenes) -> None:
     with pytest.raises(ValueError, match="'blue ball' has no colour of its own"):
         scenes.picture(Scene(1, 0, colour="red"), np.random.default_rng(0))
+
+
+def _corner(picture: NDArray[np.uint8]) -> tuple[int, int]:
+    """The first row and column that are not white."""
+    seen = (picture < 250).any(axis=2)
+    return int(seen.any(axis=-1).argmax()), int(seen.any(axis=0).argmax())
