@@ -26,7 +26,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from parallel import InParts
 from progress import Report, go_on
-from scenes import Scene, Scenes, compose
+from scenes import LATENT, Scene, Scenes, compose
 from tokens import Tokens
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
@@ -81,7 +81,7 @@ class Learning:
 
     def __call__(self, batch: Pictures, generator: torch.Generator) -> Tensor:
         pixels = batch.pixels
-        count, height, width = len(pixels), pixels.shape[2] // 8, pixels.shape[3] // 8
+        count, height, width = len(pixels), pixels.shape[2] // LATENT, pixels.shape[3] // LATENT
         noise = torch.randn(count, self.vae.layout.latent_channels, height, width, generator=generator)
         level = torch.rand(count, 1, 1, 1, generator=generator) * OFF / SCALE
         return self.run(self._losses, pixels, noise * level)
