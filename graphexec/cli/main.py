@@ -97,6 +97,10 @@ COLLECT_AFTER = 100_000
 """New objects before the garbage collector looks: a large workflow is a million of them that all live to the end."""
 
 
+SPINS = "5000"
+"""How often a thread of OpenMP looks for work before it sleeps: up to a quarter of a millisecond."""
+
+
 def standard_registry() -> Registry:
     """The built-in nodes and those of installed packs; a pack that cannot be loaded is warned of."""
     from graphexec.node.registry import Registry
@@ -107,11 +111,22 @@ def standard_registry() -> Registry:
     return registry
 
 
+def wait_briefly() -> None:
+    """Let torch's threads sleep soon where there is nothing to do, unless the environment says how they wait.
+
+    GNU's OpenMP reads it as torch is imported. By itself it waits awake for milliseconds; where another program has a
+    core, threads that wait for each other so take its time away from the one that is to work.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     gc.set_threshold(COLLECT_AFTER)
+    wait_briefly()
     raise_at_sigterm()
     build_cli(standard_registry)(prog_name="graphexec")
