@@ -1,7 +1,10 @@
 """A style to train a LoRA on: pictures of scenes in it, their captions, and the settings for `graphexec train`.
 
+A LoRA learns to change what the UNet sees with a caption. What the third stage's sees is what is drawn; what the
+fourth's sees is gone past sevenfold, and so would be what a LoRA learned to add to it.
+
 python scripts/train_tiny/style.py 3d
-graphexec train build/tiny/styles/3d/3d.toml --models build/tiny/models
+graphexec train build/tiny/styles/3d/3d.toml
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from emoji import STYLES, drawings
 from scenes import Scene, Scenes
 
 SETTINGS = """\
-pretrained_model_name_or_path = "graphexec-tiny.safetensors"
+pretrained_model_name_or_path = "{base}"
 train_data_dir = "{folder}"
 resolution = "128,128"
 output_dir = "{folder}"
@@ -53,7 +56,7 @@ CHANGED: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"duot
 """Styles that are no drawings of their own."""
 
 
-def write(scenes: Scenes, name: str, folder: Path, count: int, steps: int) -> Path:
+def write(scenes: Scenes, name: str, base: Path, folder: Path, count: int, steps: int) -> Path:
     """Pictures with captions in `folder`/1_scenes, and the settings, whose path is given back."""
     random, pictures = np.random.default_rng(12), folder / "1_scenes"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ def write(scenes: Scenes, name: str, folder: Path, count: int, steps: int) -> Pa
         Image.fromarray(picture).save(pictures / f"{i:04}.png")
         (pictures / f"{i:04}.txt").write_text(scenes.caption(scene))
     settings = folder / f"{name}.toml"
-    settings.write_text(SETTINGS.format(folder=folder.as_posix(), name=name, steps=steps))
+    settings.write_text(SETTINGS.format(base=base.as_posix(), folder=folder.as_posix(), name=name, steps=steps))
     return settings
 
 
@@ -80,10 +83,10 @@ def main() -> None:
     parser.add_argument("style", choices=[*STYLES[1:], *CHANGED])
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--count", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=900)
     given = parser.parse_args()
-    folder = given.folder / "styles" / given.style
-    print(write(Scenes(drawings(given.folder)), given.style, folder, given.count, given.steps))
+    base, folder = given.folder / "denoiser.safetensors", given.folder / "styles" / given.style
+    print(write(Scenes(drawings(given.folder)), given.style, base, folder, given.count, given.steps))
 
 
 if __name__ == "__main__":
