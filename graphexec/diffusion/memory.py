@@ -73,8 +73,10 @@ def within_memory(compute: Callable[[], T], remedies: Sequence[Callable[[], Call
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device; from pinned memory, so that the host need not wait for a GPU."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """A tensor on a device; one of the host's from pinned memory, so that the host need not wait for a GPU."""
+    if tensor.device.type == "cpu" and device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager

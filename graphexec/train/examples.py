@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphexec.diffusion.families import FAMILIES
 from graphexec.diffusion.latent_format import to_model
+from graphexec.diffusion.memory import sent
 from graphexec.diffusion.sampling.inputs import size_vector
 from graphexec.diffusion.types import Cond, Conditioning, Latent, Model
 from graphexec.train.faults import TrainingError
@@ -47,7 +48,7 @@ class Examples:
     examples: Sequence[Example]
     batch_size: int
     seed: int
-    device: torch.device | str = "cpu"
+    device: torch.device
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[ExampleBatch]:
         """The batches of an epoch from the `first`-th on."""
@@ -69,9 +70,9 @@ class Examples:
         vectors = [example.vector for example in batch if example.vector is not None]
         return ExampleBatch(
             tuple(example.name for example in batch),
-            torch.cat([example.latent for example in batch]).to(self.device),
-            torch.cat([example.context for example in batch]).to(self.device),
-            torch.cat(vectors).to(self.device) if vectors else None,
+            sent(torch.cat([example.latent for example in batch]), self.device),
+            sent(torch.cat([example.context for example in batch]), self.device),
+            sent(torch.cat(vectors), self.device) if vectors else None,
         )
 
 

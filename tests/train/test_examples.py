@@ -17,6 +17,7 @@ from graphexec.diffusion.types import Cond, Conditioning, Latent, Model
 from graphexec.train.examples import Example, Examples, pair_examples
 from graphexec.train.faults import TrainingError
 
+CPU = torch.device("cpu")
 MODEL = Model(WeightsFile(Path("m"), 0, 0, ()), "sd1", "")
 
 
@@ -30,7 +31,7 @@ def prompts(*tokens: int) -> list[Conditioning]:
 
 @given(st.lists(st.sampled_from([2, 4]), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 3))
 def test_an_epoch_has_each_example_once_in_batches_of_one_size(heights: Sequence[int], size: int, epoch: int) -> None:
-    examples = Examples([example(str(n), height) for n, height in enumerate(heights)], size, seed=7)
+    examples = Examples([example(str(n), height) for n, height in enumerate(heights)], size, 7, CPU)
     batches = list(examples.epoch(epoch))
     assert Counter(name for batch in batches for name in batch.names) == Counter(map(str, range(len(heights))))
     assert all(len(batch.names) == len(batch.latents) == len(batch.context) <= size for batch in batches)
@@ -39,7 +40,7 @@ def test_an_epoch_has_each_example_once_in_batches_of_one_size(heights: Sequence
 
 def test_orders_differ_by_epoch_and_seed() -> None:
     def order(seed: int, epoch: int) -> list[tuple[str, ...]]:
-        return [batch.names for batch in Examples([example(str(n)) for n in range(9)], 2, seed).epoch(epoch)]
+        return [batch.names for batch in Examples([example(str(n)) for n in range(9)], 2, seed, CPU).epoch(epoch)]
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)

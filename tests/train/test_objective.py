@@ -1,6 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import itertools
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from diffusion.tiny import write_checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphexec.train.checkpointing import checkpoint_blocks
-from graphexec.train.config import ModelSource, Network, Noise, Objective
+from graphexec.train.config import ModelSource, Network, Noise, Objective, Optimiser
 from graphexec.train.data.batch import Batch
+from graphexec.train.loop import Loop, Plan
 from graphexec.train.models import BaseModel
 from graphexec.train.network import TrainedNetwork
 from graphexec.train.noise import Levels, draw_noised
@@ -91,3 +97,70 @@ def test_each_batch_has_a_number_of_its_own(path: Path) -> None:
         for seed in (5, 6):
             counted(batch_of(torch.Generator().manual_seed(1)), torch.Generator().manual_seed(seed))
     assert numbers == [5, 6]
+
+
+class Questions(TorchDispatchMode):
+    """Notes whenever the host asks for a number, and would wait for a GPU to have computed it."""
+
+    ASKING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.heeded = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        by_bools = func.overloadpacket is torch.ops.aten.index and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if self.heeded and (by_bools or func.overloadpacket.__name__ in self.ASKING):
+            self.asked.append("".join(traceback.format_stack(limit=6)))
+        return func(*args, **(kwargs or {}))
+
+
+class Same:
+    """One batch for ever."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        return itertools.repeat(self.batch)
+
+
+RANDOM = Noise(offset=0.1, offset_random=True, adaptive_scale=0.1, multires_iterations=3, input_perturbation=0.1)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network("lora", dropout=0.1, rank_dropout=0.1, module_dropout=0.1),
+        Network("lora", decompose=True),
+        Network("loha", rank_dropout=0.1),
+        Network("lokr"),
+    ],
+    ids=["lora", "dora", "loha", "lokr"],
+)
+def test_no_step_waits_for_the_device(path: Path, network: Network) -> None:
+    """But for the optimiser, whose steps torch counts on the host."""
+    loss = replace(loss_of(path, Objective(loss="huber", masked=True, min_snr_gamma=5.0)), noise=RANDOM)
+    trained = TrainedNetwork.attach(network, loss.base.unet, loss.base.encoders, loss.base.family, 1).train()
+    batch = batch_of(torch.Generator().manual_seed(1))
+    plan = Plan(steps=3, seed=1, accumulation=2, ema_decay=0.9, optimiser=Optimiser(max_grad_norm=1.0))
+    groups = trained.groups(plan.optimiser)
+    loop = Loop(groups, loss, Same(batch), plan, constrain=lambda: trained.scale_norms(0.01))
+    questions = Questions()
+
+    def ignore(*called: object) -> None:
+        questions.heeded = False
+
+    def heed(*called: object) -> None:
+        questions.heeded = True
+
+    loop.stepper.optimiser.register_step_pre_hook(ignore)
+    loop.stepper.optimiser.register_step_post_hook(heed)
+    with questions:
+        assert [moment.step for moment in loop.run()] == [1, 2, 3]
+        assert questions.asked == []
+        assert trained.scale_norms(0.01).average.item() < 0.011
+    assert len(questions.asked) == 1
