@@ -21,12 +21,13 @@ from torch import Tensor
 from checkpoint import CHECKPOINT, concepts_of, networks, read_checkpoint, save_checkpoint
 from emoji import STYLES, drawings
 from graphexec.diffusion.models.vae import Autoencoder
+from graphexec.diffusion.types import DOWNSCALE
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from parallel import InParts
 from progress import Report, go_on
-from scenes import LATENT, Scene, Scenes, compose
+from scenes import Scene, Scenes, compose
 from tokens import Tokens
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
@@ -81,7 +82,7 @@ class Learning:
 
     def __call__(self, batch: Pictures, generator: torch.Generator) -> Tensor:
         pixels = batch.pixels
-        count, height, width = len(pixels), pixels.shape[2] // LATENT, pixels.shape[3] // LATENT
+        count, height, width = len(pixels), pixels.shape[2] // DOWNSCALE, pixels.shape[3] // DOWNSCALE
         noise = torch.randn(count, self.vae.layout.latent_channels, height, width, generator=generator)
         level = torch.rand(count, 1, 1, 1, generator=generator) * OFF / SCALE
         return self.run(self._losses, pixels, noise * level)

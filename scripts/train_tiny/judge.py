@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from emoji import SIZE
+from graphexec.diffusion.types import DOWNSCALE
 from recolour import COLOURS, same_hue
-from scenes import BACKGROUNDS, COUNTS, FARTHEST, LATENT, PLACES, Scene, Scenes, lay
+from scenes import BACKGROUNDS, COUNTS, FARTHEST, PLACES, Scene, Scenes, lay
 
 __all__ = ["Judge", "Verdict", "farthest", "thumb"]
 
@@ -108,7 +109,7 @@ def thumb(scenes: Scenes, scene: Scene, step: int) -> Tensor:
 
 def farthest(step: int) -> int:
     """How many points of `step` pixels a single drawing is moved at most, each way."""
-    return FARTHEST * LATENT // step
+    return FARTHEST * DOWNSCALE // step
 
 
 def _small(drawing: NDArray[np.generic], step: int) -> Tensor:

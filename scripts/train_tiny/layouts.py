@@ -17,12 +17,12 @@ from graphexec.diffusion.models.layout import (
     VaeLevel,
     VaeSide,
 )
+from graphexec.diffusion.types import LATENT_CHANNELS
 
 __all__ = ["CLIP", "UNET", "VAE"]
 
 WIDTH, FACTORS, CONTEXT = 64, (1, 1, 2, 2), 64
 BLOCKS, ATTENDING = 2, (0, 1, 2)
-LATENT = 4
 
 
 def _unet() -> UNetLayout:
@@ -33,8 +33,8 @@ def _unet() -> UNetLayout:
         ResLayer(channels, channels, False),
     )
     return UNetLayout(
-        in_channels=LATENT,
-        out_channels=LATENT,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         width=WIDTH,
         time_width=WIDTH * 4,
         vector_width=None,
@@ -46,7 +46,7 @@ def _unet() -> UNetLayout:
 
 def _input_blocks() -> tuple[tuple[tuple[Layer, ...], ...], list[int], int]:
     """The blocks on the way down, the channels that each leaves for the way up, and those of the last."""
-    channels, blocks, left = WIDTH, [_block(ConvLayer(LATENT, WIDTH))], [WIDTH]
+    channels, blocks, left = WIDTH, [_block(ConvLayer(LATENT_CHANNELS, WIDTH))], [WIDTH]
     for level, factor in enumerate(FACTORS):
         for _ in range(BLOCKS):
             out = WIDTH * factor
@@ -88,10 +88,10 @@ def _vae() -> VaeLayout:
     levels_down = tuple(VaeLevel((pair,), i < 3) for i, pair in enumerate(down))
     levels_up = tuple(VaeLevel((pair,), i > 0) for i, pair in enumerate(up))
     return VaeLayout(
-        encoder=VaeSide(3, LATENT * 2, first=32, last=128, mid=128, levels=levels_down),
-        decoder=VaeSide(LATENT, 3, first=128, last=64, mid=128, levels=levels_up),
-        latent_channels=LATENT,
-        moments=LATENT * 2,
+        encoder=VaeSide(3, LATENT_CHANNELS * 2, first=32, last=128, mid=128, levels=levels_down),
+        decoder=VaeSide(LATENT_CHANNELS, 3, first=128, last=64, mid=128, levels=levels_up),
+        latent_channels=LATENT_CHANNELS,
+        moments=LATENT_CHANNELS * 2,
     )
 
 

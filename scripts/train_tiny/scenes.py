@@ -13,13 +13,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from emoji import SIZE, STYLES, Drawings, resized
+from graphexec.diffusion.types import DOWNSCALE
 from recolour import COLOURS, colour_words, main_hue, recolour
 
 __all__ = [
     "BACKGROUNDS",
     "COUNTS",
     "FARTHEST",
-    "LATENT",
     "PLACES",
     "Place",
     "Scene",
@@ -42,8 +42,6 @@ BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
     "black": (28, 28, 32),
 }
 COUNTS = {2: "two", 3: "three", 4: "four"}
-LATENT = 8
-"""Pixels to a latent, each way."""
 FARTHEST = 2
 """How many latents a single drawing is moved at most."""
 VISIBLE = 32
@@ -225,13 +223,13 @@ def reach(drawing: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]
 
 def _room(visible: NDArray[np.bool_]) -> int:
     """Whole latents before the first that is visible; what a pixel of an edge leaves of one is whole enough."""
-    return min((int(visible.argmax()) + 1) // LATENT, FARTHEST)
+    return min((int(visible.argmax()) + 1) // DOWNSCALE, FARTHEST)
 
 
 def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], place: Place) -> None:
     """Lay a drawing over the picture; what goes beyond its sides is cut off."""
     small = drawing if place.size == SIZE else resized(drawing, place.size)
-    left, top = LATENT * place.left, LATENT * place.top
+    left, top = DOWNSCALE * place.left, DOWNSCALE * place.top
     small = small[max(-top, 0) : SIZE - top, max(-left, 0) : SIZE - left]
     under = picture[max(top, 0) : top + place.size, max(left, 0) : left + place.size]
     alpha = small[..., 3:].astype(np.float32) / 255
