@@ -27,7 +27,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from parallel import InParts
 from progress import Report, go_on
-from scenes import Scene, Scenes, compose
+from scenes import Scene, Scenes, compose, tensor_of
 from tokens import Tokens
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
@@ -61,8 +61,7 @@ class PictureBatches:
 
     def at(self, random: Generator, count: int) -> Pictures:
         pictures, names = zip(*(_picture(self.scenes, random) for _ in range(count)), strict=True)
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return Pictures(pixels.contiguous(memory_format=torch.channels_last), names)
+        return Pictures(tensor_of(pictures).contiguous(memory_format=torch.channels_last), names)
 
 
 def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], str]:
@@ -109,7 +108,7 @@ def main() -> None:
     loop = Loop(groups, learning, batches, plan, watch=report, device="cpu")
     unseen = batches.at(np.random.default_rng(11), TESTED).pixels
     print(f"before: {_decibels(vae, unseen):.2f} dB", flush=True)
-    go_on(loop, given.folder / "decoder-state", 60 * given.minutes)
+    go_on(loop, given.folder / "decoder-state", given.minutes)
     with loop.averaged():
         print(f"after: {_decibels(vae, unseen):.2f} dB")
         weights["vae"] = {name: tensor.detach().clone() for name, tensor in vae.state_dict().items()}

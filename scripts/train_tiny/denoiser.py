@@ -142,7 +142,7 @@ def main() -> None:
     batches, report = PoolBatches(pools, told, given.batch, given.passes), Report(given.folder / "denoiser.jsonl")
     groups = [ParameterGroup("unet", trained, given.rate)]
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
-    go_on(loop, given.folder / "denoiser-state", 60 * given.minutes)
+    go_on(loop, given.folder / "denoiser-state", given.minutes)
     with loop.averaged():
         weights = {
             part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()

@@ -96,7 +96,7 @@ def main() -> None:
     groups = [ParameterGroup("unet", trained, OPTIMISER.learning_rate)]
     batches, report = PoolBatches(pools, told, given.batch, passes=10**9), Report(given.folder / "guided.jsonl")
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
-    go_on(loop, given.folder / "guided-state", 60 * given.minutes)
+    go_on(loop, given.folder / "guided-state", given.minutes)
     with loop.averaged():
         weights["unet"] = {name: weight.detach().cpu() for name, weight in made["unet"].state_dict().items()}
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), concepts_of(given.start))

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from scenes import Scenes
+from scenes import Scenes, tensor_of
 
 __all__ = ["Pool", "make_pool"]
 
@@ -68,8 +69,7 @@ def _made(
     latents, captions = list[Tensor](), list[str]()
     for first in tqdm(range(0, size, CHUNK), desc=f"pool {index}"):
         drawn = [_one(scenes, index, i, plain) for i in range(first, min(size, first + CHUNK))]
-        pixels = torch.from_numpy(np.stack([picture for picture, _caption in drawn]))
-        latents.append(encode(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1))
+        latents.append(encode(tensor_of([picture for picture, _caption in drawn])))
         captions += [caption for _picture, caption in drawn]
     return torch.cat(latents).half().contiguous(), captions
 
@@ -82,8 +82,5 @@ def _one(scenes: Scenes, index: int, i: int, plain: float) -> tuple[np.ndarray, 
 
 
 def _read(file: Path) -> Pool:
-    from safetensors import safe_open
-
     with safe_open(file, "pt") as opened:
-        captions = json.loads(opened.metadata()["captions"])
-    return Pool(load_file(file)["latents"], tuple(captions))
+        return Pool(opened.get_tensor("latents"), tuple(json.loads(opened.metadata()["captions"])))

@@ -33,11 +33,11 @@ class Report:
                 log.write(line + "\n")
 
 
-def go_on(loop: Loop[BatchT], state: Path, seconds: float) -> None:
+def go_on(loop: Loop[BatchT], state: Path, minutes: float) -> None:
     """Go on from the state until the end or until the time is up; it is kept every few minutes."""
     if state.exists():
         loop.resume(state)
-    end, kept = time.monotonic() + seconds, time.monotonic()
+    end, kept = time.monotonic() + 60 * minutes, time.monotonic()
     for _moment in loop.run(lambda: False):
         now = time.monotonic()
         if now - kept > KEPT or now > end:

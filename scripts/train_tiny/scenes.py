@@ -9,8 +9,10 @@ from hashlib import sha256
 
 import inflect
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emoji import SIZE, STYLES, Drawings, resized
 from graphexec.diffusion.types import DOWNSCALE
@@ -27,6 +29,7 @@ __all__ = [
     "compose",
     "lay",
     "reach",
+    "tensor_of",
 ]
 
 BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
@@ -235,6 +238,11 @@ def lay(picture: NDArray[np.float32], drawing: NDArray[np.uint8], place: Place) 
     alpha = small[..., 3:].astype(np.float32) / 255
     under *= 1 - alpha
     under += small[..., : picture.shape[-1]]
+
+
+def tensor_of(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures [H, W, 3] as the autoencoder takes them, [B, 3, H, W] in -1..1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _one(name: str) -> str:

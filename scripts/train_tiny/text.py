@@ -29,7 +29,7 @@ from parallel import InParts
 from pool import ALIAS, CHUNK
 from progress import Report, go_on
 from recolour import COLOURS
-from scenes import BACKGROUNDS, COUNTS, Scene, Scenes
+from scenes import BACKGROUNDS, COUNTS, Scene, Scenes, tensor_of
 from tokens import END, Tokens, contexts
 from whiten import SCALE
 
@@ -59,8 +59,7 @@ def looks(scenes: Scenes, encode: Callable[[Tensor], Tensor]) -> Looks:
     squares = list[Tensor]()
     for first in range(0, len(scenes.drawings.names), CHUNK):
         chunk = range(first, min(first + CHUNK, len(scenes.drawings.names)))
-        pictures = np.stack([scenes.picture(Scene(i, 0), random, still=True) for i in chunk])
-        latents = encode(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        latents = encode(tensor_of([scenes.picture(Scene(i, 0), random, still=True) for i in chunk]))
         covered = torch.from_numpy(scenes.drawings.pixels[chunk.start : chunk.stop, 0, :, :, 3:]).permute(0, 3, 1, 2)
         covered = F.avg_pool2d(covered.float() / 127.5, SIZE // latents.shape[-1])
         squares.append(F.unfold(torch.cat([latents, covered], dim=1), 2, stride=2).mT[:, order()])
@@ -175,7 +174,7 @@ def main() -> None:
     groups = [ParameterGroup("text", trained, OPTIMISER.learning_rate)]
     batches = CaptionBatches(scenes, tokens, given.batch, given.steps)
     loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "text.jsonl"))
-    go_on(loop, given.folder / "text-state", 60 * given.minutes)
+    go_on(loop, given.folder / "text-state", given.minutes)
     with loop.averaged():
         weights = packed_well(made["text"].state_dict(), tokens.used(scenes.all_words()))
         save_file({name: weight.half() for name, weight in weights.items()}, given.folder / "text.safetensors")

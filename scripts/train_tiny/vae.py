@@ -18,7 +18,7 @@ from emoji import STYLES, Drawings, drawings
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.train.muon import Muon
 from layouts import VAE
-from scenes import BACKGROUNDS, Scene, compose
+from scenes import BACKGROUNDS, Scene, compose, tensor_of
 from whiten import whiten
 
 BATCH, RATE, WARM_UP = 2, 0.02, 50
@@ -35,7 +35,7 @@ def picture_batch(known: Drawings, step: int, cropped: bool) -> Tensor:
     pictures = [_picture(known, random) for _ in range(BATCH)]
     if cropped:
         pictures = [_crop(picture, random) for picture in pictures for _ in range(2)]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return tensor_of(pictures)
 
 
 def _picture(known: Drawings, random: np.random.Generator) -> NDArray[np.uint8]:
