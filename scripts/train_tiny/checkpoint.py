@@ -17,7 +17,15 @@ from graphexec.diffusion.models.vae import Autoencoder
 from layouts import CLIP, UNET, VAE
 from tokens import BEGIN, END
 
-__all__ = ["CHECKPOINT", "concepts_of", "networks", "packed_well", "read_checkpoint", "save_checkpoint"]
+__all__ = [
+    "CHECKPOINT",
+    "concepts_of",
+    "networks",
+    "networks_of",
+    "packed_well",
+    "read_checkpoint",
+    "save_checkpoint",
+]
 
 CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
 PREFIXES = {
@@ -58,6 +66,14 @@ def _begin_text(text: nn.Module) -> None:
         tokens[[BEGIN, END]] = 0
     tokens.requires_grad_()
     places.requires_grad_()
+
+
+def networks_of(weights: Mapping[str, Mapping[str, Tensor]], device: str = "cpu") -> dict[str, nn.Module]:
+    """The networks with these weights (first ones for a part without any), channels last, as convolutions are fast."""
+    made = {name: network.to(device, memory_format=torch.channels_last) for name, network in networks(0).items()}
+    for part, known in weights.items():
+        made[part].load_state_dict(known)
+    return made
 
 
 def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, concepts: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from checkpoint import CHECKPOINT, concepts_of, networks, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint, save_checkpoint
 from emoji import STYLES, drawings
 from graphexec.diffusion.models.vae import Autoencoder
 from graphexec.diffusion.types import DOWNSCALE
@@ -97,8 +97,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     weights = read_checkpoint(given.start)
-    vae = networks(SEED)["vae"].to(memory_format=torch.channels_last)
-    vae.load_state_dict(weights["vae"])
+    vae = networks_of(weights)["vae"]
     trained = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()]
     vae.encoder.requires_grad_(False)
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))

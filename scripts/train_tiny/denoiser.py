@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import networks, read_checkpoint, save_checkpoint
+from checkpoint import networks_of, read_checkpoint, save_checkpoint
 from emoji import drawings
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
@@ -123,12 +123,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.set_float32_matmul_precision("high")
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
-    made = {
-        name: network.to(given.device, memory_format=torch.channels_last) for name, network in networks(SEED).items()
-    }
     begun = read_checkpoint(given.start) if given.start else _of_stages(given.folder, ("vae", "text"))
-    for part, weights in begun.items():
-        made[part].load_state_dict(weights)
+    made = networks_of(begun, given.device)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     told = Told(made["text"], tokens)
     plan = Plan(

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from checkpoint import concepts_of, networks, read_checkpoint, save_checkpoint
+from checkpoint import concepts_of, networks_of, read_checkpoint, save_checkpoint
 from denoiser import OBJECTIVE, Drawn, PoolBatches, Pools
 from emoji import drawings
 from graphexec.train.config import Noise, Optimiser, Schedule
@@ -85,9 +85,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.set_float32_matmul_precision("high")
     scenes, tokens, weights = Scenes(drawings(given.folder)), Tokens(), read_checkpoint(given.start)
-    made = {name: net.to(given.device, memory_format=torch.channels_last) for name, net in networks(SEED).items()}
-    for part, known in weights.items():
-        made[part].load_state_dict(known)
+    made = networks_of(weights, given.device)
     told, trained = Told(made["text"], tokens), list(made["unet"].parameters())
     run = InParts(trained, given.threads) if given.device == "cpu" else whole
     learning = Learning(made["unet"], told(""), given.device, run)
