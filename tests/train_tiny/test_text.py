@@ -35,7 +35,7 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
     before = apart(reading, asked)
     plan = Plan(steps, 0, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=5))
     groups = [ParameterGroup("text", list(reading.parameters()), 0.02)]
-    for _moment in Loop(groups, objective(reading, whole), CaptionBatches(scenes, tokens, 16, steps), plan).run():
+    for _moment in Loop(groups, objective(reading, whole), CaptionBatches(scenes, tokens, 4, steps), plan).run():
         pass
     assert apart(reading, asked) < 0.2 * before
 
