@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from graphexec.cli.diagnostics import counted
-from graphexec.cli.document import print_document
-from graphexec.cli.exits import ExitCode
+from graphexec.cli.document import tell
 from graphexec.cli.options import Store, json_option, store_options
 from graphexec.cli.sizes import parse_size, show_size
 
@@ -32,7 +31,7 @@ def info(store: Store, as_json: bool) -> None:
     """Say where the cache is and how much it holds."""
     found = _open(store).info()
     text = f"{found.root}\n{_entries(found.entries, found.bytes)}, at most {show_size(found.max_bytes)}"
-    _tell(asdict(found) | {"root": str(found.root)}, text, as_json)
+    tell(asdict(found) | {"root": str(found.root)}, text, as_json)
 
 
 @command.command("gc", epilog="\b\nExample:\n  graphexec cache gc --max-size 5GB\n")
@@ -56,7 +55,7 @@ def verify(store: Store, as_json: bool) -> None:
     text = "\n".join(
         [*(f"removed {path}" for path in dropped), f"{counted(report.ok, 'sound result')}, {len(dropped)} removed"]
     )
-    _tell({"ok": report.ok, "dropped": dropped}, text, as_json)
+    tell({"ok": report.ok, "dropped": dropped}, text, as_json)
 
 
 @command.command("clear", epilog="\b\nExample:\n  graphexec cache clear\n")
@@ -78,11 +77,4 @@ def _entries(entries: int, size: int) -> str:
 
 
 def _tell_removed(removed: Removed, as_json: bool) -> None:
-    _tell(asdict(removed), f"removed {_entries(removed.entries, removed.bytes)}", as_json)
-
-
-def _tell(document: dict[str, Any], text: str, as_json: bool) -> None:
-    if as_json:
-        print_document(ExitCode.DONE, **document)
-    else:
-        click.echo(text)
+    tell(asdict(removed), f"removed {_entries(removed.entries, removed.bytes)}", as_json)

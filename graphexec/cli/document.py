@@ -19,6 +19,14 @@ def print_document(code: ExitCode, **fields: Any) -> None:
     click.echo(json.dumps({"status": code.name.lower(), **fields}, indent=2))
 
 
+def tell(document: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print what came of a command that is done: as a document, or as text."""
+    if as_json:
+        print_document(ExitCode.DONE, **document)
+    else:
+        click.echo(text)
+
+
 def stopped_by(error: BaseException) -> str | None:
     """What a document says of an exception that ended the command; nothing of an interruption, which is its status."""
     return None if isinstance(error, KeyboardInterrupt | Cancelled) else said(error)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graphexec.cli.document import print_document
-from graphexec.cli.exits import ExitCode
+from graphexec.cli.document import tell
 from graphexec.cli.options import FILE, json_option
 
 if TYPE_CHECKING:
@@ -25,10 +24,8 @@ def command(file: Path, as_json: bool) -> None:
     from graphexec.lora.summary import summarize
 
     found = summarize(file)
-    if as_json:
-        print_document(ExitCode.DONE, **asdict(found))
-    else:
-        click.echo("\n".join(f"{name}: {_printable(value)}" for name, value in lines(found) if value))
+    text = "\n".join(f"{name}: {_printable(value)}" for name, value in lines(found) if value)
+    tell(asdict(found), text, as_json)
 
 
 def lines(found: Summary) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from graphexec.cli.diagnostics import diagnostic_json, printable
-from graphexec.cli.document import print_document
-from graphexec.cli.exits import ExitCode
+from graphexec.cli.document import tell
 from graphexec.cli.options import (
     App,
     Caching,
@@ -58,10 +57,7 @@ def command(
     registry = app.registry()
     plan = load_plan(workflow, registry, changes, places, checks, as_json=as_json)
     states = states_of(plan, caching.context(registry, strict_lora=checks.strict_lora))
-    if as_json:
-        print_document(ExitCode.DONE, **_document(plan, states))
-    else:
-        click.echo("\n".join(_lines(plan, states)))
+    tell(_document(plan, states), "\n".join(_lines(plan, states)), as_json)
 
 
 def states_of(plan: Plan, context: Context) -> dict[str, State]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graphexec.cli.document import print_document
+from graphexec.cli.document import print_document, tell
 from graphexec.cli.exits import ExitCode, exit_codes_in_words
 from graphexec.cli.interrupts import stopping
 from graphexec.cli.options import FILE, App, Places, json_option, parse_device, place_options
@@ -224,11 +224,8 @@ def _train(app: App, config: TrainConfig, places: Places, as_json: bool) -> Exit
 
 
 def _show_result(trained: Trained, as_json: bool) -> None:
-    if as_json:
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
-        print_document(ExitCode.DONE, **plain)
-    else:
-        click.echo(str(trained.lora))
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
+    tell(plain, str(trained.lora), as_json)
 
 
 def _say(faults: Sequence[Fault]) -> None:
