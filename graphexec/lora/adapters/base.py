@@ -23,6 +23,7 @@ __all__ = [
     "add_products",
     "as_text",
     "cp_product",
+    "product_shape",
     "scale_of",
 ]
 
@@ -174,6 +175,15 @@ def cp_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     import torch
 
     return torch.einsum("i j h w, j r, i p -> p r h w", core, b, a)
+
+
+def product_shape(a: Shape, b: Shape, core: Shape) -> Shape | None:
+    """The shape of `a @ b`, or of `cp_product` where there is a core; None if they do not fit each other."""
+    if len(a) != 2 or len(b) != 2:
+        return None
+    if core:
+        return (a[1], b[1], *core[2:]) if core[:2] == (a[0], b[0]) else None
+    return (a[0], b[1]) if a[1] == b[0] else None
 
 
 def as_text(shape: Shape) -> str:

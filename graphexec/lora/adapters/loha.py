@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from graphexec.lora.adapters.base import Additive, Read, cp_product, scale_of
+from graphexec.lora.adapters.base import Additive, Read, cp_product, product_shape, scale_of
 from graphexec.lora.header import Shape
 
 if TYPE_CHECKING:
@@ -45,12 +45,7 @@ class Loha(Additive):
         return (self._product(1, weight, read) * self._product(2, weight, read)).mul_(scale_of(self, self.rank, read))
 
     def _half(self, which: int) -> Shape | None:
-        a, b, core = (self.size(f"hada_{part}") for part in (f"w{which}_a", f"w{which}_b", f"t{which}"))
-        if len(a) != 2 or len(b) != 2:
-            return None
-        if core:
-            return (a[1], b[1], *core[2:]) if core[:2] == (a[0], b[0]) else None
-        return (a[0], b[1]) if a[1] == b[0] else None
+        return product_shape(*(self.size(f"hada_{part}") for part in (f"w{which}_a", f"w{which}_b", f"t{which}")))
 
     def _product(self, which: int, weight: Tensor, read: Read) -> Tensor:
         a, b = (self.get(f"hada_w{which}_{side}", read, weight) for side in "ab")

@@ -6,7 +6,7 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
-from graphexec.lora.adapters.base import Additive, Read, cp_product, scale_of
+from graphexec.lora.adapters.base import Additive, Read, cp_product, product_shape, scale_of
 from graphexec.lora.header import Shape
 
 if TYPE_CHECKING:
@@ -68,14 +68,9 @@ class Lokr(Additive):
 
     def _factor(self, which: int) -> Shape | None:
         whole, a, b = (self.size(f"lokr_w{which}{side}") for side in ("", "_a", "_b"))
-        core = self.size("lokr_t2") if which == 2 else ()
         if whole:
             return whole if len(whole) in (2, 4) else None
-        if len(a) != 2 or len(b) != 2:
-            return None
-        if core:
-            return (a[1], b[1], *core[2:]) if core[:2] == (a[0], b[0]) else None
-        return (a[0], b[1]) if a[1] == b[0] else None
+        return product_shape(a, b, self.size("lokr_t2") if which == 2 else ())
 
     def _product(self, which: int, weight: Tensor, read: Read) -> Tensor:
         if f"lokr_w{which}" in self.parts:
