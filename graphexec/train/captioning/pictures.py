@@ -10,7 +10,7 @@ from PIL import Image
 from graphexec.diffusion.imaging.upright import upright
 from graphexec.errors import FolderError
 from graphexec.train.captioning.errors import CaptionError
-from graphexec.train.data.folders import PICTURES
+from graphexec.train.data.folders import PICTURES, is_picture
 from graphexec.train.data.headers import opened
 
 __all__ = ["Picture", "find_pictures", "read_picture"]
@@ -40,11 +40,7 @@ def find_pictures(folder: Path, recursive: bool) -> list[Path]:
 
 
 def _within(folder: Path, recursive: bool) -> list[Path]:
-    paths = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
-        path for path in paths
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
-    )  # fmt: skip
+    return sorted(filter(is_picture, folder.rglob("*") if recursive else folder.iterdir()))
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 from graphexec.train.config import Subset
 from graphexec.train.data.faults import DataError, listed
 
-__all__ = ["PICTURES", "kohya_subsets", "picture_files"]
+__all__ = ["PICTURES", "is_picture", "kohya_subsets", "picture_files"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _FOLDER = re.compile(r"(\d+)(?:_(.*))?")
@@ -41,10 +41,12 @@ def picture_files(folder: Path) -> list[Path]:
     """The pictures in a folder (not below it), by name. Raises `DataError` if there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
-    return sorted(
-        path for path in folder.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
-    )  # fmt: skip
+    return sorted(filter(is_picture, folder.iterdir()))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path is a file that is named like a picture, and not hidden."""
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
 
 
 def _nothing_named(parent: Path, folders: list[Path]) -> str:
