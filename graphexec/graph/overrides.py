@@ -49,10 +49,16 @@ def parse_set(setting: str) -> tuple[str, str, str]:
     Raises WorkflowError (invalid_setting).
     """
     place, equals, text = setting.partition("=")
-    ref, dot, name = place.rpartition(".")
-    if not (equals and dot and ref and name):
+    ref, name = _parted(place)
+    if not (equals and ref and name):
         raise _invalid(f"'{setting}' does not say what to set", setting)
     return ref, name, text
+
+
+def _parted(place: str) -> tuple[str, str]:
+    """NODE.input at its last dot that has something behind it: names of inputs may end with one."""
+    ref, _, name = place.removesuffix(".").rpartition(".")
+    return ref, name + "." * place.endswith(".")
 
 
 def read_set_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> list[tuple[str, str, Any]]:
@@ -98,10 +104,18 @@ def apply_overrides(
     faults = AllFaults()
     for ref, name, value in settings:
         with faults:
-            node = workflow.nodes[resolve_node(workflow, ref)]
-            changes[node.id, name] = _value(node, name, value, convert)
+            node, place = _place(workflow, ref, name)
+            changes[node.id, place] = _value(node, place, value, convert)
     faults.check()
     return workflow.with_inputs(changes)
+
+
+def _place(workflow: Workflow, ref: str, name: str) -> tuple[WorkflowNode, str]:
+    """The node and the input that are meant: where `ref` names no node, its last dots are those of the input's name."""
+    known = {label for node in workflow.nodes.values() for label in (node.id, node.title, node.class_type)}
+    ends = [len(ref), *(place for place in reversed(range(len(ref))) if ref[place] == ".")]
+    meant = next((ref[:end] for end in ends if ref[:end] in known or ref[:end] in workflow.broken), ref)
+    return workflow.nodes[resolve_node(workflow, meant)], f"{ref}.{name}"[len(meant) + 1 :]
 
 
 def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[WorkflowNode, str, Any], Any]) -> Any:
@@ -130,7 +144,7 @@ def _of_member(key: str, value: Any) -> list[tuple[str, str, Any]]:
     inputs = cast("dict[str, Any] | None", value if isinstance(value, dict) else None)
     if inputs is not None and "__value__" not in inputs:
         return [(key, name, _marked(item)) for name, item in inputs.items()]
-    ref, _, name = key.rpartition(".")
+    ref, name = _parted(key)
     if ref and name:
         return [(ref, name, _marked(value))]
     raise _invalid(f"'{key}' does not say what to set", key)

@@ -78,13 +78,14 @@ def test_what_names_several_lists_them(workflow: Workflow, ref: str, ids: str) -
         ("v1.5.name=a.b=c", ("v1.5", "name", "a.b=c")),
         ("6.text=", ("6", "text", "")),
         ('6.model=["4", 0]', ("6", "model", '["4", 0]')),
+        ("6.time_embed.=0.5", ("6", "time_embed.", "0.5")),
     ],
 )
 def test_a_setting_is_split_at_the_last_dot_before_the_first_equals(setting: str, parts: tuple[str, str, str]) -> None:
     assert parse_set(setting) == parts
 
 
-@pytest.mark.parametrize("setting", ["", "6", "6.seed", "seed=1", ".seed=1", "6.=1", "a=b.c"])
+@pytest.mark.parametrize("setting", ["", "6", "6.seed", "seed=1", ".seed=1", "6.=1", ".=1", "a=b.c"])
 def test_a_setting_without_its_parts_is_refused(setting: str) -> None:
     assert wrong(parse_set, setting) == [("invalid_setting", setting)]
 
@@ -103,6 +104,28 @@ def test_texts_are_converted_and_json_is_taken_as_it_is(workflow: Workflow, tmp_
     assert after.nodes["2"].inputs == {"seed": 2, "model": Link("4", 1), "sizes": [1, 2], "a.b": {"c": 1}}
     assert (after.nodes["4"].inputs, after.nodes["3"].inputs) == ({"x": None}, {"y": {"z": 1}})
     assert workflow.nodes["1"].inputs["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "node", "name"),
+    [
+        ("2.out.", "2", "out."),
+        ("2.input_blocks.0.", "2", "input_blocks.0."),
+        ("v1.5.input_blocks.0.", "4", "input_blocks.0."),
+        ("v1.5.seed", "4", "seed"),
+    ],
+)
+def test_names_of_inputs_may_hold_dots(workflow: Workflow, tmp_path: Path, setting: str, node: str, name: str) -> None:
+    file = read_set_file(written(tmp_path, json.dumps({setting: 1})))
+    for settings in ([parse_set(f"{setting}=1")], file):
+        assert apply_overrides(workflow, settings, whole_number).nodes[node].inputs[name] == 1
+
+
+@pytest.mark.parametrize(("ref", "code"), [("KSampler.a", "ambiguous_node"), ("K.a", "unknown_node")])
+def test_dots_make_no_node_of_several_or_none(workflow: Workflow, ref: str, code: str) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        apply_overrides(workflow, [(ref, "b.", 1)], whole_number)
+    assert [each.code for each in caught.value.diagnostics] == [code]
 
 
 def test_a_link_is_replaced_and_a_converter_may_make_one(workflow: Workflow) -> None:
