@@ -10,7 +10,7 @@ from typing import Any
 
 from graphexec.errors import FolderError, NodeDefinitionError, WorkflowError
 from graphexec.graph.findings import Findings
-from graphexec.graph.folders import PICTURES, Folders, MissingModelFile
+from graphexec.graph.folders import PICTURES, Folders, MissingModelFile, relative_path
 from graphexec.graph.mentions import mentioned_files
 from graphexec.graph.overrides import resolve_node
 from graphexec.graph.plan import Wire
@@ -234,7 +234,7 @@ class Checker:
         if folder is None or not isinstance(value, str):
             self._fail(draft, spec, "invalid_input_type", f"{spec.name}: a file name is a text", received=show(value))
             return
-        if value in folder.choices or not self.check_files:
+        if value in folder.choices:
             draft.constants[spec.name] = Path(value) if self.check_files else value
             return
         found = self._find(folder.kind, f"{value}/{folder.marker}" if folder.marker else value)
@@ -252,14 +252,18 @@ class Checker:
                 hint=_missing_file_hint(found),
             )
         else:
-            draft.constants[spec.name] = found
+            draft.constants[spec.name] = found if self.check_files else value
 
     def _find(self, kind: str, name: str) -> Path | FolderError | MissingModelFile:
-        """Look for a model file, or why there is none; once, however many nodes name it."""
+        """Look for a model file, or why there is none; once, however many nodes name it.
+
+        Without `check_files` only whether its name stays in the folder.
+        """
         place = (kind, name)
         if place not in self._files:
             try:
-                self._files[place] = self.folders.resolve(kind, name)
+                looked_at = self.folders.resolve if self.check_files else relative_path
+                self._files[place] = Path(looked_at(kind, name))
             except (FolderError, MissingModelFile) as error:
                 self._files[place] = error
         return self._files[place]

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from graphexec.errors import FolderError, ModelFileError, ModelPathsError
 
-__all__ = ["ENVIRONMENT", "PICTURES", "Folders", "MissingModelFile"]
+__all__ = ["ENVIRONMENT", "PICTURES", "Folders", "MissingModelFile", "relative_path"]
 
 ENVIRONMENT = "GRAPHEXEC_MODELS"
 """The environment variable that names model folders, separated as in PATH."""
@@ -154,7 +154,7 @@ class Folders:
             name, kind = match["name"], match["kind"]
         is_there = _is_folder if kind in _FOLDERS_OF else _is_file
         roots = self.roots.get(_FOLDERS_OF.get(kind, kind), ())
-        relative = _relative(kind, name)
+        relative = relative_path(kind, name)
         for root in roots:
             path = root / relative
             if is_there(path):
@@ -210,7 +210,7 @@ def _at_home(path: Path) -> Path:
 # Names
 
 
-def _relative(kind: str, name: str) -> PurePosixPath:
+def relative_path(kind: str, name: str) -> PurePosixPath:
     """A workflow's name for a file as a path below a root. Raises FolderError if it might leave it."""
     path = PurePosixPath(name.replace("\\", "/"))
     why = None

@@ -376,6 +376,14 @@ class TestPlaceholders:
         assert (found.code, found.severity) == ("unknown_placeholder", "warning")
 
 
+@pytest.mark.parametrize("name", ["/models/x.safetensors", "../x.safetensors", "C:\\x.safetensors"])
+@pytest.mark.parametrize("check_files", [True, False])
+def test_names_of_files_stay_in_their_folder(name: str, *, check_files: bool) -> None:
+    nodes: Nodes = {"1": ("Read", {"file": name}), "2": ("Show", {"source": ["1", 0]})}
+    found = only(nodes, check_files=check_files)
+    assert (found.code, found.node, found.input) == ("file_outside_folder", "1", "file")
+
+
 @pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/tmp/x", "..\\x", "\\x"])
 def test_prefixes_stay_in_the_output_folder(prefix: str) -> None:
     found = only({"1": ("Write", {"text": "", "filename_prefix": prefix})})
