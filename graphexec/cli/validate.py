@@ -15,6 +15,7 @@ from graphexec.errors import Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.graph.folders import Folders
+    from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
 
 Reports = Sequence[tuple[str, tuple[Diagnostic, ...]]]
@@ -63,25 +64,35 @@ def examine(
     file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
 ) -> tuple[Diagnostic, ...]:
     """What is wrong with one file."""
-    from graphexec.cli.loading import find_targets
     from graphexec.graph.compile import check
     from graphexec.graph.workflow import read_workflow
 
     try:
         workflow = read_workflow(file)
-        targets = find_targets(workflow, checks.targets) or None
     except WorkflowError as error:
         return error.diagnostics
-    return check(
+    targets, wrong = _targets(workflow, checks.targets)
+    found = check(
         workflow,
         registry=registry,
         folders=folders,
-        targets=targets,
+        targets=targets or None,
         strict=checks.strict,
         strict_lora=checks.strict_lora,
         fill_defaults=checks.fill_defaults,
         check_files=check_files,
     ).diagnostics
+    return (*wrong, *found)
+
+
+def _targets(workflow: Workflow, wanted: tuple[str, ...]) -> tuple[list[str], tuple[Diagnostic, ...]]:
+    """The nodes to check, or what is wrong with their names: then none, so that all outputs are checked instead."""
+    from graphexec.cli.loading import find_targets
+
+    try:
+        return find_targets(workflow, wanted), ()
+    except WorkflowError as error:
+        return [], error.diagnostics
 
 
 def is_sound(diagnostics: Iterable[Diagnostic]) -> bool:

@@ -107,6 +107,15 @@ def test_only_what_a_target_needs_can_fail(shell: Shell) -> None:
     assert shell.run("validate", "workflow.json", "--target", "nobody").exit_code == 2
 
 
+def test_a_target_that_is_not_there_hides_no_other_fault(shell: Shell) -> None:
+    lines = shell.run("validate", shell.write(TWO_FAULTS), "--target", "nobody", "--target", "2").stdout.splitlines()
+    assert [line.rpartition(" ")[2] for line in lines if ": error: " in line] == [
+        "[unknown_node]",
+        "[invalid_input_type]",
+        "[linked_node_missing]",
+    ]
+
+
 def test_standard_input(shell: Shell) -> None:
     result = shell.run("validate", "-", stdin=Path(shell.write(TWO_FAULTS)).read_text())
     assert result.exit_code == 2
