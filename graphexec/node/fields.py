@@ -178,6 +178,10 @@ class Expand(Generic[T_co]):
     graph: Graph
     result: tuple[Any, ...] = ()
 
+    def __post_init__(self) -> None:
+        _need("what a node expands to", self.graph, Graph)
+        _need("what stands for its result", self.result, tuple, list)
+
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
@@ -205,6 +209,10 @@ class Artifact:
     place: int = 0
     """Which one it is of the files of its call, for `%batch_num%`; the executor counts."""
 
+    def __post_init__(self) -> None:
+        if not callable(self.data):
+            _need("the content of a file", self.data, bytes)
+
     def pieces(self) -> Iterable[bytes]:
         """The content, made now if it is not there."""
         return (self.data,) if isinstance(self.data, bytes) else self.data()
@@ -216,6 +224,18 @@ class Artifacts:
 
     files: tuple[Artifact, ...] = ()
     text: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, items, kind in (("files", self.files, Artifact), ("text", self.text, str)):
+            _need(f"Artifacts.{name}", items, tuple)
+            for item in items:
+                _need(f"an item of Artifacts.{name}", item, kind)
+
+
+def _need(what: str, value: object, *kinds: type[Any]) -> None:
+    """Raise TypeError, at the line of the node that is wrong, for a value of another kind."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{what} must be of type {kinds[0].__name__}, not {type(value).__name__}")
 
 
 Facts = Mapping[str, Any]

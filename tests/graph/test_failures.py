@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -14,8 +16,11 @@ from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
 from graphexec.graph.call import Outputs
 from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.context import Context
 from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
+from graphexec.node.decorator import node
+from graphexec.node.fields import Artifact, Artifacts, Expand, Graph
 
 
 def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
@@ -137,3 +142,42 @@ class TestFailures:
             "Broken raised ConnectionError: no answer",
             "Broken raised ConnectionError: no room",
         }
+
+
+@node("Careless")
+def careless(how: str, graph: Graph) -> Expand[Artifacts]:
+    """Hands back what a type checker would refuse."""
+    made: dict[str, Callable[[], Any]] = {
+        "a list of texts": lambda: Artifacts(text=["a"]),  # type: ignore[arg-type]
+        "one text": lambda: Artifacts(text="abc"),  # type: ignore[arg-type]
+        "a number": lambda: Artifacts(text=(1,)),  # type: ignore[arg-type]
+        "one file": lambda: Artifacts(Artifact(b"")),  # type: ignore[arg-type]
+        "bytes for a file": lambda: Artifacts((b"",)),  # type: ignore[arg-type]
+        "text for bytes": lambda: Artifacts((Artifact("x"),)),  # type: ignore[arg-type]
+        "no graph": lambda: Expand(None),  # type: ignore[arg-type]
+        "one result": lambda: Expand(graph, graph.node("Int", value=1)),  # type: ignore[arg-type]
+    }
+    return made[how]()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("a list of texts", "Artifacts.text must be of type tuple, not list"),
+        ("one text", "Artifacts.text must be of type tuple, not str"),
+        ("a number", "an item of Artifacts.text must be of type str, not int"),
+        ("one file", "Artifacts.files must be of type tuple, not Artifact"),
+        ("bytes for a file", "an item of Artifacts.files must be of type Artifact, not bytes"),
+        ("text for bytes", "the content of a file must be of type bytes, not str"),
+        ("no graph", "what a node expands to must be of type Graph, not NoneType"),
+        ("one result", "what stands for its result must be of type tuple, not Output"),
+    ],
+)
+def test_what_has_the_wrong_shape_is_the_failure_of_its_node_alone(how: str, message: str, tmp_path: Path) -> None:
+    pack = ModuleType("pack")
+    vars(pack)["careless"] = careless
+    nodes = workflow({"bad": ("Careless", {"how": how}), "i": ("Int", {"value": 1}), "fine": shown(["i", 0])})
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=Folders.from_roots())
+    result = run(plan, Context(output=tmp_path))
+    assert result.texts == {"fine": ("1",)}
+    assert str(result.failures["bad"]) == f"node bad (Careless): {message}"
