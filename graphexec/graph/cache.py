@@ -6,8 +6,8 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from graphexec.graph.call import Outputs
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 HEADER = 64
 """About how many bytes an object has besides its data."""
+
+_WHOLE = (int, float, str, bytes, NoneType, type, ModuleType, FunctionType, BuiltinFunctionType)
+"""What refers to nothing, or belongs to the program, whatever refers to it."""
 
 
 class Cache(Protocol):
@@ -77,7 +80,8 @@ class _Kept(NamedTuple):
 class MemoryCache:
     """Keeps the most recently used results, up to `max_bytes` together; a larger one is not kept at all.
 
-    A result some part of which says that it `is_current()` no longer is forgotten.
+    A result some part of which says that it `is_current()` no longer is forgotten. One that a reader uses up, such as
+    a generator or an open file, is not kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -104,6 +108,8 @@ class MemoryCache:
         kept = attempt(_Kept.of, {"outputs": outputs})
         with self._lock:
             self._forget(key)
+            if any(isinstance(item, Iterator) for items in outputs for item in items):
+                return
             if isinstance(kept, Raised) or kept.size > self.max_bytes:  # what cannot be measured may be of any size
                 return
             self._kept[key] = kept
@@ -217,11 +223,18 @@ def _memory(value: Any) -> tuple[int, int]:
 
 
 def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, _WHOLE):
+        return ()
     if isinstance(value, list | tuple | set | frozenset):
         return cast("Iterable[Any]", value)
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return [part for pair in pairs for part in pair]
-    if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name, None) for field in fields(value)]
-    return ()
+    return () if isinstance(getattr(value, "nbytes", None), int) else _attributes(value)
+
+
+def _attributes(value: object) -> list[Any]:
+    """What an object of any class holds, in slots too, whatever its class would save of it."""
+    state: Any = object.__getstate__(value)
+    named = cast("tuple[dict[str, Any] | None, ...]", state if isinstance(state, tuple) else (state,))
+    return [part for attributes in named if attributes for part in attributes.values()]

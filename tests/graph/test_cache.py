@@ -57,6 +57,33 @@ def test_sizes_count_what_is_referred_to_once() -> None:
     assert nbytes([Tensor(5), Tensor(5)]) > nbytes([Tensor(5)])
 
 
+class Plain:
+    """A class of some pack's own."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+class Slotted(Plain):
+    """Keeps some of it elsewhere."""
+
+    __slots__ = ("more",)
+
+    def __init__(self, held: Any, more: Any) -> None:
+        super().__init__(held)
+        self.more = more
+
+
+def test_sizes_count_what_objects_of_any_class_hold() -> None:
+    tensor = Tensor(10_000)
+    for value in (Plain(tensor), Plain([Plain({"a": tensor})]), Slotted(None, tensor), Slotted(tensor, tensor)):
+        assert 10_000 < nbytes(value) < 11_000
+    assert nbytes(Slotted(Tensor(10_000), tensor)) > 20_000
+    looping = Plain(tensor)
+    looping.held = [looping, tensor, Plain, sys, nbytes]
+    assert 10_000 < nbytes(looping) < 20_000
+
+
 class TestViews:
     @pytest.fixture(params=["torch", "numpy", "numpy of torch"])
     def whole(self, request: pytest.FixtureRequest) -> Any:
@@ -122,6 +149,15 @@ def test_what_cannot_be_measured_is_not_kept() -> None:
     cache.put(key(1), ([Gone()],))
     assert cache.get(key(1)) is None
     assert cache.bytes == 0
+
+
+def test_what_a_reader_uses_up_is_not_kept(tmp_path: Path) -> None:
+    cache = MemoryCache(10_000)
+    with (tmp_path / "file").open("w") as file:
+        for number, value in enumerate([(i for i in range(3)), iter([1]), file]):
+            cache.put(key(number), ([value],))
+    cache.put(key(3), ([range(3)],))
+    assert held(cache, range(4)) == [3]
 
 
 def test_a_result_is_replaced() -> None:
