@@ -48,13 +48,14 @@ class AsyncCalls:
             yield name, _outcome(self._tasks.pop(name))
 
     def close(self) -> None:
-        """Stop what is still at work."""
+        """Stop what is still at work, tasks that nodes made and left among it."""
         if self._loop is None:
             return
-        for task in self._tasks.values():
+        tasks = {*self._tasks.values(), *asyncio.all_tasks(self._loop)}
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            self._loop.run_until_complete(asyncio.gather(*self._tasks.values(), return_exceptions=True))
+        if tasks:
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()

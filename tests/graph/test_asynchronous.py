@@ -6,15 +6,19 @@ import asyncio
 import signal
 import threading
 from dataclasses import replace
-from typing import Any
+from types import ModuleType
+from typing import Annotated, Any
 
 import pytest
-from running import Bench, Nodes, planned
+from running import NOWHERE, REGISTRY, Bench, Nodes, planned, workflow
 
 from graphexec.errors import Cancelled
 from graphexec.graph import events
+from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.context import CancelToken
 from graphexec.graph.execute import run
+from graphexec.node.decorator import node
+from graphexec.node.fields import Resource
 
 
 def shown(*source: Any) -> tuple[str, dict[str, Any]]:
@@ -81,6 +85,31 @@ def test_threads_that_nodes_started_are_done_when_the_run_is() -> None:
     before = threading.active_count()
     assert bench.run({"t": ("OnThread", {"value": 3})}, ["t"]).value("t") == 3
     assert threading.active_count() == before
+
+
+@node("Leaves")
+async def leaves(value: int, log: Annotated[list[str], Resource("log")]) -> int:
+    """Returns while a task of its own still waits."""
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            log.append("put away")
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    return value + task.done()
+
+
+def test_tasks_that_nodes_left_are_stopped_in_order() -> None:
+    bench, pack = Bench(), ModuleType("pack")
+    vars(pack)["leaves"] = leaves
+    nodes = workflow({"l": ("Leaves", {"value": 3})})
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["l"])
+    assert run(plan, bench.context).value("l") == 3
+    assert bench.log == ["put away"]
 
 
 def test_an_interrupt_inside_an_event_loop_stops_the_run(bench: Bench) -> None:
