@@ -39,7 +39,8 @@ def run(plan: Plan, context: Context | None = None) -> Result:
     token = CancelToken(context.cancel)
     with ThreadPoolExecutor(1) as pool:  # the loop of asynchronous nodes cannot run inside another
         try:
-            return pool.submit(Execution.of(plan, replace(context, cancel=token)).run).result()
+            execution = Execution.of(plan, replace(context, cancel=token))
+            return pool.submit(contextvars.copy_context().run, execution.run).result()
         finally:
             token.cancel()  # where an interrupt ended the waiting
 
@@ -71,7 +72,8 @@ def stream(plan: Plan, context: Context | None = None) -> Generator[events.Event
         queue.put(event)
 
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(run, plan, replace(context, cancel=token, on_event=tell))
+        asked = partial(run, plan, replace(context, cancel=token, on_event=tell))
+        job = pool.submit(contextvars.copy_context().run, asked)
         job.add_done_callback(lambda _: queue.put(None))
         try:
             yield from iter(queue.get, None)

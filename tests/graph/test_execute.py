@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -380,6 +380,17 @@ class TestAsync:
         assert asyncio.run(beside_work()) == 1
         assert set(told) == {"host"}
 
+    def test_context_variables_of_the_host_reach_a_run_inside_an_event_loop(self) -> None:
+        name: ContextVar[str] = ContextVar("name")
+        told: list[str] = []
+
+        async def inside() -> None:
+            name.set("host")
+            run(planned(SUM), Context(on_event=lambda _: told.append(name.get("lost"))))
+
+        asyncio.run(inside())
+        assert set(told) == {"host"}
+
     def test_cancelling_the_task_stops_the_run(self, bench: Bench) -> None:
         entered = threading.Event()
 
@@ -479,6 +490,17 @@ class TestStream:
             while True:
                 next(running)
         assert last.value.value.texts == {"show": ("5",)}
+
+    def test_context_variables_of_the_host_are_there(self) -> None:
+        name: ContextVar[str] = ContextVar("name")
+        told: list[str] = []
+
+        def host() -> None:
+            name.set("host")
+            list(stream(planned(SUM), Context(on_event=lambda _: told.append(name.get("lost")))))
+
+        copy_context().run(host)
+        assert set(told) == {"host"}
 
     def test_leaving_the_iterator_stops_the_run(self) -> None:
         run_events = stream(planned({"long": ("Long", {"steps": 10**9})}, targets=["long"]), Context())
