@@ -207,7 +207,7 @@ def gather(planned: PlannedNode, values: Mapping[str, Outputs], need: Callable[[
             continue
         parameter = inputs[name].parameter
         if inputs[name].lazy:
-            arguments.fixed[parameter] = _constant(value)
+            arguments.fixed[parameter] = [value].copy if inputs[name].whole_list else _constant(value)
         else:
             (arguments.whole if inputs[name].whole_list else arguments.mapped)[parameter] = [value]
     for name, source, slot, lazy in planned.wires:

@@ -67,8 +67,15 @@ def write_two(value: int) -> Artifacts:
     return Artifacts(tuple(Artifact(b"%d" % value, "a%batch_num%", ".txt") for _ in range(2)))
 
 
+@node("LazyWhole")
+def lazy_whole(value: Lazy[list[int]]) -> int:
+    """Calls for a list, and uses it up."""
+    return len([value().pop(), value().pop()])
+
+
 PACK = ModuleType("pack")
 vars(PACK).update(blend=blend, few=few_of, lazy=few_lazy, whole=few_whole, later=few_later, write_two=write_two)
+vars(PACK).update(lazy_whole=lazy_whole)
 OWN = REGISTRY.with_nodes(PACK)
 
 
@@ -132,6 +139,15 @@ class TestLists:
             *("a0_00001_.txt", "a1_00002_.txt"),
             *("a0_00003_.txt", "a1_00004_.txt"),
         ]
+
+    @pytest.mark.parametrize("value", [4, ["int", 0]])
+    def test_a_lazy_whole_list_is_one_wherever_its_value_comes_from(self, value: Any, bench: Bench) -> None:
+        document = {
+            "int": {"class_type": "Int", "inputs": {"value": 4}},
+            "whole": {"class_type": "LazyWhole", "inputs": {"value": value}},
+        }
+        plan = compile(document, registry=OWN, folders=NOWHERE, targets=["whole"])
+        assert run(plan, bench.context).value("whole") == 2
 
     def test_lists_beside_a_whole_list(self, bench: Bench) -> None:
         nodes: Nodes = {
