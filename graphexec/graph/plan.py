@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -74,7 +75,11 @@ class PlannedNode:
             return ()
         given = self.spec.inputs.get(name)
         beside = given.folder.beside if given is not None and given.folder is not None else None
-        return (value, *(beside(value) if beside is not None else ()))
+        if beside is None:
+            return (value,)
+        found = attempt(partial(beside, value), {})
+        unknown = (value / "unknown",)  # below a file there is none: without its digest nothing is kept
+        return (value, *(unknown if isinstance(found, Raised) else found))
 
     def identity(self) -> object | None:
         """Equal for two nodes of one plan that will return the same; None if nothing can tell."""

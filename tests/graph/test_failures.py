@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from running import REGISTRY, Bench, Nodes, planned, workflow
@@ -20,7 +20,7 @@ from graphexec.graph.context import Context
 from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, Expand, Graph
+from graphexec.node.fields import Artifact, Artifacts, Expand, Folder, Graph
 
 
 def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
@@ -181,3 +181,31 @@ def test_what_has_the_wrong_shape_is_the_failure_of_its_node_alone(how: str, mes
     result = run(plan, Context(output=tmp_path))
     assert result.texts == {"fine": ("1",)}
     assert str(result.failures["bad"]) == f"node bad (Careless): {message}"
+
+
+def beside_it(path: Path) -> list[Path]:
+    """All that lies in the same folder."""
+    return [other for other in path.parent.iterdir() if other != path]
+
+
+@node("ReadAll")
+def read_all(file: Annotated[Path, Folder("loras", beside=beside_it)]) -> str:
+    """Reads a file."""
+    return file.read_text()
+
+
+def test_a_folder_that_is_gone_is_the_failure_of_who_reads_it(tmp_path: Path) -> None:
+    pack = ModuleType("pack")
+    vars(pack)["read_all"] = read_all
+    shelf = tmp_path / "loras" / "shelf"
+    shelf.mkdir(parents=True)
+    (shelf / "one.safetensors").write_text("one")
+    nodes = workflow({"a": ("ReadAll", {"file": "shelf/one.safetensors"}), "s": shown(["a", 0]), "i": shown(["n", 0])})
+    nodes |= workflow({"n": ("Int", {"value": 1})})
+    folders = Folders.from_roots(tmp_path)
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=folders)
+    context = Context(cache=MemoryCache(10_000), output=tmp_path)
+    assert run(plan, context).texts == {"s": ("one",), "i": ("1",)}
+    shelf.rename(tmp_path / "elsewhere")
+    result = run(plan, context)
+    assert (list(result.failures), result.texts) == (["a"], {"i": ("1",)})
