@@ -17,9 +17,11 @@ PLAYGROUND_STD = (8.4927, 5.9022, 6.5498, 5.2299)
 
 
 def to_model(model: Model, latent: Tensor) -> Tensor:
-    """Latents [B, C, h, w] of a VAE at the model's scale."""
+    """Latents [B, C, h, w] of a VAE at the model's scale; empty ones, which no VAE made, stay zeros."""
     if model.sampling.latents == "family":
         return latent * FAMILIES[model.family].latent_scale
+    if not latent.any():
+        return latent
     mean, std = _playground(latent)
     return (latent - mean) * (PLAYGROUND_SCALE / std)
 

@@ -195,8 +195,7 @@ def add_noise(model: Model, noise: Noise, sigmas: Sequence[float], latent: Laten
         return latent
     levels = model_sampling(model.sampling)
     scale = abs(sigmas[0] - sigmas[-1]) if len(sigmas) > 1 else sigmas[0]
-    samples = to_model(model, latent.samples) if latent.samples.any() else latent.samples
-    noisy = levels.scale_noise(start_noise(noise, latent), samples, scale, full=False)
+    noisy = levels.scale_noise(start_noise(noise, latent), to_model(model, latent.samples), scale, full=False)
     return replace(latent, samples=from_model(model, noisy).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
 
 

@@ -14,6 +14,7 @@ from diffusion.tiny_control import controlnet_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
+from graphexec.diffusion import readings
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.controlfiles import open_controlnet
 from graphexec.diffusion.encode import encode_prompt
@@ -24,7 +25,7 @@ from graphexec.diffusion.images import empty_latent
 from graphexec.diffusion.options import DeepShrink
 from graphexec.diffusion.runtime import Runtime
 from graphexec.diffusion.sampling.discrete import model_sampling
-from graphexec.diffusion.sampling.noise import SeededNoise
+from graphexec.diffusion.sampling.noise import SeededNoise, initial_noise
 from graphexec.diffusion.sampling.run import drive, run_sampler, sample, sample_part, sample_sigmas
 from graphexec.diffusion.sampling.samplers import Step, sampler_steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
@@ -241,6 +242,15 @@ def test_the_scale_of_latents_is_undone(runtime: Runtime, recipes: Recipes, prom
     run(runtime, recipes, prompts, latent, denoise=0.3, on_step=steps.append)
     assert float(steps[0].x.mean()) == pytest.approx(100 * FAMILIES["sd1"].latent_scale, rel=0.2)
     assert replace(latent) == latent
+
+
+def test_empty_latents_are_none_of_a_vae(runtime: Runtime, recipes: Recipes, prompts: Prompts) -> None:
+    """Playground 2.5 moves latents by a mean; what no VAE made stays zeros, under the noise."""
+    model = replace(recipes[0], sampling=readings.edm(recipes[0].sampling, "edm_playground_v2.5", 0.002, 80.0))
+    steps: list[Step] = []
+    sample(runtime, model, *prompts, empty_latent(32, 32), on_step=steps.append, **SETTINGS)
+    noise = initial_noise(torch.zeros(1, 4, 4, 4), SETTINGS["seed"])
+    torch.testing.assert_close(steps[0].x, noise * (1 + 80.0**2) ** 0.5)
 
 
 def test_a_smaller_feature_map_and_a_controlnet(
