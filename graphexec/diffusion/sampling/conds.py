@@ -17,6 +17,8 @@ from graphexec.diffusion.types import DOWNSCALE, Area, Cond, Conditioning, Contr
 __all__ = ["Box", "Prepared", "prepare", "share_areas", "share_controls"]
 
 SMALLEST_BOUNDS = 8
+TOLD = ("embedding", "pooled", "size", "control_embedding", "inpaint")
+"""What of a cond a network is told."""
 FADE = 8
 """Cells over which an area's weight falls towards the inner edges of the picture."""
 
@@ -74,7 +76,7 @@ def prepare(conditioning: Conditioning, levels: ModelSampling, like: Tensor) -> 
 def share_areas(lists: Sequence[list[Prepared]]) -> None:
     """Give each list a cond for every area of another list: guidance there compares like with like.
 
-    The text is that of the list's own smallest cond around the area.
+    What the networks are told is that of the list's own smallest cond around the area.
     """
     for own in lists:
         for other in lists:
@@ -135,8 +137,8 @@ def _share_area(conds: list[Prepared], other: Prepared) -> None:
         return
     smallest = min(around, key=lambda c: math.inf if c.box is None else c.box.height * c.box.width)
     if smallest.box != other.box:
-        text = replace(other.cond, embedding=smallest.cond.embedding, pooled=smallest.cond.pooled)
-        conds.append(replace(other, cond=replace(text, size=smallest.cond.size, inpaint=smallest.cond.inpaint)))
+        told = {name: getattr(smallest.cond, name) for name in TOLD}
+        conds.append(replace(other, cond=replace(other.cond, **told)))
 
 
 def _box(area: Area, like: Tensor) -> Box:

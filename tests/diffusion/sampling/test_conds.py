@@ -65,12 +65,14 @@ class TestAreas:
         assert ready(replace(EMPTY, region=Region(torch.zeros(16, 24), to_bounds=True)))[0] == Box(0, 0, 8, 8)
 
     def test_are_shared_with_the_other_side_and_its_words(self) -> None:
-        inside, whole = replace(EMPTY, area=Area(64, 64, 0, 0)), Cond(torch.ones(1, 77, 32))
+        words = torch.ones(1, 77, 32)
+        inside, whole = replace(EMPTY, area=Area(64, 64, 0, 0), control_embedding=EMPTY.embedding), Cond(words)
         lists = [prepare(Conditioning(conds), LEVELS, LIKE) for conds in ((EMPTY, inside), (whole,))]
         share_areas(lists)
         assert [len(conds) for conds in lists] == [2, 2]
         assert lists[1][1].box == Box(0, 0, 8, 8)
-        assert lists[1][1].cond.embedding is whole.embedding
+        assert lists[1][1].cond.embedding is words
+        assert lists[1][1].cond.control_embedding is None
 
     def test_masks_of_other_sizes_fit(self) -> None:
         weight = ready(replace(EMPTY, region=Region(torch.ones(1, 128, 192))))[1]
