@@ -439,14 +439,14 @@ class Inpaint:
     mask: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cond:
     """One encoded prompt: `embedding` [1, T, C]; `pooled` [1, C]; and where, when and how strongly it counts.
 
     `start` and `end` are fractions of the sampling range in which it takes part. `default`: it fills what the other
     conds' masks and areas leave free. `hooks` change the model for this cond alone. `span`: the fractions, the end not
     included, for which a scheduled text encoder made this embedding. `control_embedding`: what ControlNets are told
-    instead of it.
+    instead of it. A cond equals itself alone.
     """
 
     embedding: Tensor

@@ -16,8 +16,9 @@ from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.codecs import CODECS
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.merge import add, interpolate, interpolate_blocks, scale, subtract, tell_unmerged, unmerged
+from graphexec.diffusion.options import PerpNeg
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.types import Clip, MergePatch, Model, ScalePatch
+from graphexec.diffusion.types import Clip, Cond, Conditioning, MergePatch, Model, ScalePatch
 
 Pair = tuple[tuple[Model, Clip], tuple[Model, Clip]]
 NAMES = ("input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight", "out.2.weight", "time_embed.0.bias")
@@ -164,6 +165,16 @@ class TestMisfits:
         assert told == [f"{len(names)} weights of the first stay as they are, the second has none of their size: "
                         f"{', '.join(names[:3])}, …"]  # fmt: skip
         tell_unmerged(one, one, pytest.fail)
+
+
+def test_options_of_what_is_mixed_in_do_not_count(pair: Pair) -> None:
+    """They may hold prompts, which cannot be compared number by number."""
+    (one, _), (two, _) = pair
+    runtime, plain = Runtime("cpu"), unet_of(interpolate(one, two, 0.5))
+    for _ in range(2):
+        prompt = Conditioning((Cond(torch.randn(1, 77, 32)),))
+        merged = unet_of(interpolate(one, two.with_option(PerpNeg(prompt, 1.0)), 0.5), runtime)
+        assert all(torch.equal(merged[name], weight) for name, weight in plain.items())
 
 
 def test_recipes_of_recipes_are_kept(pair: Pair) -> None:
