@@ -92,12 +92,12 @@ def folder_state(index: Path) -> list[tuple[str, int, int]]:
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def open_configured(config: Path, path: Path) -> tuple[Model, Clip, Vae]:
+def open_configured(config: Path, path: Path, *, allow_pickle: bool = False) -> tuple[Model, Clip, Vae]:
     """A checkpoint, with the prediction and the text encoder's layer of a configuration of latent diffusion (YAML).
 
     Everything else is told by the checkpoint itself. Raises `ModelFileError` for either file.
     """
-    model, clip, vae = open_checkpoint(path)
+    model, clip, vae = open_checkpoint(path, allow_pickle=allow_pickle)
     params = _config_params(config)
     if params.get("parameterization") == "v":
         model = replace(model, sampling=replace(model.sampling, prediction="v"))

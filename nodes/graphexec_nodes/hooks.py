@@ -20,7 +20,7 @@ from graphexec.diffusion.types import (
 from graphexec.node.decorator import node
 from graphexec.node.fields import Name, NodeId, Range, Widget, Wire
 from graphexec_nodes import hook_facts, prompt_facts
-from graphexec_nodes.sockets import CheckpointFile, LoraFile
+from graphexec_nodes.sockets import AllowPickle, CheckpointFile, LoraFile
 
 HookStrength = Annotated[float, Range(ge=-20.0, le=20.0), Widget(step=0.01)]
 Percent = Annotated[float, Range(ge=0.0, le=1.0), Widget(step=0.001)]
@@ -100,6 +100,7 @@ def hook_model(
     prev_hooks: Hooks | None = None,
     *,
     node_id: NodeId,
+    allow_pickle: AllowPickle,
 ) -> Hooks:
     """Make a hook of a checkpoint: the model in use is moved towards it.
 
@@ -111,7 +112,7 @@ def hook_model(
     """
     from graphexec.diffusion.checkpoint import open_checkpoint
 
-    model, clip, _ = open_checkpoint(ckpt_name)
+    model, clip, _ = open_checkpoint(ckpt_name, allow_pickle=allow_pickle)
     hook = Hook.of_model(model, clip, strength_model, strength_clip, node_id)
     return (prev_hooks or Hooks()).joined(Hooks((hook,)))
 
@@ -123,7 +124,12 @@ def hook_model(
     infer=hook_facts.of_model_alone,
 )
 def hook_model_alone(
-    ckpt_name: CheckpointFile, strength_model: HookStrength = 1.0, prev_hooks: Hooks | None = None, *, node_id: NodeId
+    ckpt_name: CheckpointFile,
+    strength_model: HookStrength = 1.0,
+    prev_hooks: Hooks | None = None,
+    *,
+    node_id: NodeId,
+    allow_pickle: AllowPickle,
 ) -> Hooks:
     """Make a hook of a checkpoint that leaves the text encoder alone.
 
@@ -132,7 +138,7 @@ def hook_model_alone(
         strength_model: how far the diffusion model is moved; 1 is all the way.
         prev_hooks: hooks that it joins.
     """
-    return hook_model(ckpt_name, strength_model, 0.0, prev_hooks, node_id=node_id)
+    return hook_model(ckpt_name, strength_model, 0.0, prev_hooks, node_id=node_id, allow_pickle=allow_pickle)
 
 
 @node(

@@ -50,7 +50,9 @@ def load_vae(vae_name: VaeFile, *, allow_pickle: AllowPickle) -> Vae:
     display_name="Load Checkpoint With Config (DEPRECATED)",
     infer=file_facts.of_checkpoint,
 )
-def load_configured_checkpoint(config_name: ConfigFile, ckpt_name: CheckpointFile) -> tuple[Model, Clip, Vae]:
+def load_configured_checkpoint(
+    config_name: ConfigFile, ckpt_name: CheckpointFile, *, allow_pickle: AllowPickle
+) -> tuple[Model, Clip, Vae]:
     """Open a checkpoint, with a configuration of latent diffusion that says what it predicts. Rarely needed.
 
     Args:
@@ -59,7 +61,7 @@ def load_configured_checkpoint(config_name: ConfigFile, ckpt_name: CheckpointFil
     """
     from graphexec.diffusion.separate import open_configured
 
-    return open_configured(config_name, ckpt_name)
+    return open_configured(config_name, ckpt_name, allow_pickle=allow_pickle)
 
 
 def _folder_state(model_path: DiffusersFolder) -> list[tuple[str, int, int]]:

@@ -253,6 +253,25 @@ def test_what_the_run_alone_can_tell_of_a_lora_is_an_error_there_if_that_is_want
     assert (list(failures), told) == (([fails], []) if strictly else ([], [fails]))
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize(
+    "kind", ["CheckpointLoaderSimple", "CheckpointLoader", "CreateHookModelAsLora", "CreateHookModelAsLoraModelOnly"]
+)
+def test_whatever_opens_checkpoints_opens_pickled_ones_where_that_is_allowed(
+    kind: str, allowed: bool, models: Path
+) -> None:
+    torch.save(load_file(models / "checkpoints" / "tiny.safetensors"), models / "checkpoints" / "tiny.ckpt")
+    (models / "configs").mkdir(exist_ok=True)
+    (models / "configs" / "v1.yaml").write_text("model: {params: {}}")
+    known = {"ckpt_name": "tiny.ckpt", "config_name": "v1.yaml", "strength_model": 1.0, "strength_clip": 1.0}
+    inputs = {name: known[name] for name in REGISTRY[kind].inputs if name in known}
+    folders = graphexec.Folders.from_roots(models)
+    workflow = {"it": {"class_type": kind, "inputs": inputs}}
+    plan = graphexec.compile(workflow, registry=REGISTRY, folders=folders, targets=["it"])
+    settings = {"device": "cpu", **({"allow_pickle": "yes"} if allowed else {})}
+    assert bool(graphexec.run(plan, graphexec.Context(settings=settings)).failures) != allowed
+
+
 def test_importing_and_reading_every_node_leaves_torch_alone() -> None:
     script = (
         "import sys; sys.modules.update(torch=None, safetensors=None, tokenizers=None, numpy=None)\n"
