@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphexec.diffusion import options
 from graphexec.diffusion.encode import encode_prompt
+from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.guiders import CfgGuider, PerpNegGuider
 from graphexec.diffusion.latents.kinds import Sharpen, TonemapReinhard
 from graphexec.diffusion.latents.operations import operated
@@ -362,6 +363,14 @@ class TestTokens:
             int(rows * columns * ratio), rows * columns - rows // 2 * (columns // 2)
         )
         torch.testing.assert_close(effect.attention_output("self", merged, at), tokens)
+
+    def test_cut_in_the_middle_block_cannot_be_watched_there(self, runtime: Runtime, recipes: Recipes) -> None:
+        prompt = encode_prompt(runtime, recipes[1], "a tiger")
+        for first, second in ((0, 1), (1, 0)):
+            pair = (options.SelfAttention(0.5, 2.0), options.HyperTile(32, 1, 1, False))
+            model = recipes[0].with_option(pair[first]).with_option(pair[second])
+            with pytest.raises(LatentError, match="lower max_depth of HyperTile"):
+                guided(runtime, model, torch.randn(1, 4, 8, 16), prompt, prompt, 3.0)
 
     @pytest.mark.parametrize("first", [options.HyperTile(32, 1, 0, False), options.TokenMerging(0.5)])
     def test_of_two_options_the_first_is_done(

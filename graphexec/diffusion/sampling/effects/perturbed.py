@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphexec.diffusion.faults import LatentError
 from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.options import PerturbedAttention, SelfAttention
 from graphexec.diffusion.sampling.effects.base import Effect, Guess, Pass, Setting
@@ -81,6 +83,11 @@ class _Watch(Tap):
     def attend(self, kind: AttentionKind, q: Tensor, k: Tensor, v: Tensor, heads: int, at: Place) -> Tensor | None:
         """Only looks: the mean over heads of how much each token gets from all others."""
         if kind == "self" and at.part == "middle" and at.index == 0:
+            if q.shape[1] != math.prod(at.size):
+                raise LatentError(
+                    "SelfAttentionGuidance looks at the attention of the middle block as a whole, and HyperTile cuts it"
+                    " into tiles there: lower max_depth of HyperTile, or leave one of them out"
+                )
             q, k = (t.chunk(self.rows)[self.row].unflatten(-1, (heads, -1)).transpose(1, 2).float() for t in (q, k))
             scores = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
             self.owner.remember(scores.mean(1).sum(1).unflatten(-1, at.size))
