@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.controlfiles import ControlFile, read_control
+from graphexec.diffusion.faults import listed
 from graphexec.diffusion.models.adapter import Adapter
 from graphexec.diffusion.models.control_layout import adapter_layout, controlnet_layout
 from graphexec.diffusion.models.controlnet import ControlNetwork
@@ -103,5 +104,4 @@ def _check_names(file: ControlFile, expected: Mapping[str, Tensor], pristine: Ma
     strange = sorted(known - expected.keys())
     for names, fault in ((missing, "lacks"), (strange, "has unexpected")):
         if names:
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise ModelFileError(f"the file {fault} {len(names)} weights of its network: {listed}")
+            raise ModelFileError(f"the file {fault} {len(names)} weights of its network: {listed(names)}")

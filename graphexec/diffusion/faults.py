@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphexec.errors import GraphexecError
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "OutOfMemory",
     "SigmasError",
     "StaleValue",
+    "listed",
 ]
 
 
@@ -51,3 +54,8 @@ class OutOfMemory(GraphexecError):
 
 class CompilingError(GraphexecError):
     """A network was to be compiled and cannot be; the message says what compiling needs."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three of many names, for a message."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

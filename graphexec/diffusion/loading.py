@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Generic, TypeVar, get_args
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from graphexec.diffusion.faults import listed
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.gligen import GligenNetwork, gligen_parts
 from graphexec.diffusion.models.layout import clip_layout, unet_layout, vae_layout
@@ -178,19 +179,15 @@ def _check_names(weights: Weights, expected: Mapping[str, Tensor], warn: Callabl
     unfit = [name for name, empty in expected.items() if name in shapes and math.prod(shapes[name]) != empty.numel()]
     for names, fault in ((missing, "lacks"), (unfit, "has the wrong shape of")):
         if names:
-            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {_listed(names)}")
+            raise ModelFileError(f"{path}: the file {fault} {len(names)} weights of its network: {listed(names)}")
     if strange:
-        others = _listed(strange)
+        others = listed(strange)
         warn(f"{path}: {len(strange)} tensors are no part of a network that is known, and are left out: {others}")
 
 
 def _scale(weight: str) -> str:
     """The name of the numbers that scale a weight, which only files in eight bits have."""
     return weight.removesuffix(".weight") + SCALE
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _build_unet(shapes: Shapes) -> UNet:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from graphexec.diffusion.families import FAMILIES
-from graphexec.diffusion.faults import MergeError
+from graphexec.diffusion.faults import MergeError, listed
 from graphexec.diffusion.types import Clip, MergePatch, Model, Patch, ScalePatch
 
 __all__ = [
@@ -73,8 +73,7 @@ def tell_unmerged(one: Model | Clip, two: Model | Clip, warn: Callable[[str], No
     """Warn if merging leaves weights as they are."""
     names = unmerged(one, two)
     if names:
-        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        warn(f"{len(names)} weights of the first stay as they are, the second has none of their size: {listed}")
+        warn(f"{len(names)} weights of the first stay as they are, the second has none of their size: {listed(names)}")
 
 
 def check_families(one: Model | Clip, two: Model | Clip) -> None:
