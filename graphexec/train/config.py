@@ -132,6 +132,8 @@ class CaptionRules:
 
 @dataclass(frozen=True, slots=True)
 class Augment:
+    """How a picture is changed at random each time it is used."""
+
     flip: bool = False
     color: bool = False
     random_crop: bool = False
@@ -155,6 +157,8 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
+    """The sizes, in pixels, that pictures of other shapes than the resolution are scaled and cropped to."""
+
     min_size: int = 256
     max_size: int = 1024
     step: int = 64
@@ -208,6 +212,8 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
+    """What lowers the loss, and its learning rates."""
+
     kind: str = "AdamW"
     learning_rate: float = 1e-4
     unet_lr: float | None = None
@@ -240,6 +246,8 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
+    """How long a run is, what it computes in and on, and what it keeps so as to compute it once."""
+
     max_steps: int | None = None
     max_epochs: int | None = None
     seed: int | None = None
@@ -257,6 +265,8 @@ class LoopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
+    """Where the LoRA and the states go, how often, and what its metadata say."""
+
     output_dir: Path
     output_name: str = "last"
     precision: Precision = "fp16"
@@ -308,6 +318,8 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
+    """Where the logs go (None: beside the LoRA), JSON lines always, TensorBoard's files if `tensorboard` says so."""
+
     directory: Path | None = None
     prefix: str = ""
     tensorboard: bool = False
@@ -315,6 +327,8 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
+    """All that a run is asked to do."""
+
     model: ModelSource
     datasets: tuple[Dataset, ...]
     saving: Saving

@@ -75,12 +75,12 @@ def draw_noised(latents: Tensor, config: Noise, levels: Levels, generator: torch
 
 
 def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, levels: Levels) -> Tensor:
-    """Latents at their timesteps: the forward process (Ho et al. 2020, equation 4)."""
+    """Latents [B, C, h, w] at their timesteps [B]: the forward process (Ho et al. 2020, equation 4)."""
     return at_each(levels.signal, timesteps) * latents + at_each(levels.noise, timesteps) * noise
 
 
 def target_of(kind: Target, latents: Tensor, noised: Noised, levels: Levels) -> Tensor:
-    """What the model should predict: the noise, or the velocity (Salimans and Ho 2022)."""
+    """What the model should predict for latents [B, C, h, w]: the noise, or the velocity (Salimans and Ho 2022)."""
     if kind == "eps":
         return noised.noise
     signal, noise = (at_each(table, noised.timesteps) for table in (levels.signal, levels.noise))

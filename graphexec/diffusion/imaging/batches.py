@@ -14,14 +14,14 @@ __all__ = ["as_masks", "cut_or_add_alpha", "paired", "pick", "rebatch", "repeat_
 
 
 def repeat_to(items: Tensor, count: int) -> Tensor:
-    """`count` items: the first ones, or all of them over and over."""
+    """`count` items of a batch [B, ...]: the first ones, or all of them over and over."""
     if len(items) == count:
         return items
     return items[torch.arange(count) % len(items)]
 
 
 def paired(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both at the length of the longer batch."""
+    """Two batches [B, ...], both at the length of the longer one."""
     count = max(len(first), len(second))
     return repeat_to(first, count), repeat_to(second, count)
 
@@ -66,7 +66,7 @@ def _opaque(picture: Tensor, channels: int) -> Tensor:
 
 
 def rebatch(batches: Sequence[Tensor], size: int) -> list[Tensor]:
-    """Pictures in batches of at most `size`; a new batch starts where the size of the pictures changes."""
+    """Pictures [B,H,W,C] in batches of at most `size`; a new batch starts where the size of the pictures changes."""
     groups: list[list[Tensor]] = []
     for picture in (picture for batch in batches for picture in batch.split(1)):
         if not groups or len(groups[-1]) == size or groups[-1][0].shape != picture.shape:

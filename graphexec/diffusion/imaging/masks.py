@@ -45,17 +45,17 @@ def color_mask(picture: Tensor, color: int) -> Tensor:
 
 
 def crop_mask(mask: Tensor, x: int, y: int, width: int, height: int) -> Tensor:
-    """The part of masks at (x, y), cut off at their edges: nothing of them beyond, as ComfyUI does."""
+    """The part of masks [B,H,W] at (x, y), cut off at their edges: nothing of them beyond, as ComfyUI does."""
     return as_masks(mask)[:, max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)].clone()
 
 
 def threshold(mask: Tensor, value: float) -> Tensor:
-    """1 where a mask is above a value, else 0."""
+    """1 where a mask of any shape is above a value, else 0."""
     return (mask > value).float()
 
 
 def feather(mask: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
-    """Masks that fade towards their edges over so many cells.
+    """Masks [B,H,W] that fade towards their edges over so many cells.
 
     As ComfyUI, whose pictures depend on it: on the right and at the bottom the fade is one cell shorter, its last
     step falling on the first column or row instead.
@@ -79,7 +79,7 @@ def _ramp_from_end(length: int, cells: int) -> Tensor:
 
 
 def grow(mask: Tensor, cells: int, tapered: bool) -> Tensor:
-    """Masks whose edges move outwards by so many cells, inwards if negative; tapered ones keep corners round.
+    """Masks [B,H,W] whose edges move outwards by so many cells, inwards if negative; tapered ones keep corners round.
 
     Grey dilation and erosion by a square, or by a cross over and over; beyond its edges a mask goes on as it ends.
     """

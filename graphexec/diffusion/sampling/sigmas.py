@@ -27,12 +27,12 @@ SPACINGS: Mapping[Spacing, Callable[[Tensor], Tensor]] = {
 
 
 def to_wire(sigmas: Sequence[float]) -> Tensor:
-    """Noise levels as a tensor."""
+    """Noise levels as a tensor [steps + 1], float32."""
     return torch.tensor(sigmas, dtype=torch.float32)
 
 
 def split_at_fraction(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
-    """Two parts that share a level; the second has the fraction `denoise` of the steps.
+    """Two parts of levels [steps + 1] that share one; the second has the fraction `denoise` of the steps.
 
     With none in the second, the first has all of them (ComfyUI's is empty then).
     """
@@ -41,7 +41,7 @@ def split_at_fraction(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
 
 
 def flipped(sigmas: Tensor) -> Tensor:
-    """The levels from the last to the first, where 0 becomes just above it."""
+    """Levels [steps + 1] from the last to the first, where 0 becomes just above it."""
     turned = sigmas.flip(0)
     return with_first(turned, FLIPPED_ZERO) if len(turned) and turned[0] == 0 else turned
 

@@ -23,12 +23,16 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
+    """A picture and what is on it."""
+
     picture: Path
     caption: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
+    """A picture that could not be read, and why."""
+
     picture: Path
     reason: str
 

@@ -22,6 +22,8 @@ _WORD = re.compile(r"[^\W_]{2}")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
+    """A tag that a model knows."""
+
     name: str
     kind: Kind
 

@@ -24,6 +24,8 @@ MOST_BYTES = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """A picture, its caption, and the size that the file gives it (None: the run chooses)."""
+
     path: Path
     text: str
     bucket: Size | None
