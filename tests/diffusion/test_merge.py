@@ -84,8 +84,8 @@ class TestAlgebra:
                 merged = {"mix": interpolate(model, two, number), "add": add(model, two)}
                 model = merged.get(kind) or subtract(model, two, number)
         merged_weights = unet_of(model, runtime)
-        assert all(torch.equal(unet_of(one, runtime)[name], base[name]) for name in base)
-        fresh = unet_of(model)
+        undone, fresh = unet_of(one, runtime), unet_of(model)
+        assert all(torch.equal(undone[name], base[name]) for name in base)
         assert all(torch.equal(merged_weights[name], fresh[name]) for name in base)
 
     def test_the_order_of_patches_counts(self, pair: Pair) -> None:
