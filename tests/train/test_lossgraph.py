@@ -25,7 +25,8 @@ def test_a_falling_loss_falls() -> None:
 
 def test_losses_that_are_alike_or_alone_are_drawn_in_the_middle() -> None:
     for losses in ([2.0, 2.0], [2.0]):
-        assert all(abs(row - SIZE[1] / 2) < 10 for row, _ in dark(losses))
+        points = dark(losses)
+        assert points and all(abs(row - SIZE[1] / 2) < 10 for row, _ in points)
 
 
 def test_many_losses_are_smoothed() -> None:
