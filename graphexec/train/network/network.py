@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,22 +23,10 @@ from graphexec.train.network.rates import Placed, parameter_groups
 from graphexec.train.network.start import Start
 from graphexec.train.network.targets import text_targets, unet_targets
 
-__all__ = ["Norms", "TrainedNetwork"]
+__all__ = ["TrainedNetwork"]
 
 EXACT = ("alpha", "dora_scale")
 """What stays float32 in a file: small, and multiplied with everything else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Norms:
-    """What limiting the norms did: how many modules were scaled, and the norms afterwards.
-
-    Numbers stay where they were computed, so that only who reads them waits for the device.
-    """
-
-    scaled: Tensor
-    average: Tensor
-    maximum: Tensor
 
 
 class TrainedNetwork(nn.Module):
@@ -119,7 +106,7 @@ class TrainedNetwork(nn.Module):
         return ((each.target.name, each.adapter) for each in self._placed)
 
     @torch.no_grad()
-    def scale_norms(self, limit: float) -> Norms:
+    def scale_norms(self, limit: float) -> None:
         """Scale down each change whose Frobenius norm is above a limit, all its factors alike.
 
         As sd-scripts' `scale_weight_norms`: https://github.com/kohya-ss/sd-scripts/pull/545.
@@ -128,8 +115,6 @@ class TrainedNetwork(nn.Module):
         ratios = (limit / norms).clamp(max=1)
         for each, ratio in zip(self._placed, ratios, strict=True):
             each.adapter.scale_by(ratio)
-        limited = norms * ratios
-        return Norms((ratios < 1).sum(), limited.mean(), limited.max())
 
 
 def _ranked(

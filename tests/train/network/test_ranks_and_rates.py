@@ -149,10 +149,8 @@ def test_norms_are_limited(bases: MakeBase) -> None:
     norms = torch.stack([delta.norm() for delta in before.values()])
     middle = len(norms) // 2
     limit = float(norms.sort().values[middle - 1 : middle + 1].mean())  # between two norms
-    told = network.scale_norms(limit)
-    assert int(told.scaled) == int((norms > limit).sum()) > 0
-    torch.testing.assert_close(told.average, norms.clamp(max=limit).mean())
-    torch.testing.assert_close(float(told.maximum), limit)
+    network.scale_norms(limit)
+    assert (norms > limit).any() and (norms < limit).any()
     for name, adapter in adapters.items():
         torch.testing.assert_close(adapter.delta(), before[name] * (limit / before[name].norm()).clamp(max=1))
 
