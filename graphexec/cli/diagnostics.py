@@ -49,15 +49,10 @@ def render(diagnostics: Iterable[Diagnostic], source: str = "") -> str:
 def _lines(diagnostic: Diagnostic, source: str) -> list[str]:
     message = printable(diagnostic.message.removeprefix(f"{diagnostic.input}: "))  # the subject ends with it
     head = f"{diagnostic.severity}: {_subject(diagnostic)}{message} [{diagnostic.code}]"
-    details = [
-        f"  {label}: {_short(text)}"
-        for label, text in (
-            ("expected", diagnostic.expected),
-            ("received", diagnostic.received),
-            ("hint", diagnostic.hint),
-        )
-        if text
-    ]
+    values = (("expected", diagnostic.expected), ("received", diagnostic.received))
+    details = [f"  {label}: {_short(printable(text))}" for label, text in values if text]
+    if diagnostic.hint:  # never cut: what to do may stand at its end
+        details.append(f"  hint: {printable(diagnostic.hint)}")
     return [f"{_place(diagnostic, source)}{head}", *details]
 
 
@@ -79,7 +74,6 @@ def _subject(diagnostic: Diagnostic) -> str:
 
 
 def _short(text: str) -> str:
-    text = printable(text)
     return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
 
 

@@ -182,7 +182,7 @@ class Checker:
             received="nothing",
             hint=f"add it, or pass --fill-defaults to use its default {spec.default_text}"
             if spec.has_default
-            else f"add {spec.expectation()}",
+            else f"add {'it, with one of its values' if spec.choices else spec.expectation()}",
         )
 
     def _fill_default(self, draft: Draft, spec: InputSpec) -> None:

@@ -50,6 +50,11 @@ def test_long_details_are_cut() -> None:
     assert len(render([long])) < 300
 
 
+def test_hints_are_whole() -> None:
+    hint = f"put the file into /{'folder/' * 50} or name a models folder with --models"
+    assert render([Diagnostic(code="x", message="", hint=hint)]).endswith(f"  hint: {hint}")
+
+
 def test_as_json_it_has_the_documented_fields() -> None:
     document = json.loads(json.dumps(diagnostic_json(FULL)))
     assert list(document) == [

@@ -115,6 +115,7 @@ class TestInputs:
     def test_missing_without_a_default(self) -> None:
         found = only(altered("2", a=...), targets=["3"])
         assert (found.code, found.node, found.input) == ("required_input_missing", "2", "a")
+        assert found.hint == f"add {found.expected}"
 
     def test_fill_defaults(self) -> None:
         compiled = checked(altered("1", value=...), fill_defaults=True)
