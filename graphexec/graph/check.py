@@ -16,7 +16,7 @@ from graphexec.graph.overrides import resolve_node
 from graphexec.graph.plan import Wire
 from graphexec.graph.values import check_value, did_you_mean, not_in_list, show, suggestion
 from graphexec.graph.wires import compatible
-from graphexec.graph.workflow import Link, Workflow, WorkflowNode
+from graphexec.graph.workflow import Link, Workflow, WorkflowNode, input_json
 from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Mentioned
 from graphexec.node.registry import Registry
@@ -205,7 +205,7 @@ class Checker:
                     input=name,
                     lossy=True,
                     expected=f"one of {', '.join(draft.spec.inputs)}" if draft.spec.inputs else "no inputs",
-                    received=show(draft.node.inputs[name]),
+                    received=show(input_json(draft.node.inputs[name])),
                     hint=did_you_mean(name, list(draft.spec.inputs)) or "remove it",
                 )
 

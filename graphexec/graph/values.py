@@ -233,13 +233,13 @@ def _check_choice(spec: InputSpec, value: Any) -> Checked:
         if choice == value and isinstance(choice, bool) is isinstance(value, bool):  # JSON does not tell 1.0 from 1
             return Checked(choice)
     names = [str(choice) for choice in choices]
-    problem = Problem("value_not_in_list", not_in_list(value, names), did_you_mean(str(value), names))
+    problem = Problem("value_not_in_list", not_in_list(value, choices), did_you_mean(str(value), names))
     return Checked(value, (problem,))
 
 
-def not_in_list(value: Any, names: Sequence[str]) -> str:
-    """The message for a value that is none of `names`, in ComfyUI's words."""
-    listed = f"(list of length {len(names)})" if len(names) > MANY_CHOICES else f"[{', '.join(map(repr, names))}]"
+def not_in_list(value: Any, choices: Sequence[Any]) -> str:
+    """The message for a value that is none of `choices`, in ComfyUI's words."""
+    listed = f"(list of length {len(choices)})" if len(choices) > MANY_CHOICES else f"[{', '.join(map(repr, choices))}]"
     return f"Value not in list: {show(value)} not in {listed}"
 
 

@@ -157,6 +157,7 @@ class TestInputs:
         assert (found.code, found.input, found.severity) == ("undeclared_input", "valeu", "warning")
         assert found.hint == "did you mean `value`?"
         assert only(altered("1", valeu=3), strict=True).severity == "error"
+        assert only(altered("1", valeu=["3", 0])).received == "['3', 0]"
 
     @pytest.mark.parametrize("button", ["upload", "choose file to upload"])
     def test_the_button_beside_a_list_of_pictures_is_passed_over(self, button: str) -> None:
