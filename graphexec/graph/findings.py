@@ -62,9 +62,13 @@ class Findings:
             else self._softened(diagnostic, needed)
             for diagnostic in reading
         ]
-        place = {name: index for index, name in enumerate(self.workflow.prompt)}
         own = [self._softened(diagnostic, needed) for diagnostic in self.found]
-        return tuple(sorted(reading + own, key=lambda item: -1 if item.node is None else place.get(item.node, -1)))
+        place = {name: index for index, name in enumerate(self.workflow.prompt)}
+
+        def order(found: Diagnostic) -> tuple[int, int, int]:
+            return -1 if found.node is None else place.get(found.node, -1), found.line or 0, found.column or 0
+
+        return tuple(sorted(reading + own, key=order))
 
     def _pointer(self, node: WorkflowNode | None, place: str | None, name: str | None) -> str:
         if node is None:

@@ -320,6 +320,16 @@ class TestTogether:
         ]
         assert faults(nodes) == expected == faults(nodes)
 
+    def test_faults_of_a_node_come_line_by_line(self) -> None:
+        inputs = ['"c": 1', '"b": "x"', '"a": ["gone"]']
+        text = '{"1": {"class_type": "Add", "inputs": {\n' + ",\n".join(inputs) + "}}}"
+        found = check(text.encode(), registry=REGISTRY, folders=NOWHERE, targets=["1"]).diagnostics
+        assert [(d.line, d.code) for d in found] == [
+            (2, "undeclared_input"),
+            (3, "invalid_input_type"),
+            (4, "bad_linked_input"),
+        ]
+
     def test_faults_of_reading_and_checking_come_together(self) -> None:
         text = b'{"1": {"class_type": "Int", "inputs": {"value": 5, "value": 6}}, "2": [], "3": {"class_type": "Nope"}}'
         found = check(text, registry=REGISTRY, folders=NOWHERE, targets=["1"]).diagnostics
