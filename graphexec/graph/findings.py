@@ -56,6 +56,7 @@ class Findings:
         """What reading and checking found, in the order of the file; faults of nodes nobody needs only warn."""
         firm = {diagnostic.node for diagnostic in self.found if diagnostic.code in ALWAYS_ERRORS}
         reading = [self._strictly(diagnostic) for diagnostic in self.workflow.diagnostics]
+        firm |= {diagnostic.node for diagnostic in reading if self._has_two_classes(diagnostic)}
         reading = [
             diagnostic
             if diagnostic.input is None or diagnostic.node in firm or diagnostic.node not in self.workflow.nodes
@@ -77,6 +78,11 @@ class Findings:
         if name is not None and name in node.inputs:
             parts.append(name)
         return self.workflow.pointer + join_pointer(parts)
+
+    def _has_two_classes(self, diagnostic: Diagnostic) -> bool:
+        """Whether the node says twice what it is, so that nobody can tell what it is for."""
+        place = [diagnostic.node or "", "class_type"]
+        return diagnostic.code == "duplicate_key" and diagnostic.pointer == self.workflow.pointer + join_pointer(place)
 
     def _strictly(self, diagnostic: Diagnostic) -> Diagnostic:
         if self.strict and diagnostic.lossy:

@@ -337,6 +337,12 @@ class TestTogether:
         assert codes == [("duplicate_key", "1"), ("invalid_node", "2"), ("missing_node_type", "3")]
         assert all(d.line == 1 for d in found)
 
+    @pytest.mark.parametrize("wrapped", ["%s", '{"prompt": %s}'])
+    def test_a_class_given_twice_is_an_error_though_the_last_is_needed_by_nobody(self, wrapped: str) -> None:
+        text = wrapped % '{"1": {"class_type": "Show", "class_type": "Int", "inputs": {}}, "2": {"class_type": "Show"}}'
+        found = check(text.encode(), registry=REGISTRY, folders=NOWHERE, targets=["2"], fill_defaults=True).diagnostics
+        assert ("duplicate_key", "1", "error") in {(d.code, d.node, d.severity) for d in found}
+
 
 class TestHooks:
     def even(self, value: Any) -> Nodes:
