@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import cache, partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -38,10 +39,20 @@ T = TypeVar("T")
 Warn = Callable[[str], object]
 
 HOST = torch.device("cpu")
+POLL_SECONDS = 0.05
+"""How long a waiting run may be asked to stop without hearing of it."""
 
 
 def _unheard(message: str) -> None:
     """Nobody is told."""
+
+
+def _go_on() -> None:
+    """For who never stops."""
+
+
+_tokenizer = cache(ClipTokenizer)
+"""Made when it is first needed."""
 
 
 class Runtime:
@@ -76,6 +87,7 @@ class Runtime:
         self.compiling: Compiling | None = compiling
         self.strict_lora = strict_lora
         self._lock = threading.RLock()
+        self._check = _go_on
         self._stored: dict[Hashable, Kept[Any]] = {}
         """Those used last come last."""
         self._opened: WeakValueDictionary[Source, Pristine] = WeakValueDictionary()
@@ -83,10 +95,16 @@ class Runtime:
         self._patching = Patching()
         self._lora_reader = LoraReader()
 
-    @cached_property
+    def heeding(self, check: Callable[[], None]) -> Runtime:
+        """The same networks for one run: it calls `check`, which may raise, while it waits for its turn."""
+        own = copy.copy(self)
+        own._check = check
+        return own
+
+    @property
     def tokenizer(self) -> ClipTokenizer:
         """CLIP's tokenizer."""
-        return ClipTokenizer()
+        return _tokenizer()
 
     def dtype_of(self, model: Model) -> torch.dtype:
         """What the UNet of a recipe computes in."""
@@ -129,7 +147,7 @@ class Runtime:
         A difference without a base of its own is added to the weights of `model`, whose UNet this may switch.
         """
         load = partial(self._load_control, net, model)
-        with self._lock, self._lend(self._loaded(load, net.file, [partial(load, on_host=True)])) as network:
+        with self._turn(), self._lend(self._loaded(load, net.file, [partial(load, on_host=True)])) as network:
             yield network
 
     @contextmanager
@@ -155,7 +173,7 @@ class Runtime:
 
     def free_idle(self) -> bool:
         """Take what is not in use off the device; whether there was anything."""
-        with self._lock:
+        with self._turn():
             before = self.resident_bytes()
             self._make_room(self.budget + 1)
             self._lora_reader.clear()
@@ -165,8 +183,8 @@ class Runtime:
 
     def clear(self) -> None:
         """Drop every network that is not in use."""
-        with self._lock:
-            self._stored = {key: stored for key, stored in self._stored.items() if stored.users}
+        with self._turn():
+            self._forget(lambda stored: not stored.users)
             self._opened.clear()
             self._patching.matched.clear()
             self._lora_reader.clear()
@@ -182,6 +200,16 @@ class Runtime:
         return sum(stored.bytes for stored in there if not stored.on_device)
 
     @contextmanager
+    def _turn(self) -> Generator[None]:
+        """Keep other threads out; what one of them does meanwhile may take minutes."""
+        while not self._lock.acquire(timeout=POLL_SECONDS):
+            self._check()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
     def _use(
         self,
         kind: Kind[NetworkT],
@@ -192,7 +220,7 @@ class Runtime:
         warn: Warn = _unheard,
     ) -> Generator[NetworkT]:
         ready = partial(self._ready, kind, source, dtype, patches, find, warn)
-        with self._lock:
+        with self._turn():
             smaller = [partial(ready, copies=False), partial(ready, copies=False, on_host=True)]
             with self._lend(self._loaded(ready, source.file, smaller)) as network:
                 yield network
@@ -260,7 +288,7 @@ class Runtime:
         """What a text encoder's weights are held in."""
         if not self.light:
             return torch.float32
-        with self._lock:
+        with self._turn():
             return torch.float16 if self._open(kind, source).weights.bits <= 16 else torch.float32
 
     def _load_control(self, net: ControlNet, model: Model, *, on_host: bool = False) -> Kept[Steering]:
@@ -334,8 +362,13 @@ class Runtime:
         try:
             stored.move(device, on_device=on_device)
         except (RuntimeError, MemoryError):
-            self._stored = {key: other for key, other in self._stored.items() if other is not stored}
+            self._forget(lambda other: other is stored)
             raise
+
+    def _forget(self, which: Callable[[Kept[Any]], bool]) -> None:
+        """Let go of networks; those who share `_stored` see it."""
+        for key in [key for key, stored in self._stored.items() if which(stored)]:
+            del self._stored[key]
 
     def _stored_of(self, network: nn.Module) -> Kept[Any] | None:
         return next((stored for stored in self._stored.values() if stored.network is network), None)

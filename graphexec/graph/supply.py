@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from graphexec.graph import events
 from graphexec.graph.context import Context
@@ -12,6 +12,15 @@ from graphexec.graph.plan import Plan
 from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Blocker, Graph, WorkflowInfo
 from graphexec.node.spec import Hidden, NodeSpec
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """A resource that one run at a time uses; the others wait, and may be asked to stop meanwhile."""
+
+    def heeding(self, check: Callable[[], None], /) -> Any:
+        """The resource for one run: it calls `check`, which raises Cancelled, while that run waits."""
+        ...
 
 
 @dataclass(slots=True)
@@ -44,7 +53,6 @@ class Supply:
         return report
 
     def _one(self, shown: str, hidden: Hidden) -> Any:
-        context = self.context
         match hidden.kind:
             case "node_id":
                 return shown
@@ -59,8 +67,11 @@ class Supply:
             case "graph":
                 return Graph()
             case "resource":
-                wanted = {"name": hidden.resource, "factories": self.plan.registry.resources}
-                return attempt(context.resources.get, {**wanted, "settings": context.settings})
+                return attempt(self._resource, {"name": hidden.resource})
+
+    def _resource(self, name: str) -> Any:
+        made = self.context.resources.get(name, self.plan.registry.resources, self.context.settings)
+        return made.heeding(self.context.cancel.check) if isinstance(made, Heeding) else made
 
     def _progress(self, shown: str) -> Callable[[int, int], None]:
         context = self.context

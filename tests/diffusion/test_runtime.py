@@ -6,6 +6,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from graphexec.diffusion.pristine import Pristine, opened
 from graphexec.diffusion.runtime import Runtime, network_bytes
 from graphexec.diffusion.sources import LoraModel
 from graphexec.diffusion.types import Clip, Model, Vae
-from graphexec.errors import ModelFileError
+from graphexec.errors import Cancelled, ModelFileError
 
 Recipes = tuple[Model, Clip, Vae]
 Q = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
@@ -292,6 +293,26 @@ def test_what_is_known_of_a_lora_goes_with_its_recipes_and_with_the_networks(rec
     assert not matches
     del model
     assert not patching.matched
+
+
+def test_who_waits_for_a_turn_can_be_stopped(recipes: Recipes) -> None:
+    runtime, asked = Runtime("cpu"), list[str]()
+
+    def stop() -> None:
+        asked.append("stop")
+        raise Cancelled("enough")
+
+    def wait() -> None:
+        with pytest.raises(Cancelled), runtime.heeding(stop).unet(recipes[0]):
+            raise AssertionError("its turn came, though another has it")
+
+    with runtime.unet(recipes[0]) as unet, ThreadPoolExecutor(1) as pool:
+        pool.submit(wait).result(timeout=60)
+    assert asked == ["stop"]
+    with runtime.heeding(stop).unet(recipes[0]) as again:
+        assert again is unet
+    runtime.clear()
+    assert runtime.heeding(stop).resident_bytes() == 0
 
 
 def test_threads_take_turns(recipes: Recipes, weights: Path) -> None:

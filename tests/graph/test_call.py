@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -10,14 +11,15 @@ import pytest
 from pydantic import Field
 from running import NOWHERE, REGISTRY, Bench, Nodes
 
-from graphexec.errors import InputError
+from graphexec.errors import Cancelled, InputError
 from graphexec.graph import events
 from graphexec.graph.compile import compile  # noqa: A004
-from graphexec.graph.context import Context
+from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.execute import run
 from graphexec.graph.result import Result
+from graphexec.graph.supply import Supply
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, Lazy, Name
+from graphexec.node.fields import Artifact, Artifacts, Lazy, Name, Resource
 
 
 def shown(*source: Any) -> tuple[str, dict[str, Any]]:
@@ -73,9 +75,31 @@ def lazy_whole(value: Lazy[list[int]]) -> int:
     return len([value().pop(), value().pop()])
 
 
+class Desk:
+    """One run at a time sits at it."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
+
+    def heeding(self, check: Callable[[], None], /) -> Desk:
+        return Desk(check)
+
+
+def make_desk(settings: Mapping[str, str]) -> Desk:
+    return Desk(lambda: None)
+
+
+@node("AtDesk")
+def at_desk(desk: Annotated[Desk, Resource("desk")]) -> int:
+    """Waits for its turn."""
+    desk.check()
+    return 1
+
+
+ONE_DESK = {"desk": {"class_type": "AtDesk", "inputs": dict[str, Any]()}}
 PACK = ModuleType("pack")
 vars(PACK).update(blend=blend, few=few_of, lazy=few_lazy, whole=few_whole, later=few_later, write_two=write_two)
-vars(PACK).update(lazy_whole=lazy_whole)
+vars(PACK).update(lazy_whole=lazy_whole, at_desk=at_desk, RESOURCES={"desk": make_desk})
 OWN = REGISTRY.with_nodes(PACK)
 
 
@@ -272,6 +296,15 @@ class TestReturns:
     def test_what_is_not_declared_is_a_failure(self, bench: Bench, kind: str, message: str) -> None:
         result = bench.run({"b": (kind, {})}, ["b"])
         assert message in str(result.failures["b"])
+
+    def test_a_resource_that_runs_wait_for_hears_that_its_run_is_to_stop(self) -> None:
+        token = CancelToken()
+        token.cancel()
+        supply = Supply(Context(cancel=token), compile(ONE_DESK, registry=OWN, folders=NOWHERE, targets=["desk"]))
+        supplied = supply.hidden("desk", OWN["AtDesk"])
+        assert isinstance(supplied, dict)
+        with pytest.raises(Cancelled):
+            supplied["desk"].check()
 
     def test_a_resource_that_cannot_be_made_is_the_nodes_failure(self, bench: Bench) -> None:
         result = bench.run({"u": ("Unmade", {}), "s": shown("u", 0), "t": ("Show", {"source": 1})})
