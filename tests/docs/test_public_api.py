@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import pickle
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from docs.pages import DOCS, ROOT
 
 import graphexec
+from graphexec.graph import events
 
 DATA = (
     "graphexec/diffusion/data/bpe_simple_vocab_16e6.txt.gz",
@@ -59,6 +61,16 @@ def test_importing_graphexec_imports_nothing_heavy() -> None:
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'complie'"):
         _ = graphexec.complie  # type: ignore[attr-defined]
+
+
+def test_what_goes_from_one_process_to_another_arrives_whole() -> None:
+    told: list[events.Event] = []
+    workflow = {"show": {"class_type": "PreviewAny", "inputs": {"source": 1}}}
+    plan = graphexec.compile(workflow)
+    result = graphexec.run(plan, graphexec.Context(on_event=told.append))
+    faults = graphexec.check({"show": {"class_type": "PreviewAnny", "inputs": {}}})
+    for value in (plan.workflow, plan.folders, told, result, faults):
+        assert pickle.loads(pickle.dumps(value)) == value
 
 
 @pytest.fixture(scope="module")
