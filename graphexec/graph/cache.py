@@ -185,7 +185,7 @@ class Careful:
 
 def nbytes(value: Any) -> int:
     """About how much memory a value holds, what it refers to counted once."""
-    return _bytes_of(_all_parts(value))
+    return _bytes_of(list(_all_parts(value)))
 
 
 def _all_parts(value: Any) -> Iterator[Any]:
@@ -230,7 +230,9 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return [part for pair in pairs for part in pair]
-    return () if isinstance(getattr(value, "nbytes", None), int) else _attributes(value)
+    # asked so, an object that makes up whatever it is asked for, as mocks do, does not grow on the way
+    known = hasattr(cast("type[Any]", type(value)), "nbytes") or "nbytes" in getattr(value, "__dict__", ())
+    return () if known else _attributes(value)
 
 
 def _attributes(value: object) -> list[Any]:

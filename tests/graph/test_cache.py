@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -79,6 +81,7 @@ def test_sizes_count_what_objects_of_any_class_hold() -> None:
     for value in (Plain(tensor), Plain([Plain({"a": tensor})]), Slotted(None, tensor), Slotted(tensor, tensor)):
         assert 10_000 < nbytes(value) < 11_000
     assert nbytes(Slotted(Tensor(10_000), tensor)) > 20_000
+    assert 10_000 < nbytes([Mock(held=tensor), Plain(tensor).__init__, threading.Lock()]) < 50_000
     looping = Plain(tensor)
     looping.held = [looping, tensor, Plain, sys, nbytes]
     assert 10_000 < nbytes(looping) < 20_000
