@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from diffusion.tiny import UNetSize, write_checkpoint, write_lora
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.encode import encode_prompt
@@ -116,6 +118,19 @@ class TestModel:
         found = guided(runtime, recipes[0], x, hooked, plain, 3.0)
         torch.testing.assert_close(found, alone + (expected - alone) * 3.0, rtol=1e-3, atol=1e-3)
         assert torch.equal(guided(runtime, recipes[0], x, plain, plain, 1.0), alone)
+
+    def test_change_the_weights_once_a_step(self, runtime: Runtime, recipes: Recipes, lora: Hook) -> None:
+        plain = encode_prompt(runtime, recipes[1], "a tiger")
+        hooked = with_properties(plain, 1.0, False, None, Hooks((lora,)), None)
+        seen: list[Tensor] = []
+        with runtime.unet(recipes[0]) as unet:
+            weight = unet.get_parameter("middle_block.1.transformer_blocks.0.attn1.to_q.weight")
+            handle = unet.register_forward_pre_hook(lambda module, inputs: seen.append(weight.clone()))
+            settings = {"seed": 1, "steps": 4, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
+            sample(runtime, recipes[0], hooked, plain, empty_latent(32, 32), **settings)  # pyright: ignore[reportArgumentType]
+            handle.remove()
+        assert len(seen) == 8
+        assert sum(not torch.equal(one, other) for one, other in pairwise(seen)) == 4
 
     def test_a_constant_schedule_is_a_loader(
         self, runtime: Runtime, recipes: Recipes, lora: Hook, weights: Path

@@ -96,6 +96,8 @@ class Predictor:
     steer: ControlRunner = field(init=False)
     _apart: bool = field(default=False, init=False)
     """Whether there was no memory for several conds in one forward pass."""
+    _latest: Model | None = field(default=None, init=False)
+    """The recipe of the last forward pass."""
     _known: list[Control] = field(default_factory=list[Control], init=False)
     _ready: dict[int, list[Shown]] = field(default_factory=dict[int, list[Shown]], init=False)
 
@@ -118,9 +120,11 @@ class Predictor:
     def __call__(self, x: Tensor, sigma: float, asked: Sequence[Asked], taps: Taps = NO_TAPS) -> list[Tensor]:
         """The noiseless latents [B, C, h, w] estimated from `x` at `sigma`, under each list of conds."""
         jobs = [job for of, each in enumerate(asked) for job in self._jobs(of, each, x, sigma)]
+        groups = _groups(jobs)
+        estimates = {id(group): self._run(group, x, sigma, taps) for group in self._in_turn(groups)}
         found: list[list[tuple[Job, Tensor]]] = [[] for _ in asked]
-        for group in _groups(jobs):
-            for job, estimate in zip(group, self._run(group, x, sigma, taps), strict=True):
+        for group in groups:
+            for job, estimate in zip(group, estimates[id(group)], strict=True):
                 found[job.of].append((job, estimate))
         return [_together(x, parts) for parts in found]
 
@@ -174,6 +178,16 @@ class Predictor:
 
     def _model(self, shown: Shown, sigma: float) -> Model:
         return hooked_model(self.model, shown.prepared.cond.hooks, sigma, self.levels)
+
+    def _in_turn(self, groups: list[list[Job]]) -> list[list[Job]]:
+        """Groups in the order to run them: as the UNet last was first, so that hooks change it once a noise level.
+
+        Effects may draw or remember something at each pass; with any the order stays.
+        """
+        if not self.effects:
+            groups = sorted(groups, key=lambda group: group[0].model != self._latest)
+        self._latest = groups[-1][0].model if groups else self._latest
+        return groups
 
     def _run(self, group: Sequence[Job], x: Tensor, sigma: float, taps: Taps) -> Sequence[Tensor]:
         """The estimate for each job of a group; where memory is short, one after the other."""
