@@ -101,11 +101,20 @@ class Stepper:
     @contextmanager
     def averaged(self) -> Generator[None]:
         """The weights as they should be used and saved, for the length of the block."""
+        if not self.own_course:
+            yield
+            return
+        parameters = [each for group in self.optimiser.param_groups for each in group["params"]]
+        trained = [parameter.detach().clone() for parameter in parameters]
         self._mode("eval")
         try:
             yield
         finally:
             self._mode("train")
+            # The way back rounds, and a run would depend on how often it is saved and measured.
+            with torch.no_grad():
+                for parameter, value in zip(parameters, trained, strict=True):
+                    parameter.copy_(value)
 
     def _mode(self, name: str) -> None:
         """Schedule-free optimisers train other weights than those that are used."""

@@ -90,6 +90,20 @@ def test_schedule_free_optimisers_keep_their_rate_and_lend_their_average() -> No
     assert toy.loop.stepper.schedule(0.5) == {"weight": 0.1, "bias": 0.05}
 
 
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMISERS.items() if kind.own_course])
+def test_lending_the_average_leaves_no_trace(name: str) -> None:
+    weights = nn.Parameter(torch.linspace(-1, 1, 257))
+    stepper = make_optimiser([ParameterGroup("all", [weights], 0.1)], Optimiser(name))
+    for _ in range(20):
+        weights.square().sum().backward()
+        stepper.optimiser.step()
+        stepper.optimiser.zero_grad()
+    trained = weights.detach().clone()
+    with stepper.averaged():
+        pass
+    assert torch.equal(weights, trained)
+
+
 def test_nothing_to_train_is_an_error() -> None:
     with pytest.raises(TrainingError, match="nothing to train"):
         make_optimiser([ParameterGroup("none", [], 0.1)], Optimiser())
