@@ -64,7 +64,7 @@ def _some(folder: Path, found: list[T]) -> list[T]:
 
 
 def _load(path: Path) -> Tensor:
-    return load_picture(path)[0][:1]
+    return load_picture(path, most=1)[0]
 
 
 def _subsets(folder: Path) -> Iterator[Subset]:

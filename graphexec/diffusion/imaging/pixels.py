@@ -68,13 +68,13 @@ def png_texts(texts: Mapping[str, str]) -> PngInfo:
     return info
 
 
-def load_picture(path: Path) -> tuple[Tensor, Tensor]:
+def load_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
     """The frames of a picture [B,H,W,3] in 0..1, turned upright, and what its alpha leaves out [B,H,W].
 
-    Frames of another size than the first are left out, as are the further pictures of an MPO file. Raises
-    ModelFileError where Pillow cannot read the file.
+    `most` is how many frames are read at most. Frames of another size than the first are left out, as are the further
+    pictures of an MPO file. Raises ModelFileError where Pillow cannot read the file.
     """
-    frames = _frames(path)
+    frames = _frames(path, most)
     same = [frame for frame in frames if frame.size == frames[0].size]
     return torch.stack([_color(frame) for frame in same]), _masks(same)
 

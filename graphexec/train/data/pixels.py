@@ -45,7 +45,7 @@ def seen(picture: Picture, view: View) -> Seen:
 
 def _pixels(picture: Picture) -> Pixels:
     """[H, W, 3] in 0..1, or [H, W, 4] with the alpha that is to be the mask."""
-    frames, left_out = load_picture(picture.path)
+    frames, left_out = load_picture(picture.path, most=1)
     color = frames[0].numpy()
     # Pictures without alpha come with an empty mask of another size.
     hidden = left_out[0].numpy() if left_out.shape[1:] == frames.shape[1:3] else np.zeros(color.shape[:2], np.float32)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from train.data.sets import picture
 
+from graphexec.diffusion.imaging import pixels
 from graphexec.errors import ModelFileError
 from graphexec.train.config import Dataset, Subset
 from graphexec.train.data.find import find_pictures
@@ -24,6 +25,15 @@ from graphexec.train.data.views import View, plain_view
 def the_picture(folder: Path, *, alpha_mask: bool = False, size: tuple[int, int] = (64, 64)) -> Picture:
     subset = Subset(folder, class_tokens="x", alpha_mask=alpha_mask)
     return find_pictures([Dataset((subset,), size)]).pictures[0]
+
+
+def test_only_the_first_frame_of_a_moving_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    moving, read = the_picture(tmp_path), list[Image.Image]()
+    monkeypatch.setattr(pixels, "upright", lambda frame: read.append(frame) or frame)
+    assert seen(moving, plain_view(moving)).pixels.mean(dim=(1, 2)).tolist() == [1, -1, -1]
+    assert len(read) == 1
 
 
 def test_shrinking_takes_means_over_areas() -> None:
