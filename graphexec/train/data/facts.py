@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from graphexec.train.config import Buckets, Dataset, Subset
@@ -48,15 +49,30 @@ def _folder(subset: Subset) -> str:
 
 
 def _folders(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
-    count = Counter(_folder(picture.subset) for picture in pictures)
-    repeats = {_folder(picture.subset): picture.subset.repeats for picture in pictures}
-    return {folder: {"n_repeats": repeats[folder], "img_count": n} for folder, n in count.items()}
+    """As in sd-scripts, a name that comes again, as that of a folder in two datasets, gets a number."""
+    named: dict[tuple[int, int], str] = {}
+    found: dict[str, dict[str, int]] = {}
+    for picture in pictures:
+        place, folder = (picture.dataset, id(picture.subset)), _folder(picture.subset)
+        if place not in named:
+            named[place] = next(name for name in _numbered(folder) if name not in found)
+        entry = found.setdefault(named[place], {"n_repeats": picture.subset.repeats, "img_count": 0})
+        entry["img_count"] += 1
+    return found
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name} ({number})" for number in itertools.count(2))
 
 
 def _tags(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
-    """How many pictures of each folder have each tag, whatever their repeats; of lines that are no choice the first."""
+    """How many pictures of each folder have each tag, whatever their repeats; of lines that are no choice the first.
+
+    A picture that is in several datasets, as one for each resolution, counts once.
+    """
     found = defaultdict[str, Counter[str]](Counter)
-    for picture in pictures:
+    for picture in {picture.path: picture for picture in reversed(pictures)}.values():
         lines = [line for line in picture.text.split("\n") if line.strip()]
         tags = ",".join(lines if picture.subset.captions.wildcards else lines[:1]).split(",")
         found[_folder(picture.subset)].update(tag.strip().lower() for tag in tags if tag.strip())

@@ -51,6 +51,22 @@ def test_several_datasets_stand_in_a_list(tmp_path: Path) -> None:
     assert "ss_bucket_info" not in facts
 
 
+def test_a_folder_in_two_datasets_has_its_tags_counted_once(tmp_path: Path) -> None:
+    captioned(tmp_path / "sks" / "a.png", "cat, sitting")
+    captioned(tmp_path / "other" / "sks" / "b.png", "cat")
+    datasets = [
+        Dataset((Subset(tmp_path / "sks", 10), Subset(tmp_path / "other" / "sks", 3)), (64, 64)),
+        Dataset((Subset(tmp_path / "sks", 2),), (128, 128)),
+    ]
+    facts = data_metadata(find_pictures(datasets))
+    assert json.loads(facts["ss_tag_frequency"]) == {"sks": {"cat": 2, "sitting": 1}}
+    assert json.loads(facts["ss_dataset_dirs"]) == {
+        "sks": {"n_repeats": 10, "img_count": 1},
+        "sks (2)": {"n_repeats": 3, "img_count": 1},
+        "sks (3)": {"n_repeats": 2, "img_count": 1},
+    }
+
+
 def test_each_of_several_datasets_tells_of_its_folders(tmp_path: Path) -> None:
     for name in ("sks", "cat", "more"):
         captioned(tmp_path / name / "a.png", f"{name}, sitting", (96, 32))
