@@ -27,7 +27,11 @@ def test_folders_are_repeated_and_captioned_as_kohya_names_them(tmp_path: Path) 
     put(tmp_path / "0_none/d.png", "white", text="not used")
     put(tmp_path / "plain/e.png", "black", text="black thing")
     put(tmp_path / ".hidden/f.png", "white", text="not used")
-    pictures, texts = load_with_captions(tmp_path, pytest.fail)
+    told: list[str] = []
+    pictures, texts = load_with_captions(tmp_path, told.append)
+    assert [message.partition(": ")[2] for message in told] == [
+        "1 of 2 pictures have no caption and train as 'sks cat': a.png"
+    ]
     assert texts == ["blue thing", *["sks cat", "a cat"] * 2, "black thing"]
     assert [tuple(picture.shape) for picture in pictures[:3]] == [(1, 2, 4, 3), (1, 2, 4, 3), (1, 2, 2, 3)]
     assert pictures[1][0, 0, 0].tolist() == [1.0, 0.0, 0.0]

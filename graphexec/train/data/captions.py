@@ -30,8 +30,8 @@ def caption_texts(subset: Subset, pictures: Sequence[Path], warn: Warn) -> list[
     missing = [picture for picture, file in zip(pictures, found, strict=True) if file is None]
     _refuse_other_extensions(subset, missing)
     default = (subset.class_tokens or "").strip()
-    if missing and not default:
-        _without_any(subset, missing, len(pictures), warn)
+    if missing:
+        _without_any(subset, missing, len(pictures), default, warn)
     texts = [read_text(file) if file else default for file in found]
     empty = [file.name for file, text in zip(found, texts, strict=True) if file and not text.strip()]
     if empty:
@@ -70,7 +70,7 @@ def _dotted(extension: str) -> str:
 def _refuse_other_extensions(subset: Subset, missing: Sequence[Path]) -> None:
     asked = _dotted(subset.captions.extension)
     others = Counter(
-        other for picture in missing for other in EXTENSIONS
+        other for picture in missing for other in (*EXTENSIONS, *map(str.upper, EXTENSIONS))
         if other != asked and any((folder / (picture.stem + other)).is_file() for folder in _places(picture, subset))
     )  # fmt: skip
     if others:
@@ -81,12 +81,15 @@ def _refuse_other_extensions(subset: Subset, missing: Sequence[Path]) -> None:
         )
 
 
-def _without_any(subset: Subset, missing: Sequence[Path], of: int, warn: Warn) -> None:
+def _without_any(subset: Subset, missing: Sequence[Path], of: int, default: str, warn: Warn) -> None:
     asked = _dotted(subset.captions.extension)
     if len(missing) == of:
+        if default:  # which is how a folder is trained that has a class and no captions
+            return
         raise DataError(
             f"{subset.image_dir}: no picture has a caption: put NAME{asked} beside NAME.png (or into captions/), "
             'name the folder like "10_sks cat", or set class_tokens'
         )
     names = listed([picture.name for picture in missing])
-    warn(f"{subset.image_dir}: {len(missing)} of {of} pictures have no caption and train with an empty one: {names}")
+    instead = f"as {default!r}" if default else "with an empty one"
+    warn(f"{subset.image_dir}: {len(missing)} of {of} pictures have no caption and train {instead}: {names}")

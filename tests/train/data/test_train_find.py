@@ -107,7 +107,19 @@ def test_some_pictures_without_captions(tmp_path: Path) -> None:
     assert "without any text: b.txt" in data.warnings[1]
 
 
-@pytest.mark.parametrize(("there", "asked"), [(".txt", ".caption"), (".caption", "txt")])
+def test_pictures_that_fall_back_to_the_class_among_captioned_ones(tmp_path: Path) -> None:
+    captioned(tmp_path / "a.png", "text")
+    picture(tmp_path / "b.png")
+    data = found(Subset(tmp_path, class_tokens="sks cat"))
+    assert [each.text for each in data.pictures] == ["text", "sks cat"]
+    assert "1 of 2 pictures have no caption and train as 'sks cat': b.png" in data.warnings[0]
+    (tmp_path / "a.txt").unlink()
+    assert not found(Subset(tmp_path, class_tokens="sks cat")).warnings
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"), [(".txt", ".caption"), (".caption", "txt"), (".TXT", ".txt"), (".txt", ".TXT")]
+)
 def test_captions_under_another_extension(tmp_path: Path, there: str, asked: str) -> None:
     picture(tmp_path / "a.png").with_suffix(there).write_text("text")
     with pytest.raises(DataError, match=f'set caption_extension to "{there}"'):
