@@ -55,7 +55,7 @@ class CaptionFiles:
         if self.existing != "append" or not file.exists():
             return ()
         try:
-            return self.parts(file.read_text(encoding="utf-8"))
+            return self.parts(file.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError as error:
             raise CaptionError(f"{file} is not UTF-8, so nothing can be appended to it: {error}") from error
 

@@ -65,6 +65,11 @@ def test_a_prefix_is_not_a_part_of_a_word(prefix: str, postfix: str, caption: st
     assert files.text(Path("a.png"), caption) == expected
 
 
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("cat, dog", encoding="utf-8-sig")
+    assert CaptionFiles(existing="append").text(tmp_path / "a.png", "cat, bird") == "cat, dog, bird"
+
+
 def test_what_is_no_text_is_not_appended_to(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(CaptionError, match="not UTF-8"):
