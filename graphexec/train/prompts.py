@@ -35,7 +35,7 @@ OPTIONS: Mapping[str, str] = {
     "ss": "sample_sampler",
 }
 """What a line's options are called in TOML and JSON."""
-OPTION = re.compile(rf"\s--({'|'.join(OPTIONS)})\s", re.IGNORECASE)
+OPTION = re.compile(rf"\s--({'|'.join(OPTIONS)})(?=\s)", re.IGNORECASE)
 MOST_STEPS = 10_000
 """More is a slip of the pen."""
 

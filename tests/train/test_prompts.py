@@ -29,6 +29,7 @@ def test_options_may_be_capitals() -> None:
 def test_what_a_line_does_not_say() -> None:
     assert parsed("a cat") == Prompt("a cat", width=640, height=384, seed=5)
     assert parsed("a cat --n").negative == ""
+    assert parsed("a cat --n --w 512") == Prompt("a cat", width=512, height=384, seed=5)
 
 
 @given(
