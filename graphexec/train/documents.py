@@ -7,7 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["format_of", "parse_document", "read_document"]
+__all__ = ["ESCAPED", "format_of", "parse_document", "read_document"]
+
+ESCAPED = "a backslash begins another letter in double quotes, so put the path between single quotes"
+"""What makes a path of Windows one in TOML."""
+IS_ESCAPED = ("Unescaped '\\'", "Invalid hex value")
 
 
 def format_of(path: Path) -> Literal["JSON", "TOML"]:
@@ -20,7 +24,8 @@ def parse_document(text: str, path: Path) -> object:
     try:
         return json.loads(text) if format_of(path) == "JSON" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"this is no {format_of(path)}: {error}") from error
+        hint = f"; {ESCAPED}" if str(error).startswith(IS_ESCAPED) else ""
+        raise ValueError(f"this is no {format_of(path)}: {error}{hint}") from error
 
 
 def read_document(path: Path) -> object:

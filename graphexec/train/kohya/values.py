@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
+
+from graphexec.train.documents import ESCAPED
 
 __all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
 
 Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "words", "numbers", "size"]
 
+CONTROL = re.compile(r"[\0-\x1f]")
 CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
@@ -104,6 +108,8 @@ def _filled(value: object) -> str:
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a path")
+    if CONTROL.search(value):
+        raise ValueError(f"a path without control characters ({ESCAPED})")
     return Path(value).expanduser()
 
 

@@ -210,6 +210,12 @@ def test_a_file_that_is_there_but_cannot_be_read_is_not_missing(
     assert not any(fault.missing_file for fault in caught.value.faults)
 
 
+@pytest.mark.parametrize("path", ["C:\\models\\base.safetensors", "C:\\Users\\me", "D:\\train\\base.safetensors"])
+def test_a_backslash_in_double_quotes_is_told_of(desk: Desk, path: str) -> None:
+    (fault,) = (fault for fault in desk.errors(f'vae = "{path}"') if "backslash" in str(fault))
+    assert "put the path between single quotes" in str(fault)
+
+
 def test_a_file_that_is_not_there(desk: Desk) -> None:
     with pytest.raises(ConfigError) as caught:
         read_file(Path("nothing.toml"))
