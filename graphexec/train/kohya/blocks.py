@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-__all__ = ["COURSES", "block_rates"]
+__all__ = ["COURSES", "block_counts", "block_rates"]
 
 COURSES: Mapping[str, Callable[[float], float]] = {
     "sine": lambda at: math.sin(math.pi / 2 * at),
@@ -15,6 +15,12 @@ COURSES: Mapping[str, Callable[[float], float]] = {
     "zeros": lambda at: 0.0,
 }
 """Factors from the first block (0) to the last (1)."""
+
+
+def block_counts(inputs: int, *, is_sdxl: bool) -> tuple[int, ...]:
+    """How many values a UNet of so many input (and output) blocks can have: for SDXL also as sd-scripts lists them."""
+    whole = 2 * inputs + 1
+    return (whole, whole + 4) if is_sdxl else (whole,)
 
 
 def block_rates(down: str | None, middle: str | None, up: str | None, zero: float, count: int) -> tuple[float, ...]:

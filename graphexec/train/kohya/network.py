@@ -10,7 +10,7 @@ from typing import Any
 
 from graphexec.train.config import GivenNetwork, Network, NetworkKind
 from graphexec.train.kohya.base import Base
-from graphexec.train.kohya.blocks import block_rates
+from graphexec.train.kohya.blocks import block_counts, block_rates
 from graphexec.train.kohya.keys import Key
 from graphexec.train.kohya.presets import OWN, PRESETS, Preset
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
@@ -47,10 +47,10 @@ ARGUMENTS = Tables(
         "dora_wd": Key("flag", "network.decompose"),
         "wd_on_output": Key("flag", "network.decompose", ("True",)),
         "rs_lora": Key("flag", "network.alpha"),
-        "block_dims": Key("numbers", "network.block_ranks"),
-        "block_alphas": Key("numbers", "network.block_alphas"),
-        "conv_block_dims": Key("numbers", "network.conv_block_ranks"),
-        "conv_block_alphas": Key("numbers", "network.conv_block_alphas"),
+        "block_dims": Key("numbers", "network.block_ranks", least=0),
+        "block_alphas": Key("numbers", "network.block_alphas", least=0),
+        "conv_block_dims": Key("numbers", "network.conv_block_ranks", least=0),
+        "conv_block_alphas": Key("numbers", "network.conv_block_alphas", least=0),
         "network_reg_dims": Key("text", "network.ranks_by_name"),
         "down_lr_weight": Key("text", "optimiser.block_lr"),
         "mid_lr_weight": Key("text", "optimiser.block_lr"),
@@ -84,6 +84,8 @@ ARGUMENTS = Tables(
     },
 )
 
+BY_BLOCK = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
+
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
@@ -101,6 +103,7 @@ def read_network(settings: Settings, base: Base) -> Adapters:
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
     preset, kind = _preset(settings, module, arguments), _kind(settings, module, arguments)
     _warn_of_factor(settings, kind, arguments)
+    _count_blocks(settings, base, arguments)
     fields = (
         fill(settings.values, "network")
         | _shared(arguments)
@@ -170,6 +173,17 @@ def _warn_of_factor(settings: Settings, kind: NetworkKind, arguments: Mapping[st
     if "factor" in arguments and kind != "lokr":
         message = f"says how LoKr splits its matrices, and what is trained is {kind}: it is not used"
         settings.warn("contradiction", "network_args.factor", message, "leave it out")
+
+
+def _count_blocks(settings: Settings, base: Base, arguments: Mapping[str, Any]) -> None:
+    """Report values by block that are not as many as the base has blocks."""
+    if base.layout is None:
+        return
+    counts = block_counts(_inputs(base), is_sdxl=base.family == "sdxl")
+    for name in (name for name in BY_BLOCK if name in arguments and len(arguments[name]) not in counts):
+        message = f"has {len(arguments[name])} values, and the base has {counts[0]} blocks"
+        hint = f"give {' or '.join(map(str, counts))}: input blocks, the middle, output blocks"
+        settings.error("wrong_value", f"network_args.{name}", message, hint)
 
 
 def _shared(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,16 @@ def test_ranks_and_alphas_by_block(desk: Desk) -> None:
     assert found.conv_block_ranks == (2,) * 9
 
 
+@pytest.mark.parametrize("name", ["block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"])
+def test_values_by_block_are_as_many_as_the_base_has_blocks(desk: Desk, name: str) -> None:
+    for values in ("2,2,2", "2,2,2,2,-1,2,2,2,2"):
+        (fault,) = desk.errors(f'network_args = ["{name}={values}", "conv_dim=2"]')
+        assert (fault.code, fault.key) == ("wrong_value", f"network_args.{name}")
+    desk.base("sdxl", "xl.safetensors")
+    xl = 'pretrained_model_name_or_path = "xl.safetensors"'
+    assert network(desk, f"{name}={','.join('2' * 13)}", "conv_dim=2", more=xl)
+
+
 def test_ranks_by_name(desk: Desk) -> None:
     assert network(desk, "network_reg_dims=attn2=8,_ff_=0").ranks_by_name == (("attn2", 8), ("_ff_", 0))
 
