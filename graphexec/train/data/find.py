@@ -35,7 +35,7 @@ def find_pictures(datasets: Sequence[Dataset], seed: int = 0) -> Data:
     under another extension, pictures that cannot be read.
     """
     warnings: list[str] = []
-    kept: list[Picture] = []
+    sets: list[list[Picture]] = []
     held_out: list[Picture] = []
     for number, dataset in enumerate(datasets):
         check_buckets(dataset)
@@ -43,9 +43,13 @@ def find_pictures(datasets: Sequence[Dataset], seed: int = 0) -> Data:
         warnings += _moved_limits(dataset)
         pictures = list(_measured(number, dataset, _found(dataset, warnings), warnings))
         warnings += _shrunk_by_the_largest(dataset, pictures)
-        train, validation = _split(pictures, dataset, seed, warnings)
-        kept += _balanced(train, warnings)
-        held_out += validation
+        chosen = _held_out(pictures, dataset, seed, warnings)
+        held_out += [_as_it_is(picture) for picture in pictures if picture.path in chosen]
+        sets.append(pictures)
+    # The same folder may be in another dataset, at another resolution.
+    away = {picture.path for picture in held_out}
+    trained = ([picture for picture in pictures if picture.path not in away] for pictures in sets)
+    kept = [picture for pictures in trained for picture in _balanced(pictures, warnings)]
     if not kept:
         raise DataError("there is nothing to train on: " + ("; ".join(warnings) or "no dataset names any pictures"))
     validation = Data(tuple(held_out), tuple(datasets)) if held_out else None
@@ -147,12 +151,10 @@ def _shrunk_by_the_largest(dataset: Dataset, pictures: Sequence[Picture]) -> Ite
         )
 
 
-def _split(
-    pictures: list[Picture], dataset: Dataset, seed: int, warnings: list[str]
-) -> tuple[list[Picture], list[Picture]]:
-    """What is trained, and what is held out of each folder that is no regularisation; never all of a folder."""
+def _held_out(pictures: Sequence[Picture], dataset: Dataset, seed: int, warnings: list[str]) -> set[Path]:
+    """What is held out of each folder that is no regularisation; never all of a folder."""
     if not dataset.validation_split:
-        return pictures, []
+        return set()
     draw = generator(seed if dataset.validation_seed is None else dataset.validation_seed, "validation")
     held_out: set[Path] = set()
     for subset in (subset for subset in dataset.subsets if not subset.is_reg):
@@ -161,8 +163,7 @@ def _split(
             held_out |= set(draw.sample(paths, min(round(len(paths) * dataset.validation_split), len(paths) - 1)))
     if not held_out:
         warnings.append(f"validation_split {dataset.validation_split} holds out no picture: the folders hold too few")
-    train = [picture for picture in pictures if picture.path not in held_out]
-    return train, [_as_it_is(picture) for picture in pictures if picture.path in held_out]
+    return held_out
 
 
 def _as_it_is(picture: Picture) -> Picture:

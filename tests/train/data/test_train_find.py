@@ -107,6 +107,17 @@ def test_some_pictures_without_captions(tmp_path: Path) -> None:
     assert "without any text: b.txt" in data.warnings[1]
 
 
+def test_what_one_dataset_holds_out_another_does_not_train(tmp_path: Path) -> None:
+    for number in range(8):
+        captioned(tmp_path / f"{number}.png", "text", (96, 64) if number % 2 else (64, 64))
+    subsets = (Subset(tmp_path),)
+    large = Dataset(subsets, (128, 128), skip_resolution=(64, 64), validation_split=0.5)
+    data = find_pictures([Dataset(subsets, (64, 64), validation_split=0.25), large])
+    assert data.validation is not None
+    assert {each.dataset for each in data.validation.pictures} == {each.dataset for each in data.pictures} == {0, 1}
+    assert not {each.path for each in data.validation.pictures} & {each.path for each in data.pictures}
+
+
 def test_pictures_that_fall_back_to_the_class_among_captioned_ones(tmp_path: Path) -> None:
     captioned(tmp_path / "a.png", "text")
     picture(tmp_path / "b.png")
