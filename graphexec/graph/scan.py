@@ -17,10 +17,12 @@ from typing import Any, NoReturn, cast
 
 from graphexec.graph.source import SPACE, SourceText, has_surrogates, mend
 
-__all__ = ["MAX_DEPTH", "MAX_DIGITS", "Fault", "Loaded", "join_pointer", "load", "parse"]
+__all__ = ["HOPELESS_DEPTH", "MAX_DEPTH", "MAX_DIGITS", "Fault", "Loaded", "join_pointer", "load", "parse"]
 
 MAX_DEPTH = 200
 """Levels of lists and objects; a node's link is on the fourth."""
+HOPELESS_DEPTH = 200_000
+"""Levels at which reading ends: each that is open takes memory, and a large file of brackets would take all of it."""
 MAX_DIGITS = 4300
 """Digits of one number; beyond, turning text into an integer takes time quadratic in their count."""
 
@@ -260,6 +262,8 @@ class _Parser:
             frame.items[frame.name] = value
 
     def _open(self, items: dict[str, Any] | list[Any]) -> None:
+        if len(self.frames) == HOPELESS_DEPTH:
+            raise _BrokenError(self.at, f"Lists and objects are nested more than {HOPELESS_DEPTH:,} levels deep")
         if len(self.frames) == MAX_DEPTH:
             self._too_deep()
             self._attach(None)

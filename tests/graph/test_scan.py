@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphexec.graph.scan import MAX_DEPTH, Fault, join_pointer, load, parse
+from graphexec.graph.scan import HOPELESS_DEPTH, MAX_DEPTH, Fault, join_pointer, load, parse
 from graphexec.graph.source import SourceText
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -196,6 +196,12 @@ def test_depth_does_not_recurse_and_one_value_is_one_fault(ends: str) -> None:
     last = "not_finite_number" if ends else "invalid_json"
     assert [fault.code for fault in found.faults] == ["nested_too_deeply", last]
     assert found.faults[0].path[:3] == ("3", "inputs", "text")
+
+
+def test_reading_ends_where_nesting_is_hopeless() -> None:
+    found = load("[" * (HOPELESS_DEPTH + 1) + '{"a": NaN')
+    assert [fault.code for fault in found.faults] == ["nested_too_deeply", "invalid_json"]
+    assert "200,000 levels" in found.faults[1].message
 
 
 @pytest.mark.parametrize("unit", ['"a": 1, ', '"a": NaN, ', '"b": {"a": [1, "x"]}, "a": 1e999, '])
