@@ -31,7 +31,12 @@ def test_only_the_first_frame_of_a_moving_picture_is_read(tmp_path: Path, monkey
     frames = [Image.new("RGB", (64, 64), color) for color in ("red", "green", "blue")]
     frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
     moving, read = the_picture(tmp_path), list[Image.Image]()
-    monkeypatch.setattr(pixels, "upright", lambda frame: read.append(frame) or frame)
+
+    def upright(frame: Image.Image) -> Image.Image:
+        read.append(frame)
+        return frame
+
+    monkeypatch.setattr(pixels, "upright", upright)
     assert seen(moving, plain_view(moving)).pixels.mean(dim=(1, 2)).tolist() == [1, -1, -1]
     assert len(read) == 1
 
