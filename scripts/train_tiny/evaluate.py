@@ -26,7 +26,7 @@ from judge import Judge
 from nearness import distance
 from scenes import Scene, Scenes
 
-PROMPTS, COMBINED, SEEDS = 100, 100, 8
+THINGS, COMBINED, SEEDS = 100, 100, 8
 STEPS, CFG = 25, 7.0
 SHEET = (
     "a red apple", "a smiling cat", "a blue car on a yellow background", "a tiger", "a rocket", "two bananas",
@@ -156,12 +156,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--things", type=int, default=THINGS, help="how many are asked for on white")
     given = parser.parse_args()
     scenes, paint = Scenes(drawings(given.folder)), Painter(given.checkpoint)
     learned = [scenes.drawings.names.index(name) for name in concepts_of(given.checkpoint)]
     exams = dict[str, Exam]()
     for name, asked in (
-        ("concepts", plain_scenes(learned, PROMPTS)), ("combinations", combined_scenes(scenes, learned, COMBINED)),
+        ("concepts", plain_scenes(learned, given.things)), ("combinations", combined_scenes(scenes, learned, COMBINED)),
     ):  # fmt: skip
         exams[name] = Exam(painted(paint, scenes, asked), asked)
         exams[f"renderings of {name}"] = Exam(rendered(scenes, asked, np.random.default_rng(9)), asked)
