@@ -32,6 +32,11 @@ def workflow(nodes: Nodes) -> dict[str, Any]:
     return {name: {"class_type": kind, "inputs": dict(inputs)} for name, (kind, inputs) in nodes.items()}
 
 
+def shown(*source: Any) -> tuple[str, dict[str, Any]]:
+    """A node that shows a value: `shown("a", 0)` the first output of the node "a"."""
+    return ("Show", {"source": list(source)})
+
+
 def checked(nodes: Nodes, **options: Any) -> Compiled:
     return check(workflow(nodes), registry=REGISTRY, folders=NOWHERE, **options)
 

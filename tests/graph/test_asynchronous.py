@@ -7,10 +7,10 @@ import signal
 import threading
 from dataclasses import replace
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
-from running import NOWHERE, REGISTRY, Bench, Nodes, planned, workflow
+from running import NOWHERE, REGISTRY, Bench, Nodes, planned, shown, workflow
 
 from graphexec.errors import Cancelled
 from graphexec.graph import events
@@ -19,10 +19,6 @@ from graphexec.graph.context import CancelToken
 from graphexec.graph.execute import run
 from graphexec.node.decorator import node
 from graphexec.node.fields import Resource
-
-
-def shown(*source: Any) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": list(source)})
 
 
 def test_when_one_call_fails_the_others_are_stopped(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
-from running import NOWHERE, REGISTRY, Bench, Nodes
+from running import NOWHERE, REGISTRY, Bench, Nodes, shown
 
 from graphexec.errors import Cancelled, InputError
 from graphexec.graph import events
@@ -20,10 +20,6 @@ from graphexec.graph.result import Result
 from graphexec.graph.supply import Supply
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Lazy, Name, Resource
-
-
-def shown(*source: Any) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": list(source)})
 
 
 @node("Blend")

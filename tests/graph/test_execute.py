@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import REGISTRY, Bench, Nodes, planned, workflow
+from running import REGISTRY, Bench, Nodes, planned, shown, workflow
 
 from graphexec.errors import Cancelled, ModelFileError, ResultError
 from graphexec.graph import events
@@ -31,10 +31,6 @@ SUM: Nodes = {
     "sum": ("Add", {"a": ["a", 0], "b": ["b", 0]}),
     "show": ("Show", {"source": ["sum", 0]}),
 }
-
-
-def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": source})
 
 
 class TestOrder:
@@ -114,7 +110,7 @@ class TestCache:
         assert cached_bench.log == []
 
     def test_a_node_that_asks_for_its_id_is_not_shared(self, cached_bench: Bench) -> None:
-        nodes: Nodes = {"x": ("WhoAmI", {}), "y": ("WhoAmI", {}), "sx": shown(["x", 0]), "sy": shown(["y", 0])}
+        nodes: Nodes = {"x": ("WhoAmI", {}), "y": ("WhoAmI", {}), "sx": shown("x", 0), "sy": shown("y", 0)}
         assert cached_bench.run(nodes).texts == {"sx": ("x",), "sy": ("y",)}
         cached_bench.run(nodes)
         assert cached_bench.log == []
@@ -125,7 +121,7 @@ class TestCache:
 
     def test_a_fingerprint_decides(self, cached_bench: Bench) -> None:
         def watch(path: str) -> Nodes:
-            return {"w": ("Watch", {"path": path}), "s": shown(["w", 0])}
+            return {"w": ("Watch", {"path": path}), "s": shown("w", 0)}
 
         cached_bench.run(watch("here"))
         cached_bench.run(watch("here"))
@@ -165,7 +161,7 @@ class TestCache:
 
 class TestLists:
     def test_a_node_runs_for_each_item(self, bench: Bench) -> None:
-        nodes: Nodes = {"r": ("Range", {"n": 3}), "add": ("Add", {"a": ["r", 0], "b": 10}), "s": shown(["add", 0])}
+        nodes: Nodes = {"r": ("Range", {"n": 3}), "add": ("Add", {"a": ["r", 0], "b": 10}), "s": shown("add", 0)}
         assert bench.run(nodes).texts == {"s": ("10", "11", "12")}
 
     def test_shorter_lists_repeat_their_last_item(self, bench: Bench) -> None:
@@ -173,17 +169,17 @@ class TestLists:
             "long": ("Range", {"n": 4}),
             "short": ("Range", {"n": 2}),
             "add": ("Add", {"a": ["long", 0], "b": ["short", 0]}),
-            "s": shown(["add", 0]),
+            "s": shown("add", 0),
         }
         assert bench.run(nodes).texts == {"s": ("0", "2", "3", "4")}
 
     def test_a_list_input_takes_the_whole_list(self, bench: Bench) -> None:
-        nodes: Nodes = {"r": ("Range", {"n": 4}), "sum": ("Sum", {"values": ["r", 0]}), "s": shown(["sum", 0])}
+        nodes: Nodes = {"r": ("Range", {"n": 4}), "sum": ("Sum", {"values": ["r", 0]}), "s": shown("sum", 0)}
         assert bench.run(nodes).texts == {"s": ("6",)}
         assert bench.log[0] == "Sum [0, 1, 2, 3]"
 
     def test_an_empty_list_runs_nothing(self, bench: Bench) -> None:
-        nodes: Nodes = {"r": ("Range", {"n": 0}), "add": ("Add", {"a": ["r", 0], "b": 1}), "s": shown(["add", 0])}
+        nodes: Nodes = {"r": ("Range", {"n": 0}), "add": ("Add", {"a": ["r", 0], "b": 1}), "s": shown("add", 0)}
         assert bench.run(nodes).ok
         assert bench.log == []
 
@@ -194,7 +190,7 @@ class TestLists:
             result.value("r")
 
     def test_named_outputs_have_slots(self, bench: Bench) -> None:
-        result = bench.run({"h": ("Halve", {"value": 7}), "s": shown(["h", 1])}, targets=["h", "s"])
+        result = bench.run({"h": ("Halve", {"value": 7}), "s": shown("h", 1)}, targets=["h", "s"])
         assert (result.value("h", 0), result.value("h", 1)) == (3, 4)
         assert result.texts == {"s": ("4",)}
 
@@ -204,7 +200,7 @@ class TestLazy:
         "yes": ("Int", {"value": 1}),
         "no": ("Int", {"value": 2}),
         "choose": ("Choose", {"first": True, "yes": ["yes", 0], "no": ["no", 0]}),
-        "s": shown(["choose", 0]),
+        "s": shown("choose", 0),
     }
 
     def test_the_branch_not_taken_does_not_run(self, bench: Bench) -> None:
@@ -212,7 +208,7 @@ class TestLazy:
         assert bench.log == ["Int 1", "Choose", "Show 1"]
 
     def test_a_constant_is_there_at_once(self, bench: Bench) -> None:
-        nodes: Nodes = {"choose": ("Choose", {"first": False, "yes": 1, "no": 8}), "s": shown(["choose", 0])}
+        nodes: Nodes = {"choose": ("Choose", {"first": False, "yes": 1, "no": 8}), "s": shown("choose", 0)}
         assert bench.run(nodes).texts == {"s": ("8",)}
 
     def test_a_deep_chain_of_lazy_nodes_does_not_recurse(self, bench: Bench) -> None:
@@ -242,8 +238,8 @@ class TestBlockers:
             "i": ("Int", {"value": 1}),
             "gate": ("Gate", {"value": ["i", 0], "open": False, "message": message}),
             "add": ("Add", {"a": ["gate", 0], "b": 1}),
-            "s": shown(["add", 0]),
-            "other": shown(["i", 0]),
+            "s": shown("add", 0),
+            "other": shown("i", 0),
         }
 
     def test_what_is_blocked_does_not_run(self, bench: Bench) -> None:
@@ -265,7 +261,7 @@ class TestBlockers:
             "r": ("Range", {"n": 2}),
             "which": ("Truths", {"text": "tf"}),
             "gate": ("Gate", {"value": ["r", 0], "open": ["which", 0]}),
-            "s": shown(["gate", 0]),
+            "s": shown("gate", 0),
         }
         assert "s" in bench.run(nodes).executed
 
@@ -279,7 +275,7 @@ class TestBlockers:
             "even": ("Range", {"n": 2}),
             "open": ("Same", {"value": ["even", 0]}),
             "gate": ("Gate", {"value": ["r", 0], "open": True}),
-            "s": shown(["gate", 0]),
+            "s": shown("gate", 0),
         }
         assert bench.run(nodes).texts == {"s": ("0", "1", "2")}
 
@@ -294,17 +290,17 @@ class TestExpansion:
         nodes: Nodes = {
             "i": ("Int", {"value": 4}),
             "twice": ("AddTwice", {"a": ["i", 0], "b": 3}),
-            "s": shown(["twice", 0]),
+            "s": shown("twice", 0),
         }
         assert bench.run(nodes).texts == {"s": ("10",)}
         assert bench.log == ["Int 4", "Add 4 3", "Add 7 3", "Show 10"]
 
     def test_it_may_expand_to_itself_a_thousand_times(self, bench: Bench) -> None:
-        nodes: Nodes = {"loop": ("Repeat", {"times": 1000, "value": 1}), "s": shown(["loop", 0])}
+        nodes: Nodes = {"loop": ("Repeat", {"times": 1000, "value": 1}), "s": shown("loop", 0)}
         assert bench.run(nodes).texts == {"s": ("1001",)}
 
     def test_the_expanding_node_is_kept(self, cached_bench: Bench) -> None:
-        nodes: Nodes = {"loop": ("Repeat", {"times": 5, "value": 1}), "s": shown(["loop", 0])}
+        nodes: Nodes = {"loop": ("Repeat", {"times": 5, "value": 1}), "s": shown("loop", 0)}
         cached_bench.run(nodes)
         assert cached_bench.run(nodes).executed == ()
 
@@ -312,7 +308,7 @@ class TestExpansion:
         nodes: Nodes = {
             "r": ("Range", {"n": 3}),
             "loop": ("Repeat", {"times": ["r", 0], "value": 10}),
-            "s": shown(["loop", 0]),
+            "s": shown("loop", 0),
         }
         assert bench.run(nodes).texts == {"s": ("10", "11", "12")}
 
@@ -328,7 +324,7 @@ class TestExpansion:
         ],
     )
     def test_a_graph_that_cannot_run_is_the_nodes_failure(self, bench: Bench, what: str, message: str) -> None:
-        result = bench.run({"b": ("Broken", {"what": what}), "s": shown(["b", 0])})
+        result = bench.run({"b": ("Broken", {"what": what}), "s": shown("b", 0)})
         assert message in str(result.failures["b"])
 
 
@@ -338,7 +334,7 @@ class TestAsync:
             "a": ("Later", {"value": 1, "turns": 5}),
             "b": ("Later", {"value": 2, "turns": 1}),
             "sum": ("Add", {"a": ["a", 0], "b": ["b", 0]}),
-            "s": shown(["sum", 0]),
+            "s": shown("sum", 0),
         }
         assert bench.run(nodes).texts == {"s": ("3",)}
         assert bench.log[:2] == ["start 1", "start 2"]
@@ -347,7 +343,7 @@ class TestAsync:
         nodes: Nodes = {
             "r": ("Range", {"n": 3}),
             "later": ("Later", {"value": ["r", 0], "turns": 1}),
-            "s": shown(["later", 0]),
+            "s": shown("later", 0),
         }
         assert bench.run(nodes).texts == {"s": ("0", "1", "2")}
 
@@ -428,19 +424,19 @@ class TestCancellation:
         nodes: Nodes = {"a": ("Int", {"value": 3}), "l": ("Long", {"steps": ["a", 0]}), "x": ("Long", {"steps": 9})}
         context = replace(cached_bench.context, on_event=on_event, cancel=token)
         with pytest.raises(Cancelled):
-            run(planned({**nodes, "s": shown(["x", 0]), "t": shown(["l", 0])}), context)
+            run(planned({**nodes, "s": shown("x", 0), "t": shown("l", 0)}), context)
         steps = [event.done for event in seen if isinstance(event, events.Progressed)]
         assert steps[-1] == 3
         assert isinstance(seen[-1], events.Interrupted)
 
     def test_a_node_may_stop_the_run(self, bench: Bench) -> None:
         with pytest.raises(Cancelled):
-            bench.run({"s": ("Stop", {"value": 1}), "t": shown(["s", 0])})
+            bench.run({"s": ("Stop", {"value": 1}), "t": shown("s", 0)})
 
     def test_it_stops_while_model_files_are_hashed(self, tmp_path: Path) -> None:
         (tmp_path / "loras").mkdir()
         (tmp_path / "loras" / "a.safetensors").write_bytes(b"weights")
-        nodes = workflow({"r": ("Read", {"file": "a.safetensors"}), "s": shown(["r", 0])})
+        nodes = workflow({"r": ("Read", {"file": "a.safetensors"}), "s": shown("r", 0)})
         plan = compile_workflow(nodes, registry=REGISTRY, folders=Folders.from_roots(tmp_path))
         seen: list[events.Event] = []
 

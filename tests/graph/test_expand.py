@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from running import REGISTRY, Bench, Nodes, workflow
+from running import REGISTRY, Bench, Nodes, shown, workflow
 
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
-
-
-def shown(*source: Any) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": list(source)})
 
 
 class TestGraphs:

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from running import REGISTRY, Bench, Nodes, planned, workflow
+from running import REGISTRY, Bench, Nodes, planned, shown, workflow
 
 from graphexec.errors import NodeError, ResultError
 from graphexec.graph import events
@@ -21,10 +21,6 @@ from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Expand, Folder, Graph
-
-
-def shown(source: list[Any]) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": source})
 
 
 class Broken(MemoryCache):
@@ -42,8 +38,8 @@ class TestFailures:
         "i": ("Int", {"value": 1}),
         "bad": ("Fail", {"value": ["i", 0], "message": "broken tooth"}),
         "after": ("Add", {"a": ["bad", 0], "b": 1}),
-        "lost": shown(["after", 0]),
-        "fine": shown(["i", 0]),
+        "lost": shown("after", 0),
+        "fine": shown("i", 0),
     }
 
     def test_independent_outputs_are_not_spoiled(self, bench: Bench) -> None:
@@ -58,7 +54,7 @@ class TestFailures:
             "i": ("Int", {"value": 1}),
             "slow": ("Later", {"value": ["i", 0]}),
             "sum": ("Add", {"a": ["bad", 0], "b": ["slow", 0]}),
-            "s": shown(["sum", 0]),
+            "s": shown("sum", 0),
         }
         assert bench.run(nodes).skipped == ("sum", "s")
 
@@ -127,16 +123,16 @@ class TestFailures:
 
     @pytest.mark.parametrize("what", ["few", "number"])
     def test_a_result_of_the_wrong_shape_is_a_failure(self, bench: Bench, what: str) -> None:
-        result = bench.run({"b": ("Bad", {"what": what}), "s": shown(["b", 0])})
+        result = bench.run({"b": ("Bad", {"what": what}), "s": shown("b", 0)})
         assert "declares 2 outputs" in str(result.failures["b"])
 
     def test_warnings_of_nodes_are_told(self, bench: Bench) -> None:
-        bench.run({"m": ("Mutter", {"text": "hm"}), "s": shown(["m", 0])})
+        bench.run({"m": ("Mutter", {"text": "hm"}), "s": shown("m", 0)})
         assert bench.seen(events.Warned) == [events.Warned("m", "hm")]
 
     def test_a_cache_that_raises_is_told_and_harms_no_run(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path, Broken(0))
-        nodes: Nodes = {"i": ("Int", {"value": 5}), "show": shown(["i", 0])}
+        nodes: Nodes = {"i": ("Int", {"value": 5}), "show": shown("i", 0)}
         assert bench.run(nodes).texts == {"show": ("5",)}
         assert {problem.reason for problem in bench.seen(events.CacheProblem)} == {
             "Broken raised ConnectionError: no answer",
@@ -176,7 +172,7 @@ def careless(how: str, graph: Graph) -> Expand[Artifacts]:
 def test_what_has_the_wrong_shape_is_the_failure_of_its_node_alone(how: str, message: str, tmp_path: Path) -> None:
     pack = ModuleType("pack")
     vars(pack)["careless"] = careless
-    nodes = workflow({"bad": ("Careless", {"how": how}), "i": ("Int", {"value": 1}), "fine": shown(["i", 0])})
+    nodes = workflow({"bad": ("Careless", {"how": how}), "i": ("Int", {"value": 1}), "fine": shown("i", 0)})
     plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=Folders.from_roots())
     result = run(plan, Context(output=tmp_path))
     assert result.texts == {"fine": ("1",)}
@@ -200,7 +196,7 @@ def test_a_folder_that_is_gone_is_the_failure_of_who_reads_it(tmp_path: Path) ->
     shelf = tmp_path / "loras" / "shelf"
     shelf.mkdir(parents=True)
     (shelf / "one.safetensors").write_text("one")
-    nodes = workflow({"a": ("ReadAll", {"file": "shelf/one.safetensors"}), "s": shown(["a", 0]), "i": shown(["n", 0])})
+    nodes = workflow({"a": ("ReadAll", {"file": "shelf/one.safetensors"}), "s": shown("a", 0), "i": shown("n", 0)})
     nodes |= workflow({"n": ("Int", {"value": 1})})
     folders = Folders.from_roots(tmp_path)
     plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=folders)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import Bench, Nodes, planned
+from running import Bench, Nodes, planned, shown
 
 from graphexec.errors import NodeError
 from graphexec.graph import events
@@ -18,10 +18,6 @@ from graphexec.graph.execute import Execution
 from graphexec.graph.result import Result
 
 Drawn = dict[str, tuple[str, dict[str, Any]]]
-
-
-def shown(*source: Any) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": list(source)})
 
 
 class TestValues:

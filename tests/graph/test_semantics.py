@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from graph import comfy_fakes
 from graph.comfy_fakes import Latent
-from running import NOWHERE, Bench, Nodes, checked, faults, only, planned
+from running import NOWHERE, Bench, Nodes, checked, faults, only, planned, shown
 
 from graphexec.errors import Cancelled
 from graphexec.graph import events
@@ -47,10 +47,6 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 PLANT: tuple[str, dict[str, Any]] = ("Plant", {})
-
-
-def shown(*source: Any) -> tuple[str, dict[str, Any]]:
-    return ("Show", {"source": list(source)})
 
 
 class TestRecorded:
