@@ -98,7 +98,7 @@ COLLECT_AFTER = 100_000
 
 
 SPINS = "5000"
-"""How often a thread of OpenMP looks for work before it sleeps: up to a quarter of a millisecond."""
+"""How often a thread of OpenMP looks for work before it sleeps: about a tenth of a millisecond."""
 
 
 def standard_registry() -> Registry:
