@@ -46,11 +46,8 @@ Severity = Literal["error", "warning"]
 
 
 def said(error: BaseException) -> str:
-    """What an error says; its kind if it says nothing, or cannot."""
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - an error of a node's own class may fail at its own words
-        return type(error).__name__
+    """What an error says; its kind if it says nothing."""
+    return str(error) or type(error).__name__
 
 
 DAMAGED_PICTURE = (

@@ -63,13 +63,6 @@ class TestFailures:
         assert str(failure) == "node bad (Fail): broken tooth"
         assert isinstance(failure.__cause__, RuntimeError)
 
-    def test_an_error_that_fails_at_its_own_words_is_told_by_its_kind(self) -> None:
-        class Speechless(Exception):
-            def __str__(self) -> str:
-                return self.args[0].words
-
-        assert str(NodeError("4", "Save", Speechless("no words"))) == "node 4 (Save): Speechless"
-
     def test_an_error_without_words_is_told_by_its_kind(self) -> None:
         assert str(NodeError("1", "Fail", MemoryError())) == "node 1 (Fail): MemoryError"
 
