@@ -1,6 +1,7 @@
 """Fifth stage: the decoder alone, with the latents as they are, for sharper pictures.
 
-It sees latents a little off, as the UNet makes them, and learns to draw what they are near to.
+It sees latents as the UNet makes them, and others a little off, and learns to draw what they are near to, as a critic
+wants it.
 
 python scripts/train_tiny/decoder.py --start CHECKPOINT --out CHECKPOINT
 """
@@ -8,6 +9,7 @@ python scripts/train_tiny/decoder.py --start CHECKPOINT --out CHECKPOINT
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,49 +21,67 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint, save_checkpoint
+from critic import Critic, criticism
 from emoji import STYLES, drawings
 from graphexec.diffusion.models.vae import Autoencoder
-from graphexec.diffusion.types import DOWNSCALE
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
+from pairs import Pairs, make_pairs
 from parallel import InParts
 from progress import Report, go_on
 from scenes import Scene, Scenes, compose, tensor_of
-from tokens import Tokens
+from tokens import Tokens, Told
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
 
+SAMPLED_PART = 0.65
+"""The part of the pictures whose latents the UNet made."""
 DRAWN_PART = 0.6
-"""The part of the pictures that shows what the UNet draws; the others are drawings in any style."""
+"""The part of the others that shows what the UNet draws; the rest are drawings in any style."""
 OFF = 0.3
-"""How far latents are off at most, in parts of their own deviation."""
-OPTIMISER, EMA = Optimiser("Muon", 0.01), 0.998
+"""How far the others' latents are off at most, in parts of their own deviation."""
+OPTIMISER, CRITIC_RATE, EMA = Optimiser("Muon", 0.005), 0.01, 0.998
 EPOCH, TESTED = 500, 48
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """[B, 3, 128, 128] in -1..1."""
+class Seen:
+    """Latents [B, 4, 16, 16] as the autoencoder has them, and the pictures that they are of, [B, 3, 128, 128] in
+    -1..1."""
 
+    latents: Tensor
     pixels: Tensor
     names: Sequence[str]
 
 
-class PictureBatches:
-    """Batches of random scenes."""
+class Batches:
+    """Batches of pairs and of random scenes."""
 
-    def __init__(self, scenes: Scenes, batch: int) -> None:
-        self.scenes, self.batch = scenes, batch
+    def __init__(self, scenes: Scenes, vae: Autoencoder, pairs: Pairs, batch: int) -> None:
+        self.scenes, self.vae, self.pairs, self.batch = scenes, vae, pairs, batch
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Pictures]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Seen]:
         for step in range(first, EPOCH):
-            yield self.at(np.random.default_rng((10, epoch, step)), self.batch)
+            random = np.random.default_rng((10, epoch, step))
+            each = [
+                self._pair(random) if random.random() < SAMPLED_PART else self._scene(random) for _ in range(self.batch)
+            ]
+            latents, pixels, names = zip(*each, strict=True)
+            yield Seen(torch.stack(latents), torch.stack(pixels).contiguous(memory_format=torch.channels_last), names)
 
-    def at(self, random: Generator, count: int) -> Pictures:
-        pictures, names = zip(*(_picture(self.scenes, random) for _ in range(count)), strict=True)
-        return Pictures(tensor_of(pictures).contiguous(memory_format=torch.channels_last), names)
+    def _pair(self, random: Generator) -> tuple[Tensor, Tensor, str]:
+        i = int(random.integers(len(self.pairs.latents)))
+        return self.pairs.latents[i].float(), tensor_of([self.pairs.pictures[i].numpy()])[0], f"pair {i}"
+
+    @torch.no_grad()
+    def _scene(self, random: Generator) -> tuple[Tensor, Tensor, str]:
+        picture, name = _picture(self.scenes, random)
+        pixels = tensor_of([picture])
+        latents = self.vae.encode(pixels)[0]
+        noise = torch.from_numpy(random.standard_normal(latents.shape, np.float32))
+        return latents + noise * (random.random() * OFF / SCALE), pixels[0], name
 
 
 def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], str]:
@@ -74,44 +94,57 @@ def _picture(scenes: Scenes, random: Generator) -> tuple[NDArray[np.uint8], str]
 
 
 class Learning:
-    """The objective: the picture of latents that are a little off."""
+    """The objective: the pictures that latents are of, such that a critic takes them for drawn ones; and the critic's
+    own."""
 
-    def __init__(self, vae: Autoencoder, run: Callable[..., Tensor]) -> None:
-        self.vae, self.run = vae, run
+    def __init__(self, vae: Autoencoder, critic: Critic, run: Callable[..., Tensor]) -> None:
+        self.vae, self.critic, self.run = vae, critic, run
 
-    def __call__(self, batch: Pictures, generator: torch.Generator) -> Tensor:
-        pixels = batch.pixels
-        count, height, width = len(pixels), pixels.shape[2] // DOWNSCALE, pixels.shape[3] // DOWNSCALE
-        noise = torch.randn(count, self.vae.layout.latent_channels, height, width, generator=generator)
-        level = torch.rand(count, 1, 1, 1, generator=generator) * OFF / SCALE
-        return self.run(self._losses, pixels, noise * level)
+    def __call__(self, batch: Seen, generator: torch.Generator) -> Tensor:
+        return self.run(self._losses, batch.latents, batch.pixels)
 
-    def _losses(self, pixels: Tensor, off: Tensor) -> Tensor:
-        with torch.no_grad():
-            latents = self.vae.encode(pixels) + off
-        return reconstruction_loss(self.vae.decode(latents), pixels)
+    def _losses(self, latents: Tensor, pixels: Tensor) -> Tensor:
+        made = self.vae.decode(latents)
+        return reconstruction_loss(made, pixels) + criticism(self.critic, made, pixels)
 
 
 def main() -> None:
     given = _arguments()
     torch.set_num_threads(given.threads)
+    torch.manual_seed(SEED)
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     weights = read_checkpoint(given.start)
-    vae = networks_of(weights)["vae"]
-    trained = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()]
-    vae.encoder.requires_grad_(False)
+    made, critic = networks_of(weights), Critic().to(memory_format=torch.channels_last)
+    vae = made["vae"]
+    told, kept = Told(made["text"], tokens), given.folder / f"pairs-{_digest(given.start)}"
+    pairs = make_pairs(scenes, made, told, kept, given.pairs, given.threads)
+    trained, judging = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()], [*critic.parameters()]
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
-    learning = Learning(vae, InParts(trained, given.threads))
-    batches, report = PictureBatches(scenes, given.batch), Report(given.folder / "decoder.jsonl")
-    groups = [ParameterGroup("decoder", trained, OPTIMISER.learning_rate)]
+    learning = Learning(vae, critic, InParts([*trained, *judging], given.threads))
+    batches, report = Batches(scenes, vae, pairs, given.batch), Report(given.folder / "decoder.jsonl")
+    groups = [
+        ParameterGroup("decoder", trained, OPTIMISER.learning_rate),
+        ParameterGroup("critic", judging, CRITIC_RATE),
+    ]
     loop = Loop(groups, learning, batches, plan, watch=report, device="cpu")
-    unseen = batches.at(np.random.default_rng(11), TESTED).pixels
+    unseen = _unseen(scenes)
     print(f"before: {_decibels(vae, unseen):.2f} dB", flush=True)
     go_on(loop, given.folder / "decoder-state", given.minutes)
     with loop.averaged():
         print(f"after: {_decibels(vae, unseen):.2f} dB")
         weights["vae"] = {name: tensor.detach().clone() for name, tensor in vae.state_dict().items()}
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), concepts_of(given.start))
+
+
+def _digest(file: Path) -> str:
+    """Tells a model's pairs from another's."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:8]
+
+
+def _unseen(scenes: Scenes) -> Tensor:
+    random = np.random.default_rng(11)
+    return tensor_of([_picture(scenes, random)[0] for _ in range(TESTED)])
 
 
 @torch.no_grad()
@@ -124,9 +157,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
     parser.add_argument("--start", type=Path, default=Path("build/tiny/guided.safetensors"))
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=2000, help="latents to sample from the model, with their pictures")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 
