@@ -20,10 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import graphexec
-from checkpoint import CHECKPOINT, concepts_of, networks, read_checkpoint
+from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint
 from emoji import SIZE, drawings
 from judge import Judge
-from nearness import distance
+from nearness import distance, sharpness
 from scenes import Scene, Scenes
 
 THINGS, COMBINED, SEEDS = 100, 100, 8
@@ -127,20 +127,27 @@ def seeds_and_drawings(paint: Painter, scenes: Scenes, concepts: Sequence[int]) 
     return float(np.mean(made)), float(np.mean(drawn))
 
 
-def distances(scenes: Scenes, checkpoint: Path, painted: Exam, rendered: Exam) -> dict[str, float]:
-    """How far from the nearest rendering pictures are on the whole: the model's, and renderings through its
-    autoencoder."""
-    vae = networks(0)["vae"]
-    vae.load_state_dict(read_checkpoint(checkpoint)["vae"])
-    pixels = rendered.pictures.permute(0, 3, 1, 2) * 2 - 1
-    with torch.no_grad():
-        through = torch.cat([vae.decode(vae.encode(some)) for some in pixels.split(10)]).clamp(-1, 1) / 2 + 0.5
-    shown = {"pictures": painted.pictures, "autoencoder": through.permute(0, 2, 3, 1)}
+def nearness(scenes: Scenes, checkpoint: Path, painted: Exam, rendered: Exam) -> dict[str, dict[str, float]]:
+    """How far from the nearest rendering pictures are on the whole, and how sharp beside renderings: the model's, and
+    renderings through its autoencoder."""
+    shown = {"pictures": painted.pictures, "autoencoder": through_autoencoder(checkpoint, rendered.pictures)}
+    apart = {
+        name: [distance(scenes, *pair) for pair in zip(pictures, painted.asked, strict=True)]
+        for name, pictures in shown.items()
+    }
+    return {
+        "distances": {name: float(np.mean(distances)) for name, distances in apart.items()},
+        "sharpness": {name: sharpness(pictures) / sharpness(rendered.pictures) for name, pictures in shown.items()},
+    }
 
-    def mean(pictures: Tensor) -> float:
-        return float(np.mean([distance(scenes, *pair) for pair in zip(pictures, painted.asked, strict=True)]))
 
-    return {name: mean(pictures) for name, pictures in shown.items()}
+@torch.no_grad()
+def through_autoencoder(checkpoint: Path, pictures: Tensor) -> Tensor:
+    """Pictures [N, 128, 128, 3] as they come back."""
+    vae = networks_of({"vae": read_checkpoint(checkpoint)["vae"]})["vae"]
+    pixels = pictures.permute(0, 3, 1, 2) * 2 - 1
+    back = torch.cat([vae.decode(vae.encode(some)) for some in pixels.split(10)]).clamp(-1, 1) / 2 + 0.5
+    return back.permute(0, 2, 3, 1)
 
 
 def sheet(paint: Painter, file: Path) -> None:
@@ -167,7 +174,7 @@ def main() -> None:
         exams[name] = Exam(painted(paint, scenes, asked), asked)
         exams[f"renderings of {name}"] = Exam(rendered(scenes, asked, np.random.default_rng(9)), asked)
     figures: dict[str, Any] = {**judged(Judge(scenes), exams)}
-    figures["distances"] = distances(scenes, given.checkpoint, exams["concepts"], exams["renderings of concepts"])
+    figures |= nearness(scenes, given.checkpoint, exams["concepts"], exams["renderings of concepts"])
     some = [scene.concept for scene in plain_scenes(learned, 20)]
     figures["spread of seeds"], figures["spread of drawings"] = seeds_and_drawings(paint, scenes, some)
     print(json.dumps(figures, indent=2))

@@ -1,4 +1,4 @@
-"""How far pictures are from what was asked for: what the judge forgives, soft edges and parts awry, counts here."""
+"""How far pictures are from what was asked for, and how sharp: what the judge forgives counts here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from judge import farthest, thumb
 from scenes import Scene, Scenes
 
-__all__ = ["distance"]
+__all__ = ["distance", "sharpness"]
 
 STEP = 2
 """Pixels to one of the pictures that are compared, and between the places that are tried."""
@@ -22,3 +22,11 @@ def distance(scenes: Scenes, picture: Tensor, asked: Scene) -> float:
     common = F.conv2d(seen[None], drawing[None], padding=farthest(STEP)).max()
     least = float(seen.square().sum() + drawing.square().sum() - 2 * common)
     return (max(least, 0.0) / seen.numel()) ** 0.5
+
+
+def sharpness(pictures: Tensor) -> float:
+    """How much single pixels of [N, H, W, 3] differ from the mean of their neighbours: little where edges are soft."""
+    pixels = pictures.permute(0, 3, 1, 2)
+    around = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
+    neighbours = around[..., 1:-1, 2:] + around[..., 1:-1, :-2] + around[..., 2:, 1:-1] + around[..., :-2, 1:-1]
+    return float((pixels - neighbours / 4).abs().mean())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from train_tiny.drawn import rectangles
 
-from nearness import distance
+from nearness import distance, sharpness
 from scenes import Scene, Scenes
 
 
@@ -38,3 +38,11 @@ def test_nothing_at_all_is_as_far_as_the_drawing_is_from_white(scenes: Scenes) -
     drawn = 1 - _rendering(scenes, Scene(0, 0), 0)
     white = distance(scenes, torch.ones(128, 128, 3), Scene(0, 0))
     assert 0.5 < white / float(drawn.square().mean().sqrt()) < 1.2
+
+
+def test_softer_edges_are_less_sharp_and_even_pictures_not_at_all(scenes: Scenes) -> None:
+    picture = _rendering(scenes, Scene(0, 0), 0)[None]
+    planes = picture.permute(0, 3, 1, 2)
+    soft = torch.nn.functional.avg_pool2d(planes, 5, 1, 2, count_include_pad=False).permute(0, 2, 3, 1)
+    assert sharpness(soft) < 0.5 * sharpness(picture)
+    assert sharpness(torch.full((1, 128, 128, 3), 0.3)) == 0
