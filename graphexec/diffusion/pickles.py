@@ -92,10 +92,15 @@ def load_pickled(path: Path, allowed: Sequence[Any]) -> Any:
     try:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
-        # Files of before PyTorch 1.6 are no archives and cannot be mapped.
-        with _loading, torch.serialization.safe_globals([*allowed]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            file.seek(0)
+            # By such a name torch expects safetensors, whatever is in the file; one that is open cannot be mapped.
+            misnamed = path.name.endswith(".safetensors")
+            # Files of before PyTorch 1.6 are no archives and cannot be mapped.
+            with _loading, torch.serialization.safe_globals([*allowed]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns of old protocols before it reads or refuses them
+                return torch.load(
+                    file if misnamed else path, map_location="cpu", weights_only=True, mmap=zipped and not misnamed
+                )
     except FAULTS as error:
         raise ModelFileError(f"{path}: {_fault(error)}") from error
 

@@ -59,6 +59,14 @@ def test_a_pickled_checkpoint_becomes_one_that_opens(tmp_path: Path, zipped: boo
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(target).items())
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_named_as_safetensors_is_converted_too(tmp_path: Path, zipped: bool) -> None:
+    source, target = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    torch.save({"x": torch.ones(2)}, source, _use_new_zipfile_serialization=zipped)
+    assert convert(source, target) == 1
+    assert torch.equal(load_file(target)["x"], torch.ones(2))
+
+
 @pytest.mark.parametrize("name", ["params_ema", "params-ema", "params", "model", "net"])
 def test_tensors_lie_where_programs_that_train_put_them(tmp_path: Path, name: str) -> None:
     weights = {"conv_first.weight": torch.ones(2), "model": torch.zeros(1)}
