@@ -232,3 +232,12 @@ def test_damaged_files_are_refused_without_a_traceback(tmp_path_factory: pytest.
         convert(path, folder / "y")
     except ModelFileError as error:
         assert str(error).startswith(str(path))
+
+
+def test_hashes_of_weights_that_were_converted_are_not_said_of_the_new_ones(tmp_path: Path) -> None:
+    hashes = {"sshs_model_hash": "1", "sshs_legacy_hash": "2", "modelspec.hash_sha256": "0x1"}
+    save_file({"x": torch.ones(2), "a": torch.ones(1)}, tmp_path / "x", {**hashes, "ss_sd_model_hash": "3"})
+    for precision, kept in ((None, hashes), ("fp32", hashes), ("fp16", {})):
+        target = tmp_path / f"{precision}.safetensors"
+        convert(tmp_path / "x", target, precision)
+        assert read_header(target).metadata == {"format": "pt", "ss_sd_model_hash": "3", **kept}
