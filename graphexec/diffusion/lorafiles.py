@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load
 from torch import Tensor
 
 from graphexec.diffusion.sources import LoraModel, LoraSource
+from graphexec.diffusion.stored import MappedFile
 from graphexec.errors import ModelFileError
 
 __all__ = ["LoraReader"]
@@ -25,7 +25,7 @@ class _Held:
 
     tensors: dict[str, Tensor]
 
-    def get_tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
         return self.tensors[name]
 
 
@@ -33,7 +33,7 @@ class _Held:
 class _File:
     """What is known of a file."""
 
-    opened: safe_open | _Held | None = None
+    opened: MappedFile | _Held | None = None
     sound: set[str] = field(default_factory=set[str])
     """Tensors that were found to be finite."""
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -106,8 +106,8 @@ def _at(device: torch.device, tensor: Tensor, *, copy: bool = False) -> Tensor:
 def _read(file: LoraSource, name: str, known: _File) -> Tensor:
     if known.opened is None:
         held = isinstance(file, LoraModel)
-        known.opened = _Held(load(file.content)) if held else safe_open(file.path, framework="pt")
-    tensor = known.opened.get_tensor(name)
+        known.opened = _Held(load(file.content)) if held else MappedFile(file.path)
+    tensor = known.opened.tensor(name)
     # Of numbers in eight bits torch cannot tell.
     if name not in known.sound and not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
         raise ModelFileError(f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged")

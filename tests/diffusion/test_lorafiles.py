@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,22 @@ def test_a_damaged_tensor_is_refused_every_time(tmp_path: Path, value: float, dt
         with pytest.raises(ModelFileError, match=r"'x'.*NaN or infinity"):
             read(file, "x")
         read.close()
+
+
+def written(path: Path, dtype: str, shape: list[int], content: bytes) -> WeightsFile:
+    """A file of one tensor, with metadata that are no texts, which the library of safetensors refuses."""
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(content)]}
+    header = json.dumps({"__metadata__": {"epoch": 3, "notes": None}, "x": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content)
+    return WeightsFile.of(path)
+
+
+def test_a_file_is_read_by_what_its_header_was_checked_by(tmp_path: Path) -> None:
+    file = written(tmp_path / "a", "F16", [2], torch.tensor([1.0, -2.0]).half().numpy().tobytes())
+    assert LoraReader()(file, "x").tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize("dtype", ["F4", "C64", "F8_E8M0"])
+def test_numbers_that_nothing_is_computed_with_are_refused(tmp_path: Path, dtype: str) -> None:
+    with pytest.raises(ModelFileError, match=f"'x' is stored as {dtype}, which cannot be read"):
+        LoraReader()(written(tmp_path / "a", dtype, [16], bytes({"F4": 8, "C64": 128}.get(dtype, 16))), "x")
