@@ -134,10 +134,10 @@ def _families(families: tuple[FamilyHint, FamilyHint]) -> str:
 def _misfit(module: LoraModule, weight: str) -> str:
     adapter, named = module.adapter, f"LoRA module {module.name!r} ({module.kind})"
     if adapter.shape and not adapter.has_scale:
-        return f"{named} for {weight} has no rank, or an alpha that is no single number"
-    mine = (
-        f"is for {as_text(adapter.shape)}" if adapter.shape else "has tensors that do not fit each other or the weight"
-    )
+        return f"{named} for {weight} has no rank or another empty tensor, or an alpha that is no single number"
+    size = as_text(adapter.shape or ())
+    other = size and not weight.endswith(f"({size})")
+    mine = f"is for {size}" if other else "has tensors that do not fit each other or the weight"
     return f"{named} {mine}, the model has {weight}"
 
 

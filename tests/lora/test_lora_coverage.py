@@ -51,13 +51,20 @@ def test_a_part_that_is_not_used_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"alpha": (2,)}, {"alpha": (0,)}, {"lora_up.weight": (32, 0), "lora_down.weight": (0, 32)}]
+    "changes",
+    [
+        {"alpha": (2,)},
+        {"alpha": (0,)},
+        {"lora_up.weight": (32, 0), "lora_down.weight": (0, 32)},
+        {"lora_mid.weight": (4, 4, 0)},
+    ],
 )
 def test_a_module_without_a_scale_does_not_fit(changes: dict[str, tuple[int, ...]]) -> None:
     tensors = lora_weights(only="attn1")
-    coverage = cover(tensors | {f"{Q}.{part}": torch.zeros(shape) for part, shape in changes.items()})
+    tensors |= {f"{Q}.{part}": torch.zeros(shape) for part, shape in changes.items()}
+    coverage = cover(tensors)
     assert set(coverage.unused) == {name for name in tensors if name.startswith(Q)}
-    assert "no rank, or an alpha that is no single number" in coverage.warnings()[1]
+    assert "has no rank or another empty tensor, or an alpha that is no single number" in coverage.warnings()[1]
 
 
 def test_what_is_for_a_network_left_out_is_no_fault() -> None:
@@ -121,6 +128,11 @@ def test_a_module_that_does_not_fit_among_others_is_left_out_with_a_warning() ->
     assert Q not in {module.name for modules in coverage.unet.values() for module in modules}
     assert len(coverage.unused) == 3
     assert "does not fit" in coverage.warnings()[1] and "32 x 7" in coverage.warnings()[1]
+
+
+def test_magnitudes_that_are_not_as_many_as_rows_or_columns_do_not_fit() -> None:
+    told = cover(lora_weights() | {f"{Q}.dora_scale": torch.ones(7, 1)}).warnings()[1]
+    assert f"{Q!r} (dora) has tensors that do not fit each other or the weight, the model has" in told
 
 
 @pytest.mark.parametrize("part", ["lora_up.bias", "lora_other.weight"])

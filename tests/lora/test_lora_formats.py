@@ -5,6 +5,7 @@ import json
 from typing import ClassVar
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lora.headers import header_of
@@ -117,7 +118,7 @@ class TestMetadata:
 
 TENSORS = sorted({*(f"lora_unet_a{ending}" for ending in ENDINGS), *(f"unet.a.{part}.weight" for part in PEFT)})
 SHAPES = st.lists(st.integers(0, 5), max_size=5).map(tuple)
-WEIGHTS = st.sampled_from([(4, 4), (5, 2, 3, 3), (3,)])
+WEIGHTS = st.sampled_from([(4, 4), (5, 2, 3, 3), (3,), (1,)])
 
 
 @given(st.dictionaries(st.sampled_from(TENSORS), SHAPES), WEIGHTS)
@@ -142,3 +143,45 @@ def test_factors_without_sides_fit_nothing(kind: str, size: tuple[int, ...]) -> 
     }[kind]
     (module,) = list_modules(header_of({f"lora_unet_a{end}": shape for end, shape in ends.items()})).modules
     assert not module.adapter.fits((4, 4))
+
+
+@pytest.mark.parametrize(
+    ("parts", "weight"),
+    [
+        ({"weight": (4,), "on_input": (2,)}, (4, 6)),
+        ({"weight": (4,), "on_input": (0,)}, (4, 6)),
+        ({"lora_up.weight": (4, 2), "lora_down.weight": (2, 6), "lora_mid.weight": (2, 2)}, (4, 6)),
+        ({"lokr_w1": (2, 9), "lokr_w2": (2, 5)}, (4, 5, 3, 3)),
+        ({"lokr_w1": (2, 2), "lokr_w2_a": (2, 2), "lokr_w2_b": (2, 3), "lokr_t2": ()}, (4, 6)),
+        ({"lokr_w1": (1, 1), "lokr_w2": (6, 1)}, (6,)),
+        ({"oft_blocks": (2, 2, 2), "rescale": (4, 5)}, (4, 6)),
+        ({"oft_blocks": (1, 2, 2, 2)}, (4,)),
+        ({"oft_blocks": (1, 2, 2, 2), "rescale": (4, 5)}, (4, 6)),
+        ({"boft_R": (1, 1, 1, 1), "boft_s": (1, 6)}, (6,)),
+        ({"a1.weight": (6, 2), "a2.weight": (2, 6, 2), "b1.weight": (4, 2), "b2.weight": (2, 6)}, (4, 6)),
+        ({"a1.weight": (6, 2), "a2.weight": (2, 6), "b1.weight": (4, 2), "b2.weight": (2, 6), "bm.weight": ()}, (4, 6)),
+    ],
+)
+def test_what_cannot_be_computed_does_not_fit(parts: dict[str, tuple[int, ...]], weight: tuple[int, ...]) -> None:
+    file = list_modules(header_of({f"lora_unet_a.{part}": shape for part, shape in parts.items()}))
+    assert not any(module.adapter.fits(weight) for module in file.modules)
+
+
+@pytest.mark.parametrize(
+    ("size", "flag", "changed"),
+    [
+        ((6,), None, (1, 6)),
+        ((1, 6), False, (1, 6)),
+        ((4, 1), True, (4, 1)),
+        ((4,), None, (4, 1)),
+    ],
+)
+def test_how_many_elements_ia3_has_tells_whether_it_is_for_rows(
+    size: tuple[int, ...], flag: bool | None, changed: tuple[int, ...]
+) -> None:
+    tensors = {"lora_unet_a.weight": torch.arange(1.0, 1.0 + torch.Size(size).numel()).reshape(size)}
+    tensors |= {} if flag is None else {"lora_unet_a.on_input": torch.tensor(flag)}
+    (module,) = list_modules(header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})).modules
+    weight = module.adapter.change(torch.ones(4, 6), 1.0, tensors.__getitem__)
+    expected = 1.0 + tensors["lora_unet_a.weight"].reshape(changed).expand(4, 6)
+    assert torch.equal(weight, expected)

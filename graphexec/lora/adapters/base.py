@@ -94,8 +94,8 @@ class Adapter(ABC):
 
     @property
     def has_scale(self) -> bool:
-        """Whether alpha, where there is one, is one number, and no rank is 0."""
-        return math.prod(self.size("alpha")) == 1 and self.rank != 0
+        """Whether alpha, where there is one, is one number, and no tensor is empty, as one of rank 0 is."""
+        return math.prod(self.size("alpha")) == 1 and all(0 not in part.shape for part in self.parts.values())
 
     @abstractmethod
     def fits(self, shape: Shape) -> bool:
@@ -177,13 +177,13 @@ def cp_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.einsum("i j h w, j r, i p -> p r h w", core, b, a)
 
 
-def product_shape(a: Shape, b: Shape, core: Shape) -> Shape | None:
+def product_shape(a: Shape, b: Shape, core: Shape | None) -> Shape | None:
     """The shape of `a @ b`, or of `cp_product` where there is a core; None if they do not fit each other."""
     if len(a) != 2 or len(b) != 2:
         return None
-    if core:
-        return (a[1], b[1], *core[2:]) if core[:2] == (a[0], b[0]) else None
-    return (a[0], b[1]) if a[1] == b[0] else None
+    if core is None:
+        return (a[0], b[1]) if a[1] == b[0] else None
+    return (a[1], b[1], *core[2:]) if len(core) == 4 and core[:2] == (a[0], b[0]) else None
 
 
 def as_text(shape: Shape) -> str:

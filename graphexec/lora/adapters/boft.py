@@ -36,7 +36,7 @@ class Boft(Adapter):
         scale = self.size("rescale")
         reach = 2**stages * (size // 2)
         whole = size == other and count * size == shape[0] and size % 2 == 0 and shape[0] % reach == 0
-        return whole and (not scale or scale[0] == shape[0])
+        return len(shape) > 1 and whole and (not scale or math.prod(scale) == shape[0])
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The weight after every stage."""
@@ -70,7 +70,7 @@ class PeftBoft(Adapter):
     def fits(self, shape: Shape) -> bool:
         """The blocks cover the columns, and there is one scale a row."""
         blocks, columns = self.size("boft_R"), math.prod(shape[1:])
-        if len(blocks) != 4 or blocks[2] != blocks[3] or blocks[1] * blocks[2] != columns:
+        if len(shape) < 2 or len(blocks) != 4 or blocks[2] != blocks[3] or blocks[1] * blocks[2] != columns:
             return False
         staged = blocks[0] == 1 or (blocks[2] % 2 == 0 and columns % (2 ** blocks[0] * (blocks[2] // 2)) == 0)
         return staged and math.prod(self.size("boft_s")) == shape[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 from graphexec.lora.adapters.base import Additive, Read, scale_of
@@ -31,14 +32,18 @@ class Glora(Additive):
     @property
     def shape(self) -> Shape | None:
         """(out, in, kernel), None if the factors do not fit each other."""
-        b_left, b_right, a_left, a_right = (self.size(part) for part in self._order())
-        if min(map(len, (b_left, b_right, a_left, a_right))) < 2:
+        b_left, b_right, a_left, a_right = sides = [self.size(part) for part in self._order()]
+        core = self.parts.get("bm")
+        flat = sides if core else (b_left, a_left, a_right)
+        if min(map(len, sides)) < 2 or any(math.prod(side[2:]) != 1 for side in flat):
             return None
         rank, columns = b_left[1], b_right[1]
         inner = (b_right[0], a_left[0], a_left[1], a_right[0], a_right[1])
         if inner != (rank, columns, rank, rank, columns):
             return None
-        return (b_left[0], columns, *(self.size("bm") or b_right)[2:])
+        if core and (len(core.shape) < 3 or core.shape[:2] != (rank, rank)):
+            return None
+        return (b_left[0], columns, *(core.shape if core else b_right)[2:])
 
     def delta(self, weight: Tensor, read: Read) -> Tensor:
         """Both products together."""

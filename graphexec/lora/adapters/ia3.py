@@ -15,22 +15,30 @@ __all__ = ["Ia3", "PeftIa3", "PeftIa3Bias"]
 
 
 class Ia3(Adapter):
-    """LyCORIS' IA3: `W * (1 + strength * w)`, `w` along the columns where `on_input` says so, else along the rows."""
+    """LyCORIS' IA3: `W * (1 + strength * w)`, `w` along the rows or columns that it has as many elements as.
+
+    Where these are equally many `on_input` says whether it is the columns.
+    """
 
     __slots__ = ()
     NEEDS: ClassVar = (frozenset({"ia3"}),)
     TAKES: ClassVar = frozenset({"on_input"})
 
     def fits(self, shape: Shape) -> bool:
-        """One element a row or a column; which, only the value of `on_input` tells."""
-        return math.prod(self.size("ia3")) in shape[:2]
+        """One element a row or a column, and one flag at most."""
+        return math.prod(self.size("ia3")) in shape[:2] and math.prod(self.size("on_input")) == 1
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rescaled weight."""
-        on_input = "on_input" in self.parts and bool(read(self.parts["on_input"].tensor))
-        axis = 1 if on_input else 0
+        axis = self._axis(tuple(weight.shape), read)
         view = [-1 if i == axis else 1 for i in range(weight.ndim)]
         return weight * (1.0 + strength * self.get("ia3", read, weight).reshape(view))
+
+    def _axis(self, shape: Shape, read: Read) -> int:
+        length = math.prod(self.size("ia3"))
+        if shape[:2] != (length, length):
+            return shape.index(length)
+        return int("on_input" in self.parts and bool(read(self.parts["on_input"].tensor)))
 
 
 class PeftIa3(Adapter):
@@ -66,4 +74,4 @@ class PeftIa3Bias(PeftIa3):
     def fits(self, shape: Shape) -> bool:
         """One element a row, and rows are what it rescales."""
         mine = self.size("ia3_l")
-        return len(shape) == 1 and math.prod(mine) == shape[0] and (len(mine) == 4 or mine[0] == shape[0])
+        return len(shape) == 1 and math.prod(mine) == shape[0] and (len(mine) == 4 or mine[:1] == shape)

@@ -45,7 +45,8 @@ class Loha(Additive):
         return (self._product(1, weight, read) * self._product(2, weight, read)).mul_(scale_of(self, self.rank, read))
 
     def _half(self, which: int) -> Shape | None:
-        return product_shape(*(self.size(f"hada_{part}") for part in (f"w{which}_a", f"w{which}_b", f"t{which}")))
+        core = self.parts.get(f"hada_t{which}")
+        return product_shape(self.size(f"hada_w{which}_a"), self.size(f"hada_w{which}_b"), core and core.shape)
 
     def _product(self, which: int, weight: Tensor, read: Read) -> Tensor:
         a, b = (self.get(f"hada_w{which}_{side}", read, weight) for side in "ab")

@@ -43,10 +43,10 @@ class Lokr(Additive):
 
     def fits(self, shape: Shape) -> bool:
         """Factors without a kernel are for the weight with its kernel flattened."""
-        mine = self.shape
-        if mine is None or mine[0] != shape[0] or math.prod(mine) != math.prod(shape):
+        mine, first = self.shape, self._factor(1)
+        if mine is None or first is None or mine[:1] != shape[:1] or math.prod(mine) != math.prod(shape):
             return False
-        return len(mine) == 2 or mine[1] == shape[1]
+        return len(shape) > 1 and (shape[1] % first[1] == 0 if len(mine) == 2 else mine[1] == shape[1])
 
     def delta(self, weight: Tensor, read: Read) -> Tensor:
         """The Kronecker product."""
@@ -70,7 +70,8 @@ class Lokr(Additive):
         whole, a, b = (self.size(f"lokr_w{which}{side}") for side in ("", "_a", "_b"))
         if whole:
             return whole if len(whole) in (2, 4) else None
-        return product_shape(a, b, self.size("lokr_t2") if which == 2 else ())
+        core = self.parts.get("lokr_t2") if which == 2 else None
+        return product_shape(a, b, core and core.shape)
 
     def _product(self, which: int, weight: Tensor, read: Read) -> Tensor:
         if f"lokr_w{which}" in self.parts:

@@ -32,12 +32,15 @@ class Lora(Additive):
     @property
     def shape(self) -> Shape | None:
         """(out, in, kernel), None if the factors do not fit each other."""
-        up, down, mid = self.size("up"), self.size("down"), self.size("mid")
+        up, down, core = self.size("up"), self.size("down"), self.parts.get("mid")
         if min(len(up), len(down)) < 2 or up[1] != down[0] or math.prod(up[2:]) != 1:
             return None
-        if mid and (mid[:2] != (down[0], down[0]) or math.prod(down[2:]) != 1):
+        if core is None:
+            return (up[0], down[1], *down[2:])
+        mid = core.shape
+        if len(mid) < 3 or mid[:2] != (down[0], down[0]) or math.prod(down[2:]) != 1:
             return None
-        return (up[0], down[1], *(mid or down)[2:])
+        return (up[0], down[1], *mid[2:])
 
     def delta(self, weight: Tensor, read: Read) -> Tensor:
         """The product of the factors."""

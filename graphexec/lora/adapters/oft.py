@@ -54,7 +54,7 @@ class Oft(Adapter):
         """The blocks cover the rows."""
         blocks, scale = self._blocks(), self.size("rescale")
         whole = len(blocks) == 3 and blocks[1] == blocks[2] and blocks[0] * blocks[1] == shape[0]
-        return whole and (not scale or scale[0] == shape[0])
+        return whole and (not scale or math.prod(scale) == shape[0])
 
     def change(self, weight: Tensor, strength: float, read: Read) -> Tensor:
         """The rotated weight."""
