@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphexec.diffusion.faults import MergeError
 from graphexec.diffusion.pristine import Pristine, opened
-from graphexec.diffusion.save import Patched, Saved, lora_reader, patched_text, patched_unet
+from graphexec.diffusion.save import Patched, Saved, lora_reader, patched_text, patched_unet, whole
 from graphexec.diffusion.types import Clip, Model
 
 __all__ = ["LoraType", "count_weights", "factors", "lora_tensors"]
@@ -28,14 +28,15 @@ def lora_tensors(
     """The tensors of a LoRA in fp16, from recipes whose weights are differences; those that are zero are left out.
 
     Weights of one dimension are kept whole, as are all where `kind` is full_diff; biases where `bias` says so.
-    `on_weight` is told each name. Raises `MergeError` if there is nothing to save.
+    `on_weight` is told each name. Raises `MergeError` if there is nothing to save, `NonFiniteError` for a difference
+    that is no number or too large for fp16.
     """
     found: list[Saved] = []
     for name, difference in _differences(model, clip):
         on_weight(name)
         if (name.endswith(".bias") and not bias) or not bool(difference.any()):
             continue
-        found += _module(name, difference, rank, kind, bias=bias)
+        found += _module(name, whole(name, difference), rank, kind, bias=bias)
     if not found:
         raise MergeError(
             "there is no difference to save: connect model_diff or text_encoder_diff to what ModelMergeSubtract or"
@@ -106,5 +107,5 @@ def _module(name: str, difference: Tensor, rank: int, kind: LoraType, *, bias: b
 
 
 def _saved(name: str, tensor: Tensor) -> Saved:
-    half = tensor.half()
+    half = whole(name, tensor.half())
     return Saved(name, torch.float16, tuple(half.shape), lambda: half)

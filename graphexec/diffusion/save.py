@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from graphexec.diffusion.families import check_encoders
+from graphexec.diffusion.faults import NonFiniteError
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.patch import Patching, Steps, patched_weight
@@ -36,6 +37,7 @@ __all__ = [
     "patched_unet",
     "safetensors_chunks",
     "vae_tensors",
+    "whole",
     "widest_first",
     "workflow_metadata",
 ]
@@ -99,7 +101,10 @@ class Patched:
         dtype = self.base.weights.dtype(name)
 
         def make() -> Tensor:
-            return (self.weight(name) if name in self.steps else self.base.read(name)).to(dtype)
+            base = self.base.read(name)
+            if name not in self.steps:
+                return base.to(dtype)
+            return whole(name, self.weight(name).to(dtype), base)
 
         return Saved(as_, dtype, self.base.shapes[name], make)
 
@@ -130,6 +135,18 @@ def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
     """The autoencoder of a recipe, named as in latent diffusion."""
     network = Patched(Pristine.open(VAE, Source(vae.file, vae.prefix)), {}, lora_reader())
     return [_kernel(network.saved(name, prefix + name)) for name in network.base.shapes]
+
+
+def whole(name: str, made: Tensor, *sources: Tensor) -> Tensor:
+    """A tensor to be written. Raises `NonFiniteError` if it holds NaN or infinity, unless its sources do so already."""
+    # Of numbers in eight bits torch cannot tell.
+    if not made.float().isfinite().all() and all(source.float().isfinite().all() for source in sources):
+        kind = str(made.dtype).removeprefix("torch.")
+        raise NonFiniteError(
+            f"{name} cannot be saved: it holds NaN, infinity or numbers that are too large for {kind}; take smaller"
+            " strengths, or look for a model or LoRA among those it is made of that is damaged"
+        )
+    return made
 
 
 def lora_reader() -> LoraReader:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graphexec.diffusion.checkpoint import open_checkpoint, open_vae
 from graphexec.diffusion.extract import factors, lora_tensors
-from graphexec.diffusion.faults import MergeError
+from graphexec.diffusion.faults import MergeError, NonFiniteError
 from graphexec.diffusion.merge import interpolate, subtract
 from graphexec.diffusion.pristine import opened
 from graphexec.diffusion.runtime import Runtime
@@ -85,6 +85,26 @@ class TestCheckpoints:
         changed[0].make()
         path.unlink()
         assert all(tensor.make().isfinite().all() for tensor in changed)
+
+    @pytest.mark.parametrize("strength", [1e7, 1e38])
+    def test_a_weight_that_its_precision_cannot_hold_is_not_saved_as_infinity(
+        self, recipes: Recipes, weights: Path, strength: float
+    ) -> None:
+        lora, (model, clip, _) = weights / "a.safetensors", recipes
+        tensors = model_tensors(model.patched(lora, strength))
+        tensors += clip_tensors(clip.patched(lora, strength), clip.encoders[0])
+        for end in ("attn1.to_q.weight", "self_attn.q_proj.weight"):
+            huge = next(tensor for tensor in tensors if tensor.name.endswith(end))
+            with pytest.raises(NonFiniteError, match=rf"{end} cannot be saved: .* too large for float16; take smaller"):
+                huge.make()
+
+    def test_what_was_not_finite_before_is_saved_as_it_is(self, tmp_path: Path, weights: Path) -> None:
+        name, stored = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight", checkpoint_weights()
+        stored[name][0, 0] = float("nan")
+        save_file(stored, tmp_path / "in.safetensors")
+        model = open_checkpoint(tmp_path / "in.safetensors")[0].patched(weights / "a.safetensors", 0.5)
+        saved = write(tmp_path / "x", model_tensors(model))
+        assert saved[name].isnan().sum() == 1
 
     def test_weights_of_eight_bits_and_a_scale_are_saved_in_sixteen(self, tmp_path: Path) -> None:
         name, stored = f"{UNET}time_embed.0.weight", checkpoint_weights()
@@ -207,6 +227,19 @@ class TestExtraction:
         assert tensors
         assert all(saved.name.startswith("text_encoders.clip_l.transformer.text_model.") for saved in tensors)
         assert all(saved.name.endswith(".diff") for saved in tensors)
+
+    def test_a_difference_that_fp16_cannot_hold_is_an_error(self, recipes: Recipes, weights: Path) -> None:
+        difference = subtract(recipes[0].patched(weights / "a.safetensors", 1e12), recipes[0])
+        with pytest.raises(NonFiniteError, match=r"lora_up\.weight cannot be saved: .* too large for float16"):
+            lora_tensors(difference, None, 4, "standard", bias=True, on_weight=lambda name: None)
+
+    def test_a_difference_to_a_damaged_model_is_an_error(self, tmp_path: Path, recipes: Recipes) -> None:
+        stored = checkpoint_weights()
+        stored[f"{UNET}out.2.weight"][0, 0] = float("nan")
+        save_file(stored, tmp_path / "x.safetensors")
+        difference = subtract(open_checkpoint(tmp_path / "x.safetensors")[0], recipes[0])
+        with pytest.raises(NonFiniteError, match=r"out\.2\.weight cannot be saved: it holds NaN, .* that is damaged"):
+            lora_tensors(difference, None, 4, "standard", bias=True, on_weight=lambda name: None)
 
     def test_no_difference_is_an_error(self, recipes: Recipes) -> None:
         model = recipes[0]
