@@ -73,15 +73,22 @@ class LoraFile:
 
 
 def list_modules(header: Header) -> LoraFile:
-    """Find the modules of a LoRA file; `ModelFileError` if its metadata cannot be read."""
+    """Find the modules of a LoRA file; `ModelFileError` if its metadata cannot be read.
+
+    Of two tensors for one part of a module (in two formats, or of two of PEFT's adapters) the first counts.
+    """
     parts: dict[str, dict[str, Part]] = {}
     strangers: list[str] = []
     for tensor, shape in header.shapes.items():
         split = split_name(tensor)
         if split is None or (split[1] == "ia3" and not _may_be_ia3(split[0], header)):
             strangers.append(tensor)
+            continue
+        module, part = split
+        if part in parts.setdefault(module, {}):
+            strangers.append(tensor)
         else:
-            parts.setdefault(split[0], {})[split[1]] = Part(tensor, shape)
+            parts[module][part] = Part(tensor, shape)
     settings = PeftSettings(header.metadata)
     modules: list[LoraModule] = []
     for name, found in parts.items():

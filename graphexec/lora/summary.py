@@ -24,7 +24,9 @@ __all__ = ["Summary", "summarize"]
 
 TAGS = 20
 CHUNK = 2**20
-SCALARS = {"F16": "<e", "F32": "<f", "F64": "<d"}
+SCALARS = {"F16": "<e", "F32": "<f", "F64": "<d", "I8": "<b", "I16": "<h", "I32": "<i", "I64": "<q", "U8": "<B"}
+SHORTENED = {"BF16": ("F32", b"\0\0"), "F8_E5M2": ("F16", b"\0")}
+"""Formats that are the upper bytes of others, and what the lower ones then are."""
 BASE_MODEL = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture")
 """Metadata that say what it was trained on, the most exact first (sd-scripts, and Stability AI's model spec)."""
 
@@ -100,16 +102,27 @@ def _scalar(file: BinaryIO, start: int, info: TensorInfo) -> float | None:
     if info.end - info.start > 8:
         return None
     file.seek(start + info.start)
-    raw = file.read(info.end - info.start)
-    if info.dtype == "BF16":
-        raw, dtype = b"\0\0" + raw, "F32"
-    else:
-        dtype = info.dtype
+    value = _number(info.dtype, file.read(info.end - info.start))
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _number(dtype: str, raw: bytes) -> float | None:
+    if dtype == "F8_E4M3":
+        return _of_e4m3(raw[0]) if len(raw) == 1 else None
+    if dtype in SHORTENED:
+        dtype, zeros = SHORTENED[dtype]
+        raw = zeros + raw
     code = SCALARS.get(dtype)
-    if code is None or struct.calcsize(code) != len(raw):
-        return None
-    value = float(struct.unpack(code, raw)[0])
-    return value if math.isfinite(value) else None
+    return float(struct.unpack(code, raw)[0]) if code and struct.calcsize(code) == len(raw) else None
+
+
+def _of_e4m3(byte: int) -> float:
+    """A number of four bits of exponent and three of mantissa, without infinities (https://arxiv.org/abs/2209.05433)."""
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    if (exponent, mantissa) == (15, 7):
+        return math.nan
+    value = math.ldexp(mantissa + 8, exponent - 10) if exponent else math.ldexp(mantissa, -9)
+    return -value if byte & 128 else value
 
 
 def _hashes(file: BinaryIO) -> tuple[str, str]:
@@ -141,5 +154,5 @@ def _tags(text: str) -> dict[str, int]:
     for tags in cast("dict[str, Any]", folders).values() if isinstance(folders, dict) else ():
         if isinstance(tags, dict):
             items = cast("dict[str, Any]", tags).items()
-            counts.update({tag.strip(): count for tag, count in items if isinstance(count, int)})
+            counts.update({tag.strip(): count for tag, count in items if type(count) is int})
     return dict(counts.most_common(TAGS))

@@ -53,7 +53,10 @@ def test_a_text_encoder_alone_does_not_tell_the_family(tmp_path: Path) -> None:
     assert (found.family, set(found.networks)) == ("a model of unknown family", {"text encoders"})
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
+FLOATS = [torch.float16, torch.float32, torch.float64, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_ranks_and_alphas_are_sorted(dtype: torch.dtype, tmp_path: Path) -> None:
     other = module(2, torch.tensor([1.5], dtype=dtype), "lora_unet_input_blocks_10_1_proj_in")
     third = module(4, None, "lora_unet_input_blocks_2_1_q")
@@ -62,12 +65,31 @@ def test_ranks_and_alphas_are_sorted(dtype: torch.dtype, tmp_path: Path) -> None
     assert found.blocks == ("input_blocks.2", "input_blocks.10", "mid_block")
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_an_alpha_that_is_a_whole_number_is_told_as_it_is_applied(dtype: torch.dtype, tmp_path: Path) -> None:
+    assert summary(tmp_path, module(2, torch.tensor(16, dtype=dtype))).alphas == (16.0,)
+
+
+def test_alphas_in_eight_bits_are_those_of_torch(tmp_path: Path) -> None:
+    bytes_ = torch.arange(256).to(torch.uint8).view(torch.float8_e4m3fn)
+    tensors = {name: part for i in range(256) for name, part in module(1, bytes_[i].clone(), f"m{i}").items()}
+    assert summary(tmp_path, tensors).alphas == tuple(sorted({*bytes_.float()[bytes_.float().isfinite()].tolist()}))
+
+
+def test_tensors_that_others_come_before_are_told(tmp_path: Path) -> None:
+    layer = "unet.mid_block.attentions.0.proj_in"
+    first = {f"{layer}.lora_A.weight": torch.zeros(4, 8), f"{layer}.lora_B.weight": torch.zeros(8, 4)}
+    later = {f"{layer}.lora_down.weight": torch.zeros(2, 8), f"{layer}.lora_up.weight": torch.zeros(8, 2)}
+    found = summary(tmp_path, {**first, **later})
+    assert (found.ranks, found.kinds, set(found.unknown)) == ((4,), {"lora": 1}, set(later))
+
+
 def test_an_alpha_in_metadata_counts_and_one_that_is_no_number_does_not(tmp_path: Path) -> None:
     settings = json.dumps({"unet.lora_alpha": 16, "unet.r": 4})
     layer = "unet.mid_block.attentions.0.proj_in"
     peft = {f"{layer}.lora_B.weight": torch.zeros(8, 4), f"{layer}.lora_A.weight": torch.zeros(4, 8)}
     assert summary(tmp_path, peft, {"lora_adapter_metadata": settings}).alphas == (16.0,)
-    for none in (torch.zeros(9), torch.tensor(float("nan")), torch.tensor(3)):
+    for none in (torch.zeros(9), torch.tensor(float("nan")), torch.tensor(float("nan")).to(torch.float8_e4m3fn)):
         assert summary(tmp_path, module(2, none)).alphas == ()
 
 
