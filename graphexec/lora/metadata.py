@@ -23,7 +23,9 @@ NUMBERS = ("lora_alpha", "alpha", "r", "num_cayley_neumann_terms")
 WRAPPED = "base_model.model."
 """What PEFT puts before the names of a network's modules; its patterns know nothing of it."""
 
-CONFIGURATIONS = {"adapter_model.safetensors": "adapter_config.json"}
+ADAPTER, CONFIGURATION = "adapter_model.safetensors", "adapter_config.json"
+SOURCES = {KEY: f"the metadata entry {KEY!r}", CONFIGURATION: f"{CONFIGURATION} beside it"}
+"""Where the configuration is, by its name among a header's metadata."""
 
 
 def read_lora_header(path: Path) -> Header:
@@ -32,23 +34,25 @@ def read_lora_header(path: Path) -> Header:
     `ModelFileError` as of `read_header`, or if the configuration cannot be read.
     """
     header = read_header(path)
-    if path.name not in CONFIGURATIONS or KEY in header.metadata:
+    if path.name != ADAPTER or KEY in header.metadata:
         return header
-    config = path.with_name(CONFIGURATIONS[path.name])
+    config = path.with_name(CONFIGURATION)
     try:
-        text = config.read_text(encoding="utf-8")
+        text = config.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return header
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{config}: PEFT's configuration cannot be read ({error}); it holds alpha") from error
-    return replace(header, metadata={**header.metadata, KEY: text})
+    return replace(header, metadata={**header.metadata, CONFIGURATION: text})
 
 
 class PeftSettings:
     """PEFT's configuration of each module. Raises `ModelFileError` if the metadata cannot be read."""
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
-        self._entries = _parse(metadata[KEY]) if KEY in metadata else {}
+        key = next((key for key in SOURCES if key in metadata), None)
+        self._source = SOURCES[key] if key else ""
+        self._entries = _parse(metadata[key], self._source) if key else {}
         self._networks: dict[str, dict[str, Any]] = {}
 
     def of(self, module: str) -> Mapping[str, Any]:
@@ -64,7 +68,7 @@ class PeftSettings:
         strange = next((name for name in NUMBERS if not _is_number(found.get(name))), None)
         if strange is not None:
             raise ModelFileError(
-                f"the metadata entry {KEY!r} says {found[strange]!r} for {strange!r} of {module!r}, which is no number"
+                f"{self._source} says {found[strange]!r:.40} for {strange!r} of {module!r}, which is no number"
             )
         return found
 
@@ -76,13 +80,13 @@ class PeftSettings:
         return self._networks[name]
 
 
-def _parse(text: str) -> dict[str, Any]:
+def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         entries: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"the metadata entry {KEY!r} is not JSON ({error}); it holds alpha") from error
+        raise ModelFileError(f"{source} is not JSON ({error}); it holds alpha") from error
     if not isinstance(entries, dict):
-        raise ModelFileError(f"the metadata entry {KEY!r} is not a JSON object; it holds alpha")
+        raise ModelFileError(f"{source} is not a JSON object; it holds alpha")
     return cast("dict[str, Any]", entries)
 
 

@@ -83,5 +83,16 @@ def test_other_files_have_none(adapter: Path) -> None:
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff"])
 def test_one_that_cannot_be_read(adapter: Path, data: bytes) -> None:
     adapter.with_name("adapter_config.json").write_bytes(data)
-    with pytest.raises(ModelFileError, match="it holds alpha"):
+    with pytest.raises(ModelFileError, match=r"adapter_config\.json.*it holds alpha"):
         summarize(adapter)
+
+
+def test_an_alpha_that_is_no_number_is_told_of_the_file_that_says_it(adapter: Path) -> None:
+    adapter.with_name("adapter_config.json").write_text('{"lora_alpha": "16"}')
+    with pytest.raises(ModelFileError, match=r"adapter_config\.json beside it says '16' for 'lora_alpha'"):
+        summarize(adapter)
+
+
+def test_it_may_begin_with_a_byte_order_mark(adapter: Path) -> None:
+    adapter.with_name("adapter_config.json").write_text('{"lora_alpha": 8}', encoding="utf-8-sig")
+    assert summarize(adapter).alphas == (8.0,)
