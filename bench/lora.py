@@ -12,7 +12,7 @@ from report import Row, at_least, at_most, best, show
 
 from graphexec.diffusion.checkpoint import open_checkpoint
 from graphexec.diffusion.runtime import Runtime
-from graphexec.diffusion.save import unet_steps
+from graphexec.diffusion.save import lora_reader, patched_unet
 from graphexec.diffusion.types import Model
 
 RUNS = 7
@@ -51,9 +51,8 @@ def linearity(runtime: Runtime, model: Model, lora: Path) -> Iterator[Row]:
     found: list[float] = []
     for some in range(1, len(LEVELS) + 1):
         off = tuple((level, 0.0) for level in LEVELS[some:])
-        _, steps = unet_steps(model.patched(lora, 1.0, off))
-        base = unet_steps(model)[0]
-        touched = sum(torch.Size(base.shapes[name]).numel() for name in steps) * 4
+        network = patched_unet(model.patched(lora, 1.0, off), lora_reader())
+        touched = sum(torch.Size(network.base.shapes[name]).numel() for name in network.steps) * 4
         took = best([switching(runtime, model, [lora], off)], RUNS)[0]
         found.append(took / touched)
         what = "strength changed on " + ", ".join(LEVELS[:some])
