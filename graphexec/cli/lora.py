@@ -15,6 +15,9 @@ from graphexec.cli.options import FILE, json_option
 if TYPE_CHECKING:
     from graphexec.lora.summary import Summary
 
+SHOWN = 20
+"""How many unknown tensors are named: a file for another kind of model has thousands."""
+
 
 @click.command("lora", epilog="\b\nExample:\n  graphexec lora models/loras/detail.safetensors\n")
 @click.argument("file", type=FILE, metavar="FILE")
@@ -39,7 +42,7 @@ def lines(found: Summary) -> Iterator[tuple[str, str]]:
     yield "trained on", found.base_model or ""
     yield "trigger phrase", found.trigger or ""
     yield "tags", _counted(found.tags)
-    yield "unknown tensors", ", ".join(found.unknown)
+    yield "unknown tensors", _some(found.unknown)
     yield "sha256", found.sha256
     yield "sha256 of the weights", found.weights_sha256
 
@@ -47,6 +50,11 @@ def lines(found: Summary) -> Iterator[tuple[str, str]]:
 def _printable(text: str) -> str:
     """Metadata are whatever their writer liked; on a terminal they are to do nothing."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more, which --json names" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _counted(counts: Mapping[str, int]) -> str:

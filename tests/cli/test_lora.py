@@ -44,6 +44,15 @@ def test_json_has_everything(shell: Shell) -> None:
     assert len(found["weights_sha256"]) == 64
 
 
+def test_of_many_unknown_tensors_the_first_are_named(shell: Shell) -> None:
+    tensors = {f"{NAME}.diff": torch.zeros(8, 768), **{f"strange_{i:04}": torch.zeros(1) for i in range(3000)}}
+    save_file(tensors, shell.folder / "x.safetensors")
+    (line,) = (line for line in shell.run("lora", "x.safetensors").stdout.splitlines() if line.startswith("unknown"))
+    assert line.startswith("unknown tensors: strange_0000, strange_0001, ")
+    assert line.endswith(", strange_0019 and 2980 more, which --json names")
+    assert len(shell.json("lora", "x.safetensors", "--json")["unknown"]) == 3000
+
+
 def test_metadata_do_nothing_to_a_terminal(shell: Shell) -> None:
     file = write(shell.folder / "x.safetensors", **{"modelspec.trigger_phrase": "a\x1b[2Jb\n"})
     assert "trigger phrase: a\ufffd[2Jb\ufffd\n" in shell.run("lora", str(file)).stdout
