@@ -17,8 +17,11 @@ BY_TEXT = {1024: "sd2", 1280: "sdxl"}
 """By the width of a text encoder, where that says something: CLIP-L (768) is SD 1.x's and SDXL's."""
 NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sdxl_refiner": "the SDXL refiner"}
 
-_CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv]$")
-_DEEP = re.compile(r"transformer_blocks[._](\d+)[._]")
+# Transformers without a UNet around them (SD 3, Flux, LTX) name their layers alike.
+_PLACE = r"(?:attentions[._]\d+|(?:input|output)_blocks[._]\d+[._]\d+|middle_block[._]\d+)"
+_INNER = rf"{_PLACE}[._]transformer_blocks[._](\d+)[._]"
+_CROSS = re.compile(rf"{_INNER}attn2[._](?:processor[._])?to_[kv]$")
+_DEEP = re.compile(_INNER)
 _SECOND = re.compile(r"lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.")
 _TEXT_QUERY = re.compile(r"text_model[._]encoder[._]layers[._]\d+[._]self_attn[._]q_proj$")
 

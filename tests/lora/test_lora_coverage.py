@@ -104,7 +104,8 @@ def test_whatever_text_encoders_are_called_they_are_left_out(start: str) -> None
 
 def test_a_lora_that_changes_nothing_names_both_families() -> None:
     tensors = {
-        name.replace("blocks", "layers"): tensor for name, tensor in lora_weights(only="attn2", size=SD15).items()
+        name.replace("lora_unet_", "lora_unet_other_"): tensor
+        for name, tensor in lora_weights(only="attn2", size=SD15).items()
     }
     with pytest.raises(ModelFileError, match=r"changes nothing.*SD 1\.x.*768.*the model is a model.*32 wide"):
         cover(tensors)

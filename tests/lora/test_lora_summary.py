@@ -48,6 +48,31 @@ def test_the_family_is_told_from_shapes(context: int, family: str, tmp_path: Pat
     assert (found.ranks, dict(found.networks)) == ((6,), {"UNet": 28})
 
 
+@pytest.mark.parametrize("layer", ["transformer_blocks.5.attn.to_k", "transformer_blocks.0.attn2.to_k"])
+def test_a_transformer_without_a_unet_is_not_taken_for_sdxl(layer: str, tmp_path: Path) -> None:
+    parts = {"lora_A": torch.zeros(2, 2048), "lora_B": torch.zeros(64, 2)}
+    found = summary(tmp_path, {f"transformer.{layer}.{part}.weight": tensor for part, tensor in parts.items()})
+    assert found.family == "a model of unknown family"
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "lora_unet_input_blocks_4_1_transformer_blocks_{}_attn2_to_k",
+        "diffusion_model.middle_block.1.transformer_blocks.{}.attn2.to_v",
+        "unet.down_blocks.1.attentions.0.transformer_blocks.{}.attn2.processor.to_k",
+        "lora_unet_up_blocks_0_attentions_1_transformer_blocks_{}_attn2_to_v",
+    ],
+)
+def test_however_layers_are_called_the_family_is_told(layer: str, tmp_path: Path) -> None:
+    assert summary(tmp_path, wide(2048, layer.format(0))).family == "SDXL (text embeddings 2048 wide)"
+    assert summary(tmp_path, wide(640, layer.format(9).replace("attn2", "attn1"))).family == "SDXL"
+
+
+def wide(columns: int, name: str) -> dict[str, Tensor]:
+    return {f"{name}.lora_up.weight": torch.zeros(640, 2), f"{name}.lora_down.weight": torch.zeros(2, columns)}
+
+
 def test_a_text_encoder_alone_does_not_tell_the_family(tmp_path: Path) -> None:
     found = summary(tmp_path, lora_weights(only="lora_te_"))
     assert (found.family, set(found.networks)) == ("a model of unknown family", {"text encoders"})
