@@ -48,6 +48,8 @@ def _saved(source: Path, name: str, tensor: Tensor, precision: str | None) -> Sa
     if dtype not in NAMES or tensor.layout is not torch.strided or tensor.is_meta:
         what = f"{name!r} ({tensor.dtype}, {tensor.layout}, on {tensor.device})"
         raise ModelFileError(f"{source}: {what} cannot be kept as safetensors; look for the model in that format")
+    if name == "__metadata__":
+        raise ModelFileError(f"{source}: no tensor can be called {name!r} in a safetensors file; rename it")
     return Saved(name, dtype, tuple(tensor.shape), lambda: _converted(source, name, tensor.detach(), dtype))
 
 

@@ -67,6 +67,12 @@ def test_a_pickle_named_as_safetensors_is_converted_too(tmp_path: Path, zipped: 
     assert torch.equal(load_file(target)["x"], torch.ones(2))
 
 
+def test_a_tensor_named_as_the_metadata_is_refused(tmp_path: Path) -> None:
+    torch.save({"__metadata__": torch.ones(2), "x": torch.ones(2)}, tmp_path / "x.pt")
+    with pytest.raises(ModelFileError, match=r"x\.pt: no tensor can be called '__metadata__'"):
+        converted_tensors(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("name", ["params_ema", "params-ema", "params", "model", "net"])
 def test_tensors_lie_where_programs_that_train_put_them(tmp_path: Path, name: str) -> None:
     weights = {"conv_first.weight": torch.ones(2), "model": torch.zeros(1)}
