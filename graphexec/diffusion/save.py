@@ -101,10 +101,9 @@ class Patched:
         dtype = self.base.weights.dtype(name)
 
         def make() -> Tensor:
-            base = self.base.read(name)
             if name not in self.steps:
-                return base.to(dtype)
-            return whole(name, self.weight(name).to(dtype), base)
+                return self.base.read(name).to(dtype)
+            return whole(name, self.weight(name).to(dtype), lambda: self.base.read(name))
 
         return Saved(as_, dtype, self.base.shapes[name], make)
 
@@ -137,10 +136,9 @@ def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
     return [_kernel(network.saved(name, prefix + name)) for name in network.base.shapes]
 
 
-def whole(name: str, made: Tensor, *sources: Tensor) -> Tensor:
-    """A tensor to be written. Raises `NonFiniteError` if it holds NaN or infinity, unless its sources do so already."""
-    # Of numbers in eight bits torch cannot tell.
-    if not made.float().isfinite().all() and all(source.float().isfinite().all() for source in sources):
+def whole(name: str, made: Tensor, before: Callable[[], Tensor] | None = None) -> Tensor:
+    """A tensor to be written. Raises `NonFiniteError` if it holds NaN or infinity, unless it did so `before`."""
+    if not _is_finite(made) and (before is None or _is_finite(before())):
         kind = str(made.dtype).removeprefix("torch.")
         raise NonFiniteError(
             f"{name} cannot be saved: it holds NaN, infinity or numbers that are too large for {kind}; take smaller"
@@ -216,6 +214,11 @@ def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) ->
     yield len(text).to_bytes(8, "little") + text
     for tensor in tensors:
         yield _bytes(tensor.make())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Of numbers in eight bits torch cannot tell."""
+    return bool(tensor.float().isfinite().all())
 
 
 def _open(kind: Kind[Any], recipe: Model | TextEncoder) -> Pristine:
