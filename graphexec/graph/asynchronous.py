@@ -10,7 +10,7 @@ from typing import Any
 from graphexec.errors import Cancelled
 from graphexec.graph.call import Arguments, Collected, Unanswered, answer
 from graphexec.graph.context import CancelToken
-from graphexec.node.boundary import Raised
+from graphexec.node.boundary import Raised, speaking
 from graphexec.node.fields import Blocker
 from graphexec.node.spec import NodeSpec
 
@@ -99,4 +99,4 @@ def _outcome(task: asyncio.Task[Collected]) -> Outcome:
     error = task.exception()
     if error is None:
         return task.result()
-    return Raised(error) if isinstance(error, Exception) and not isinstance(error, Cancelled) else error
+    return Raised(speaking(error)) if isinstance(error, Exception) and not isinstance(error, Cancelled) else error

@@ -20,6 +20,22 @@ class Raised:
 
 def attempt(function: Callable[..., T], arguments: Mapping[str, Any]) -> T | Raised:
     """Call such code; what it raises comes back as `Raised`, except a cancellation."""
+    came = _tried(function, arguments)
+    return Raised(speaking(came.error)) if isinstance(came, Raised) else came
+
+
+def speaking(error: Exception) -> Exception:
+    """What such code raised, or where that fails at its own words, an error that says so."""
+    words = _tried(str, {"object": error})
+    if not isinstance(words, Raised):
+        return error
+    why = type(words.error).__name__
+    mute = RuntimeError(f"{type(error).__name__}, whose own words cannot be had: its __str__ raised {why}")
+    mute.__cause__ = error
+    return mute
+
+
+def _tried(function: Callable[..., T], arguments: Mapping[str, Any]) -> T | Raised:
     try:
         return function(**arguments)
     except Cancelled:

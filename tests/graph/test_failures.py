@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from running import REGISTRY, Bench, Nodes, planned, shown, workflow
+from running import NOWHERE, REGISTRY, Bench, Nodes, planned, shown, workflow
 
 from graphexec.errors import NodeError, ResultError
 from graphexec.graph import events
@@ -205,3 +205,33 @@ def test_a_folder_that_is_gone_is_the_failure_of_who_reads_it(tmp_path: Path) ->
     shelf.rename(tmp_path / "elsewhere")
     result = run(plan, context)
     assert (list(result.failures), result.texts) == (["a"], {"i": ("1",)})
+
+
+class Mute(Exception):
+    """Fails at its own words."""
+
+    def __str__(self) -> str:
+        raise self
+
+
+@node("Silent")
+def silent() -> int:
+    """Fails with an error that fails at its own words."""
+    raise Mute
+
+
+@node("LaterSilent")
+async def later_silent() -> int:
+    """The same, asynchronously."""
+    raise Mute
+
+
+def test_an_error_that_fails_at_its_own_words_is_the_failure_of_its_node_alone() -> None:
+    pack = ModuleType("pack")
+    vars(pack).update(silent=silent, later_silent=later_silent)
+    nodes = workflow({"a": ("Silent", {}), "b": ("LaterSilent", {}), "i": ("Int", {"value": 1}), "s": shown("i", 0)})
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["a", "b", "s"])
+    result = run(plan)
+    said = "Mute, whose own words cannot be had: its __str__ raised Mute"
+    assert {name: str(error.__cause__) for name, error in result.failures.items()} == {"a": said, "b": said}
+    assert result.texts == {"s": ("1",)}
