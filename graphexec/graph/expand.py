@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from graphexec.graph.plan import Plan, PlannedNode, Wire
 from graphexec.graph.topology import dependency_order
 from graphexec.graph.values import check_value, did_you_mean
 from graphexec.graph.wires import compatible
-from graphexec.node.boundary import Raised
+from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Expand, Output
 from graphexec.node.registry import Registry
 from graphexec.node.spec import InputSpec, NodeSpec, OutputSpec
@@ -94,13 +94,13 @@ def expand_node(
     }
     nodes: list[PlannedNode] = []
     results: dict[int, tuple[Any, ...]] = {}
-    try:
-        for call, expansion in collected.expansions.items():
-            builder = _Builder(f"{prefix}{call}.", expansion, plan.registry, plan.folders, links)
-            nodes += builder.nodes()
-            results[call] = builder.result(parent.spec)
-    except GraphexecError as error:
-        return Raised(error)
+    for call, expansion in collected.expansions.items():
+        builder = _Builder(f"{prefix}{call}.", expansion, plan.registry, plan.folders, links)
+        built = attempt(builder.build, {"spec": parent.spec})  # the node's own values may raise when compared
+        if isinstance(built, Raised):
+            return built
+        nodes += built[0]
+        results[call] = built[1]
     return Expansion(nodes, collected, results)
 
 
@@ -112,8 +112,11 @@ class _Builder:
     folders: Folders
     links: Mapping[int, Wire]
 
-    def nodes(self) -> Iterator[PlannedNode]:
-        """The nodes of the graph, sources first."""
+    def build(self, spec: NodeSpec) -> tuple[list[PlannedNode], tuple[Any, ...]]:
+        """The nodes of the graph, sources first, and the outputs of the node of this spec, which expanded to it."""
+        return self._nodes(), self._result(spec)
+
+    def _nodes(self) -> list[PlannedNode]:
         graph = self.expansion.graph.nodes
         planned = {name: self._node(name, class_type, inputs) for name, (class_type, inputs) in graph.items()}
         own = {self.prefix + name: name for name in graph}
@@ -121,9 +124,9 @@ class _Builder:
         order = dependency_order(sources)
         if len(order) < len(planned):
             raise ExpansionError(f"the expansion has a cycle among {', '.join(sorted(planned.keys() - set(order)))}")
-        return iter([planned[name] for name in order])
+        return [planned[name] for name in order]
 
-    def result(self, spec: NodeSpec) -> tuple[Any, ...]:
+    def _result(self, spec: NodeSpec) -> tuple[Any, ...]:
         """The expanding node's outputs, with places inside under their ids in the run."""
         result = self.expansion.result
         if len(result) != len(spec.outputs):

@@ -154,6 +154,10 @@ class Output:
     node: str
     slot: int = 0
 
+    def __post_init__(self) -> None:
+        _need("the node of a place in an expansion", self.node, str)
+        _need("the output of a place in an expansion", self.slot, int)
+
 
 class Graph:
     """Hidden input: builds the nodes that a node expands to."""
@@ -163,6 +167,8 @@ class Graph:
 
     def node(self, class_type: str, /, *, id: str | None = None, **inputs: Any) -> Output:  # noqa: A002
         """Add a node and return its first output; inputs are values or outputs of other nodes here."""
+        _need("the class of a node in an expansion", class_type, str)
+        _need("the id of a node in an expansion", id or "", str)
         numbers = (str(number) for number in itertools.count(len(self.nodes) + 1))
         name = id or next(number for number in numbers if number not in self.nodes)
         if name in self.nodes:

@@ -20,7 +20,7 @@ from graphexec.graph.context import Context
 from graphexec.graph.execute import run
 from graphexec.graph.folders import Folders
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, Expand, Folder, Graph
+from graphexec.node.fields import Artifact, Artifacts, Expand, Folder, Graph, Output
 
 
 class Broken(MemoryCache):
@@ -140,6 +140,16 @@ class TestFailures:
         }
 
 
+class Touchy:
+    """Is not to be compared, as an array of numbers is not."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("which of them?")
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
 @node("Careless")
 def careless(how: str, graph: Graph) -> Expand[Artifacts]:
     """Hands back what a type checker would refuse."""
@@ -152,6 +162,16 @@ def careless(how: str, graph: Graph) -> Expand[Artifacts]:
         "text for bytes": lambda: Artifacts((Artifact("x"),)),  # type: ignore[arg-type]
         "no graph": lambda: Expand(None),  # type: ignore[arg-type]
         "one result": lambda: Expand(graph, graph.node("Int", value=1)),  # type: ignore[arg-type]
+        "an output in quotes": lambda: Expand(graph, (Output(graph.node("Int", value=1).node, "0"),)),  # type: ignore[arg-type]
+        "an output before the first": lambda: Expand(  # pyright: ignore[reportUnknownLambdaType]
+            graph, (graph.node("Show", source=Output(graph.node("Int", value=1).node, -1)),)
+        ),
+        "a place of nothing": lambda: Output(None),  # type: ignore[arg-type]
+        "a node of no class": lambda: graph.node(None),  # type: ignore[arg-type]
+        "a number for an id": lambda: graph.node("Int", id=7),  # type: ignore[arg-type]
+        "what cannot be compared": lambda: Expand(  # pyright: ignore[reportUnknownLambdaType]
+            graph, (graph.node("Scale", value=1, mode=Touchy()),)
+        ),
     }
     return made[how]()
 
@@ -167,6 +187,12 @@ def careless(how: str, graph: Graph) -> Expand[Artifacts]:
         ("text for bytes", "the content of a file must be of type bytes, not str"),
         ("no graph", "what a node expands to must be of type Graph, not NoneType"),
         ("one result", "what stands for its result must be of type tuple, not Output"),
+        ("an output in quotes", "the output of a place in an expansion must be of type int, not str"),
+        ("an output before the first", "Show.source in the expansion is linked to output -1; there are 1"),
+        ("a place of nothing", "the node of a place in an expansion must be of type str, not NoneType"),
+        ("a node of no class", "the class of a node in an expansion must be of type str, not NoneType"),
+        ("a number for an id", "the id of a node in an expansion must be of type str, not int"),
+        ("what cannot be compared", "which of them?"),
     ],
 )
 def test_what_has_the_wrong_shape_is_the_failure_of_its_node_alone(how: str, message: str, tmp_path: Path) -> None:
