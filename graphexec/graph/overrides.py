@@ -28,19 +28,38 @@ def resolve_node(workflow: Workflow, ref: str) -> str:
 
     Raises WorkflowError (unknown_node, ambiguous_node).
     """
-    if ref in workflow.nodes:
-        return ref
-    if ref in workflow.broken:
-        raise _error("unknown_node", f"The node {ref} cannot be set: it could not be read", received=ref, node=ref)
-    for what, found in (
-        ("title", [node for node in workflow.nodes.values() if node.title == ref]),
-        ("class", [node for node in workflow.nodes.values() if node.class_type == ref]),
-    ):
-        if len(found) == 1:
-            return found[0].id
-        if found:
-            raise _ambiguous(ref, what, found)
-    raise _unknown(workflow, ref)
+    return ref if ref in workflow.nodes else _Names(workflow).resolve(ref)
+
+
+class _Names:
+    """What the nodes of a workflow go by."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._workflow = workflow
+        titles, classes = dict[str, list[WorkflowNode]](), dict[str, list[WorkflowNode]]()
+        for node in workflow.nodes.values():
+            classes.setdefault(node.class_type, []).append(node)
+            if node.title is not None:
+                titles.setdefault(node.title, []).append(node)
+        self._called = {"title": titles, "class": classes}
+
+    def __contains__(self, ref: str) -> bool:
+        known = self._workflow.nodes, self._workflow.broken, *self._called.values()
+        return any(ref in names for names in known)
+
+    def resolve(self, ref: str) -> str:
+        """As `resolve_node`."""
+        if ref in self._workflow.nodes:
+            return ref
+        if ref in self._workflow.broken:
+            raise _error("unknown_node", f"The node {ref} cannot be set: it could not be read", received=ref, node=ref)
+        for what, names in self._called.items():
+            found = names.get(ref, [])
+            if len(found) == 1:
+                return found[0].id
+            if found:
+                raise _ambiguous(ref, what, found)
+        raise _unknown(ref, dict.fromkeys([*self._workflow.nodes, *self._called["title"], *self._called["class"]]))
 
 
 def parse_set(setting: str) -> tuple[str, str, str]:
@@ -101,21 +120,21 @@ def apply_overrides(
     fit. All that is wrong comes in one WorkflowError.
     """
     changes: dict[tuple[str, str], Any] = {}
-    faults = AllFaults()
+    names, faults = _Names(workflow), AllFaults()
     for ref, name, value in settings:
         with faults:
-            node, place = _place(workflow, ref, name)
+            called, place = _place(names, ref, name)
+            node = workflow.nodes[names.resolve(called)]
             changes[node.id, place] = _value(node, place, value, convert)
     faults.check()
     return workflow.with_inputs(changes)
 
 
-def _place(workflow: Workflow, ref: str, name: str) -> tuple[WorkflowNode, str]:
-    """The node and the input that are meant: where `ref` names no node, its last dots are those of the input's name."""
-    known = {label for node in workflow.nodes.values() for label in (node.id, node.title, node.class_type)}
+def _place(names: _Names, ref: str, name: str) -> tuple[str, str]:
+    """What names the node, and the input: where `ref` names no node, its last dots are those of the input's name."""
     ends = [len(ref), *(place for place in reversed(range(len(ref))) if ref[place] == ".")]
-    meant = next((ref[:end] for end in ends if ref[:end] in known or ref[:end] in workflow.broken), ref)
-    return workflow.nodes[resolve_node(workflow, meant)], f"{ref}.{name}"[len(meant) + 1 :]
+    called = next((ref[:end] for end in ends if ref[:end] in names), ref)
+    return called, f"{ref}.{name}"[len(called) + 1 :]
 
 
 def _value(node: WorkflowNode, name: str, value: Any, convert: Callable[[WorkflowNode, str, Any], Any]) -> Any:
@@ -171,11 +190,8 @@ def _ambiguous(ref: str, what: str, found: Iterable[WorkflowNode]) -> WorkflowEr
     return _error("ambiguous_node", message, expected="one node", received=ref, hint="name the node by its id")
 
 
-def _unknown(workflow: Workflow, ref: str) -> WorkflowError:
-    names = dict.fromkeys(
-        name for node in workflow.nodes.values() for name in (node.id, node.title, node.class_type) if name
-    )
-    close = get_close_matches(ref, names, n=3)
+def _unknown(ref: str, names: Iterable[str]) -> WorkflowError:
+    close = get_close_matches(ref, list(names), n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else "nodes are named by id, title or class"
     message = f"No node has the id, the title or the class '{ref}'"
     return _error("unknown_node", message, expected="a node of the workflow", received=ref, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,19 @@ def test_texts_out_of_a_file_are_marked(tmp_path: Path) -> None:
     ((ref, name, value),) = read_set_file(written(tmp_path, '{"6.text": "a"}'))
     assert (ref, name, value) == ("6", "text", "a")
     assert isinstance(value, JsonText)
+
+
+def test_however_many_settings_there_are_the_nodes_are_looked_through_once() -> None:
+    class Counted(dict[str, WorkflowNode]):
+        looks = 0
+
+        def values(self) -> Any:
+            Counted.looks += 1
+            return super().values()
+
+    read = read_workflow({str(i): {"class_type": "A", "inputs": {}, "_meta": {"title": f"t{i}"}} for i in range(100)})
+    settings = [(f"t{i}", "x", i) for i in range(100)]
+    assert apply_overrides(replace(read, nodes=Counted(read.nodes)), settings, whole_number).nodes["7"].inputs == {
+        "x": 7
+    }
+    assert Counted.looks == 1
