@@ -117,10 +117,10 @@ class WorkflowError(GraphexecError):
 
 
 class AllFaults:
-    """Lets what stands in `with` go on past a WorkflowError; `check` raises all of them as one."""
+    """Lets what stands in `with` go on past a WorkflowError; `found` has them all, and `check` raises them as one."""
 
     def __init__(self) -> None:
-        self._found: list[Diagnostic] = []
+        self.found: list[Diagnostic] = []
 
     def __enter__(self) -> None:
         return None
@@ -130,13 +130,13 @@ class AllFaults:
     ) -> bool:
         if not isinstance(error, WorkflowError):
             return False
-        self._found += error.diagnostics
+        self.found += error.diagnostics
         return True
 
     def check(self) -> None:
         """Raises WorkflowError if there was one."""
-        if self._found:
-            raise WorkflowError(self._found)
+        if self.found:
+            raise WorkflowError(self.found)
 
 
 class NodeError(GraphexecError):

@@ -28,16 +28,16 @@ class Export:
     path: Path
 
 
-def parse_exports(texts: Iterable[str], workflow: Workflow, registry: Registry) -> tuple[Export, ...]:
-    """The exports asked for; raises WorkflowError with all that is wrong with them."""
+def parse_exports(
+    texts: Iterable[str], workflow: Workflow, registry: Registry, faults: AllFaults
+) -> tuple[Export, ...]:
+    """The exports asked for; what is wrong with them goes to `faults`."""
     exports: list[Export] = []
-    faults = AllFaults()
     for text in texts:
         with faults:
             export = _parse(text, workflow, registry)
             _check_file(export, exports, text)
             exports.append(export)
-    faults.check()
     return tuple(exports)
 
 

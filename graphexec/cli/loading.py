@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -14,11 +14,13 @@ from graphexec.cli.document import print_document
 from graphexec.cli.exits import exit_code
 from graphexec.errors import AllFaults, Diagnostic, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
-from graphexec.graph.values import did_you_mean
+from graphexec.graph.values import Code, did_you_mean
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode, input_value, read_workflow
 
 if TYPE_CHECKING:
     from graphexec.cli.options import Changes, Checks, Places
+    from graphexec.graph.compile import Compiled
+    from graphexec.graph.folders import Folders
     from graphexec.graph.plan import Plan
     from graphexec.node.registry import Registry
     from graphexec.node.spec import InputSpec, NodeSpec
@@ -26,38 +28,70 @@ if TYPE_CHECKING:
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
 
 
-def read_changed(file: str, changes: Changes, registry: Registry) -> Workflow:
-    """Read a workflow and put the values of `--set` and `--set-file` into it.
+class Asked:
+    """A workflow with the values of `--set` and `--set-file`, and what is wrong with how it was asked for."""
 
-    Raises WorkflowError for what cannot be read, and for settings that name no node or no input.
-    """
-    workflow = read_workflow(file)
-    settings = _settings(changes)
-    if not settings:
-        return workflow
+    def __init__(self, file: str, changes: Changes, registry: Registry) -> None:
+        """Raises WorkflowError for a workflow that cannot be read, with what is wrong with the settings too."""
+        self.faults = AllFaults()
+        self._registry = registry
+        settings = _settings(changes, self.faults)
+        read: Workflow | None = None
+        with self.faults:
+            read = read_workflow(file)
+        if read is None:
+            raise WorkflowError(self.faults.found)
+        self._read = read
+        self.workflow = apply_overrides(read, settings, self._convert, self.faults) if settings else read
+        self._is_whole = not self.faults.found
 
-    def convert(node: WorkflowNode, name: str, value: Any) -> Any:
-        spec = readable_spec(registry, node.class_type)
+    def _convert(self, node: WorkflowNode, name: str, value: Any) -> Any:
+        spec = readable_spec(self._registry, node.class_type)
         if spec is None:
             return value
         if name not in spec.inputs:
             raise _unknown_input(node, name, list(spec.inputs))
         return parse_value(spec.inputs[name], value) if type(value) is str else value
 
-    return apply_overrides(workflow, settings, convert)
+    def plan(self, folders: Folders, checks: Checks, targets: list[str] | None, *, check_files: bool = True) -> Plan:
+        """Its plan; raises WorkflowError with all that is wrong with it and with how it was asked for."""
+        from graphexec.graph.compile import check
+
+        def compiled(workflow: Workflow) -> Compiled:
+            return check(
+                workflow,
+                registry=self._registry,
+                folders=folders,
+                targets=targets,
+                strict=checks.strict,
+                strict_lora=checks.strict_lora,
+                fill_defaults=checks.fill_defaults,
+                check_files=check_files,
+            )
+
+        now = compiled(self.workflow)
+        if now.plan is not None and not self.faults.found:
+            return now.plan
+        found = now.diagnostics
+        if not self._is_whole:  # what was not there before may be so for want of the settings that could not be made
+            before = frozenset(compiled(self._read).diagnostics)
+            found = [each for each in found if each in before or self._is_of_a_setting(each)]
+        raise WorkflowError((*self.faults.found, *found))
+
+    def _is_of_a_setting(self, found: Diagnostic) -> bool:
+        """Whether a value that was set is wrong by itself."""
+        return found.code in get_args(Code) and (found.node, found.input) in self.workflow.replaced
 
 
-def _settings(changes: Changes) -> list[tuple[str, str, Any]]:
-    """What is to be set: node, input, value. Raises WorkflowError with all that cannot be understood."""
+def _settings(changes: Changes, faults: AllFaults) -> list[tuple[str, str, Any]]:
+    """What is to be set: node, input, value."""
     found: list[tuple[str, str, Any]] = []
-    faults = AllFaults()
     for path in changes.set_files:
         with faults:
             found += read_set_file(path)
     for text in changes.settings:
         with faults:
             found.append(parse_set(text))
-    faults.check()
     return found
 
 
@@ -128,15 +162,20 @@ def _number(text: str) -> int | float | None:
     return number if math.isfinite(number) else None
 
 
-def find_targets(workflow: Workflow, wanted: tuple[str, ...]) -> list[str]:
-    """The ids of nodes named by id, title or class; raises WorkflowError naming every one that is none."""
+def find_targets(
+    workflow: Workflow, wanted: tuple[str, ...], registry: Registry, faults: AllFaults
+) -> list[str] | None:
+    """The ids of nodes named by id, title or class; None for all output nodes, where none are wanted.
+
+    What is wrong with the names goes to `faults`; then all output nodes are to be checked, or all nodes without such.
+    """
     found: list[str] = []
-    faults = AllFaults()
     for name in wanted:
         with faults:
             found.append(name if name in workflow.broken else resolve_node(workflow, name))
-    faults.check()
-    return found
+    if len(found) < len(wanted):
+        return output_nodes(workflow, registry) or list(workflow.nodes)
+    return found or None
 
 
 def output_nodes(workflow: Workflow, registry: Registry) -> list[str]:
@@ -160,20 +199,10 @@ def load_plan(
     as_json: bool = False,
 ) -> Plan:
     """Read and check a workflow; what was found goes to stderr. An error ends the command, in a document `as_json`."""
-    from graphexec.graph.compile import compile as compile_workflow
-
     try:
-        workflow = read_changed(file, changes, registry)
-        plan = compile_workflow(
-            workflow,
-            registry=registry,
-            folders=places.folders(),
-            targets=find_targets(workflow, checks.targets) or None,
-            strict=checks.strict,
-            strict_lora=checks.strict_lora,
-            fill_defaults=checks.fill_defaults,
-            check_files=check_files,
-        )
+        asked = Asked(file, changes, registry)
+        targets = find_targets(asked.workflow, checks.targets, registry, asked.faults)
+        plan = asked.plan(places.folders(), checks, targets, check_files=check_files)
     except WorkflowError as error:
         click.echo(render(error.diagnostics, file), err=True)
         code = exit_code(error.diagnostics)

@@ -103,28 +103,18 @@ class Job:
     ) -> tuple[Plan, tuple[Export, ...]]:
         """Read and check the workflow; raises WorkflowError."""
         from graphexec.cli.exports import parse_exports
-        from graphexec.cli.loading import find_targets, output_nodes, read_changed
-        from graphexec.graph.compile import check
+        from graphexec.cli.loading import Asked, find_targets, output_nodes
 
-        workflow = outcome.workflow = read_changed(outcome.file, changes, self.registry)
-        wanted = parse_exports(exports, workflow, self.registry)
-        targets = find_targets(workflow, checks.targets) or None
-        if wanted:
+        asked = Asked(outcome.file, changes, self.registry)
+        workflow = outcome.workflow = asked.workflow
+        wanted = parse_exports(exports, workflow, self.registry, asked.faults)
+        targets = find_targets(workflow, checks.targets, self.registry, asked.faults)
+        if exports:
             roots = targets or output_nodes(workflow, self.registry)
-            targets = list(dict.fromkeys([*roots, *(export.node for export in wanted)]))
-        compiled = check(
-            workflow,
-            registry=self.registry,
-            folders=places.folders(self.output),
-            targets=targets,
-            strict=checks.strict,
-            strict_lora=checks.strict_lora,
-            fill_defaults=checks.fill_defaults,
-        )
-        if compiled.plan is None:
-            raise WorkflowError(compiled.diagnostics)
-        outcome.diagnostics, outcome.merged = compiled.diagnostics, compiled.plan.aliases
-        return compiled.plan, wanted
+            targets = list(dict.fromkeys([*roots, *(export.node for export in wanted)])) or list(workflow.nodes)
+        plan = asked.plan(places.folders(self.output), checks, targets)
+        outcome.diagnostics, outcome.merged = plan.diagnostics, plan.aliases
+        return plan, wanted
 
     def execute(self, outcome: Outcome, plan: Plan, exports: Sequence[Export]) -> None:
         """Run the plan and write the exports; raises what stops a run as a whole."""

@@ -11,11 +11,10 @@ from graphexec.cli.diagnostics import counted, diagnostic_json, render, tally
 from graphexec.cli.document import ending_in_a_document, print_document
 from graphexec.cli.exits import exit_code, exit_codes_in_words
 from graphexec.cli.options import App, Checks, Places, check_options, place_options
-from graphexec.errors import Diagnostic, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.graph.folders import Folders
-    from graphexec.graph.workflow import Workflow
     from graphexec.node.registry import Registry
 
 Reports = Sequence[tuple[str, tuple[Diagnostic, ...]]]
@@ -64,6 +63,7 @@ def examine(
     file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
 ) -> tuple[Diagnostic, ...]:
     """What is wrong with one file."""
+    from graphexec.cli.loading import find_targets
     from graphexec.graph.compile import check
     from graphexec.graph.workflow import read_workflow
 
@@ -71,28 +71,18 @@ def examine(
         workflow = read_workflow(file)
     except WorkflowError as error:
         return error.diagnostics
-    targets, wrong = _targets(workflow, checks.targets)
+    faults = AllFaults()
     found = check(
         workflow,
         registry=registry,
         folders=folders,
-        targets=targets or None,
+        targets=find_targets(workflow, checks.targets, registry, faults),
         strict=checks.strict,
         strict_lora=checks.strict_lora,
         fill_defaults=checks.fill_defaults,
         check_files=check_files,
     ).diagnostics
-    return (*wrong, *found)
-
-
-def _targets(workflow: Workflow, wanted: tuple[str, ...]) -> tuple[list[str], tuple[Diagnostic, ...]]:
-    """The nodes to check, or what is wrong with their names: then none, so that all outputs are checked instead."""
-    from graphexec.cli.loading import find_targets
-
-    try:
-        return find_targets(workflow, wanted), ()
-    except WorkflowError as error:
-        return [], error.diagnostics
+    return (*faults.found, *found)
 
 
 def is_sound(diagnostics: Iterable[Diagnostic]) -> bool:

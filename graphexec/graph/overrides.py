@@ -52,7 +52,7 @@ class _Names:
         if ref in self._workflow.nodes:
             return ref
         if ref in self._workflow.broken:
-            raise _error("unknown_node", f"The node {ref} cannot be set: it could not be read", received=ref, node=ref)
+            raise _error("unknown_node", f"The node {ref} could not be read", received=ref, node=ref)
         for what, names in self._called.items():
             found = names.get(ref, [])
             if len(found) == 1:
@@ -111,22 +111,24 @@ def _of_settings(fault: Fault, text: SourceText) -> Diagnostic:
 
 
 def apply_overrides(
-    workflow: Workflow, settings: Sequence[tuple[str, str, Any]], convert: Callable[[WorkflowNode, str, Any], Any]
+    workflow: Workflow,
+    settings: Sequence[tuple[str, str, Any]],
+    convert: Callable[[WorkflowNode, str, Any], Any],
+    faults: AllFaults,
 ) -> Workflow:
     """The workflow with the settings (node, input, value) made; of two for the same input the later counts.
 
     Each goes through `convert(node, input, value)`, which makes of a text what it stands for, hands back any other
     value and a `JsonText` as they are, and raises WorkflowError for an input that there is not and a text that does not
-    fit. All that is wrong comes in one WorkflowError.
+    fit. What is wrong goes to `faults`, and such settings are not made.
     """
     changes: dict[tuple[str, str], Any] = {}
-    names, faults = _Names(workflow), AllFaults()
+    names = _Names(workflow)
     for ref, name, value in settings:
         with faults:
             called, place = _place(names, ref, name)
             node = workflow.nodes[names.resolve(called)]
             changes[node.id, place] = _value(node, place, value, convert)
-    faults.check()
     return workflow.with_inputs(changes)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import Nodes
 
 from cli.pack import haunted
 from cli.shell import Shell
@@ -75,6 +78,66 @@ def test_a_node_that_cannot_be_read_is_a_fault_of_the_workflow_however_it_is_run
     result = shell.run("run", shell.write({"1": ("Ghost", {"name": "a"}), "2": ("MakeLatent", {})}), *options)
     assert result.exit_code == 2
     assert "[missing_node_type]" in result.stderr
+
+
+FAULTY: Nodes = {
+    "i": ("Int", {"value": "x"}),
+    "a": ("Add", {"a": ["i", 0], "b": 1}),
+    "b": ("Add", {"a": ["a", 0], "b": 2}),
+    "s": ("Show", {"source": ["b", 0]}),
+    "l": ("MakeLatent", {"seed": 1}),
+}
+
+
+def codes(shell: Shell, command: str, *options: str) -> list[tuple[str | None, str | None, str]]:
+    """Node, input and code of all errors that a command ends with."""
+    result = shell.run(command, "workflow.json", *options)
+    assert result.exit_code == 2, result.output
+    heads = re.finditer(r"^\S.*?error: (?:node (\S+)[^:]*\)(?:\.(\w+))?: )?.*\[(\w+)\]$", result.stderr, re.MULTILINE)
+    return [(head[1], head[2], head[3]) for head in heads]
+
+
+BAD_INT = ("i", "value", "invalid_input_type")
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "graph"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--set", "nobody.x=1"], [(None, None, "unknown_node"), BAD_INT]),
+        (["--set", "nobody"], [(None, None, "invalid_setting"), BAD_INT]),
+        (["--set", "a.c=1"], [("a", "c", "undeclared_input"), BAD_INT]),
+        (["--target", "nobody"], [(None, None, "unknown_node"), BAD_INT]),
+        (["--set", "a.c=1", "--set", "i.value=y"], [("a", "c", "undeclared_input"), BAD_INT]),
+        (["--set", "a.c=1", "--set", "i.value=7"], [("a", "c", "undeclared_input")]),
+        (["--set", "x", "--target", "y"], [(None, None, "invalid_setting"), (None, None, "unknown_node"), BAD_INT]),
+    ],
+)
+def test_what_is_wrong_with_options_hides_no_fault_of_the_workflow(
+    shell: Shell, command: str, options: list[str], expected: list[Any]
+) -> None:
+    shell.write(FAULTY)
+    assert codes(shell, command, *options) == expected
+
+
+def test_exports_hide_no_fault_of_the_workflow_either(shell: Shell) -> None:
+    shell.write(FAULTY)
+    slot = ("l", None, "output_slot_out_of_range")
+    assert codes(shell, "run", "--export", "l:7=x.safetensors") == [slot, BAD_INT]
+    shell.write({"l": FAULTY["l"]})
+    assert codes(shell, "run", "--export", "l:7=x.safetensors") == [slot]
+
+
+def test_a_workflow_that_cannot_be_read_hides_no_fault_of_settings(shell: Shell) -> None:
+    Path("workflow.json").write_text("{", encoding="utf-8")
+    assert [code for *_, code in codes(shell, "plan", "--set", "nobody")] == ["invalid_setting", "invalid_json"]
+
+
+def test_settings_that_are_made_in_part_make_no_faults(shell: Shell) -> None:
+    shell.write({**FAULTY, "i": ("Int", {"value": 1})})
+    circle = ["--set", 'a.a=["b", 0]']
+    assert codes(shell, "plan", *circle) == [("a", "a", "dependency_cycle")]
+    assert codes(shell, "plan", *circle, "--set", "b.aa=1") == [("b", "aa", "undeclared_input")]
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
