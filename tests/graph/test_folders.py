@@ -167,6 +167,21 @@ def test_at_most_three_are_near(tmp_path: Path) -> None:
     assert all(name.startswith("style_1") for name in caught.value.nearest)
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("zebrs.safetensors", "zebra.safetensors"),
+        ("anime_zebra_in_a_medow_at_night_v2.safetensors", "anime_zebra_in_a_meadow_at_night_v2.safetensors"),
+    ],
+)
+def test_what_is_near_is_found_among_thousands(tmp_path: Path, name: str, nearest: str) -> None:
+    others = (f"anime_{number:04}_in_a_forest_at_night_v{number % 7}.safetensors" for number in range(2000))
+    place(tmp_path, *(f"loras/{each}" for each in [*others, "zebra.safetensors", nearest]))
+    with pytest.raises(MissingModelFile) as caught:
+        Folders.from_roots(tmp_path).resolve("loras", name)
+    assert caught.value.nearest[:1] == (nearest,)
+
+
 def test_an_unknown_kind_has_no_files(folders: Folders) -> None:
     assert folders.names("ipadapter") == []
     with pytest.raises(MissingModelFile, match="there is none for this kind"):
