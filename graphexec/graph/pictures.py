@@ -75,6 +75,8 @@ def _png_texts(data: bytes, name: str) -> dict[str, str]:
         if len(text) > MAX_TEXT:
             raise _unreadable(name, f"its text {key!r} is longer than {MAX_TEXT >> 20} MiB")
         texts.setdefault(key, _utf8(text))
+    if "prompt" not in texts and b"IEND" not in data:
+        raise _unreadable(name, "it is cut off, perhaps before its workflow")
     return texts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,23 @@ __all__ = ["MAX_BYTES", "Document", "limited", "load_bytes", "read_bytes"]
 
 MAX_BYTES = 64 * 1024 * 1024
 """The longest file that is read unless more is allowed."""
+
+
+_UNPACK = "unpack it first"
+_UTF8 = "save the file as UTF-8"
+_OTHERS = (
+    (rb"\x1f\x8b", "other_format", "compressed by gzip", _UNPACK),
+    (rb"BZh", "other_format", "compressed by bzip2", _UNPACK),
+    (rb"\xfd7zXZ\0", "other_format", "compressed by xz", _UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "other_format", "compressed by Zstandard", _UNPACK),
+    (rb"PK\x03\x04", "other_format", "a ZIP archive", _UNPACK),
+    (rb"version https://git-lfs", "other_format", "a pointer of Git LFS to the file that is meant", "run git lfs pull"),
+    (rb"(?i)\s*<(!doctype )?html", "other_format", "a web page", "download the file itself, which it may link as raw"),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "not_utf8", "UTF-32 text", _UTF8),
+    (rb"[\t-~]\0\0\0|\0\0\0[\t-~]", "not_utf8", "UTF-32 text without a byte order mark", _UTF8),
+    (rb"[\t-~]\0|\0[\t-~]", "not_utf8", "UTF-16 text without a byte order mark", _UTF8),
+)
+"""Files of other kinds: how they begin, the code of the fault, what they are, and what to do; the first counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +83,13 @@ def _not_found(source: str | Path) -> WorkflowError:
 def load_bytes(data: bytes, name: str, what: str = "a workflow") -> Document:
     """Read the JSON in the bytes of a file: UTF-8, or with a byte order mark UTF-16.
 
-    Raises WorkflowError for an empty file, where `what` was expected; everything else that is wrong is in the result.
+    Raises WorkflowError for an empty file, or one of another kind, where `what` was expected; everything else that is
+    wrong is in the result.
     """
+    for start, code, kind, hint in _OTHERS:
+        if re.match(start, data):
+            found = Diagnostic(code=code, message=f"{name} is {kind}", expected=f"{what} in JSON, UTF-8", hint=hint)
+            raise WorkflowError([found])
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16") if utf16 else data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
@@ -76,8 +99,6 @@ def load_bytes(data: bytes, name: str, what: str = "a workflow") -> Document:
         hint = "save or export it again"
         message = f"{name} is empty"
         raise WorkflowError([Diagnostic(code="empty_file", message=message, expected=f"{what} in JSON", hint=hint)])
-    if "\0" in text[:2]:
-        return Document(Loaded(None, (_unmarked_utf16(),), broken=True), SourceText(text))
     encoding = "UTF-16" if utf16 else "UTF-8 with a byte order mark"
     marked = utf16 or data.startswith(codecs.BOM_UTF8)
     return Document(load(text), SourceText(text), (_mark(encoding),) if marked else ())
@@ -92,11 +113,6 @@ def _mark(encoding: str) -> Diagnostic:
         received=encoding,
         hint="save the file as UTF-8 without BOM",
     )
-
-
-def _unmarked_utf16() -> Fault:
-    message = "The file is not UTF-8 text, but UTF-16 without a byte order mark"
-    return Fault("not_utf8", message, (), expected="UTF-8", received="zero bytes", hint="save the file as UTF-8")
 
 
 def _undecodable(error: UnicodeDecodeError) -> Document:

@@ -120,6 +120,7 @@ def test_texts_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         saved("PNG")[:33] + chunk(b"iTXt", b"prompt"),
         saved("PNG")[:33] + chunk(b"iTXt", b"prompt\0"),
         saved("WEBP")[:20],
+        png({"prompt": "{}"})[:33],
         b"\0\0\0\x20ftypavif" + bytes(20),
     ],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import gzip
 import io
+import lzma
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,7 +97,6 @@ def test_files_without_text_are_empty(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        TEXT.encode("utf-16-le").replace(b"\xdf", b"s"),
         TEXT.encode("latin-1"),
         codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le")[:-1],
         b"\xff" + TEXT.encode(),
@@ -104,3 +106,28 @@ def test_other_encodings_are_named_as_the_fault(data: bytes) -> None:
     loaded = load_bytes(data, "a.json").loaded
     assert loaded.broken
     assert loaded.faults[-1].code == "not_utf8"
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "message", "hint"),
+    [
+        (gzip.compress(TEXT.encode()), "other_format", "compressed by gzip", "unpack it"),
+        (bz2.compress(TEXT.encode()), "other_format", "compressed by bzip2", "unpack it"),
+        (lzma.compress(TEXT.encode()), "other_format", "compressed by xz", "unpack it"),
+        (b"\x28\xb5\x2f\xfd\x04", "other_format", "compressed by Zstandard", "unpack it"),
+        (b"PK\x03\x04\x14", "other_format", "a ZIP archive", "unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "other_format", "a pointer of Git LFS", "git lfs pull"),
+        (b"\n<!DOCTYPE html>", "other_format", "a web page", "download the file itself"),
+        (b"<HTML><body>", "other_format", "a web page", "download the file itself"),
+        (TEXT.encode("utf-32"), "not_utf8", "UTF-32 text", "as UTF-8"),
+        (TEXT.encode("utf-32-le"), "not_utf8", "UTF-32 text without", "as UTF-8"),
+        (TEXT.encode("utf-32-be"), "not_utf8", "UTF-32 text without", "as UTF-8"),
+        (TEXT.encode("utf-16-le"), "not_utf8", "UTF-16 text without", "as UTF-8"),
+        (b"\0\n" + TEXT.encode("utf-16-be"), "not_utf8", "UTF-16 text without", "as UTF-8"),
+    ],
+)
+def test_files_of_other_kinds_are_told_by_their_beginning(data: bytes, code: str, message: str, hint: str) -> None:
+    found = refusal(load_bytes, data, "a.json")
+    assert found.code == code
+    assert f"a.json is {message}" in found.message
+    assert hint in (found.hint or "")
