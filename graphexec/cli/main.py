@@ -16,6 +16,7 @@ from graphexec.cli.diagnostics import fault_text, printable_lines
 from graphexec.cli.exits import STOPS, exit_code_of
 from graphexec.cli.interrupts import raise_at_sigterm
 from graphexec.cli.options import App
+from graphexec.cli.threads import stay_within_quota, wait_briefly
 
 if TYPE_CHECKING:
     from graphexec.node.registry import Registry
@@ -97,10 +98,6 @@ COLLECT_AFTER = 100_000
 """New objects before the garbage collector looks: a large workflow is a million of them that all live to the end."""
 
 
-SPINS = "5000"
-"""How often a thread of OpenMP looks for work before it sleeps: about a tenth of a millisecond."""
-
-
 def standard_registry() -> Registry:
     """The built-in nodes and those of installed packs; a pack that cannot be loaded is warned of."""
     from graphexec.node.registry import Registry
@@ -111,16 +108,6 @@ def standard_registry() -> Registry:
     return registry
 
 
-def wait_briefly() -> None:
-    """Let torch's threads sleep soon where there is nothing to do, unless the environment says how they wait.
-
-    GNU's OpenMP reads it as torch is imported. By itself it waits awake for milliseconds; where another program has a
-    core, threads that wait for each other so take its time away from the one that is to work.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-
-
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     for stream in (sys.stdout, sys.stderr):
@@ -128,5 +115,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     gc.set_threshold(COLLECT_AFTER)
     wait_briefly()
+    stay_within_quota()
     raise_at_sigterm()
     build_cli(standard_registry)(prog_name="graphexec")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from cli.shell import Shell, environment, loaded_by
 from graphexec.cli.exits import ExitCode
-from graphexec.cli.main import COMMANDS, SPINS, build_cli, standard_registry
+from graphexec.cli.main import COMMANDS, build_cli, standard_registry
 from graphexec.errors import CacheError, FolderError, ModelFileError, ModelPathsError, NodeDefinitionError
 from graphexec.graph import events
 from graphexec.node.registry import Registry
@@ -159,22 +159,6 @@ def test_python_m_is_the_same_command() -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert "there is no node 'nothing'" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("given", "spins"),
-    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
-    ids=["by itself", "spins given", "policy given"],
-)
-def test_threads_of_torch_wait_briefly(given: dict[str, str], spins: str) -> None:
-    others = {key: value for key, value in environment().items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    done = subprocess.run(
-        [sys.executable, "-c", "from graphexec.cli.main import wait_briefly; wait_briefly(); import torch"],
-        env={**others, **given, "OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    if "GOMP_" not in done.stderr:
-        pytest.skip("this torch has no GNU OpenMP")
-    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 def test_a_closed_pipe_ends_a_command_quietly(shell: Shell) -> None:
