@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from graphexec.diffusion.faults import MissingLibrary, OutOfMemory
 from graphexec.diffusion.memory import out_of_memory
@@ -216,23 +217,22 @@ class _Run:
     def _sampled(self, moment: Moment, saved: Path | None) -> None:
         """Pictures with the LoRA as it is, from the file that was just saved or one that does not stay.
 
-        Once after a step, even where they are due by steps and by epochs.
+        Once after a step, even where they are due by steps and by epochs. What does not stay lies among temporary
+        files: a run that is killed leaves nothing among LoRAs.
         """
         if self.sample is None or moment.step == self._sampled_after:
             return
         self._sampled_after = moment.step
-        path = saved or self._checkpoints.last.with_suffix(".sample.safetensors")
-        if saved is None:
-            self._write_lora(path, moment)
         try:
-            self.tell(Sampled(tuple(self.sample(path, moment.step)), moment.step))
+            with TemporaryDirectory(prefix="graphexec-", ignore_cleanup_errors=True) as folder:
+                path = saved or Path(folder) / self._checkpoints.last.with_suffix(".sample.safetensors").name
+                if saved is None:
+                    self._write_lora(path, moment)
+                self.tell(Sampled(tuple(self.sample(path, moment.step)), moment.step))
         except Cancelled:
             raise
-        except GraphexecError as error:
+        except (GraphexecError, OSError) as error:
             self.tell(Warned(f"no pictures after step {moment.step}, but the training goes on: {error}"))
-        finally:
-            if saved is None:
-                path.unlink(missing_ok=True)
 
     def _plot(self) -> Path | None:
         path = self._checkpoints.last.with_name(f"{self.config.saving.output_name}-loss.png")
