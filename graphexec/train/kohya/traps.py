@@ -32,6 +32,7 @@ def look_for_traps(settings: Settings, config: TrainConfig, base: Base) -> None:
     _length(settings)
     _rates(settings, config.optimiser)
     _schedule(settings, config)
+    _averages(settings, config)
     _what_is_trained(settings, config, base)
     _prediction(settings, config, base)
     _caches(settings, config)
@@ -132,6 +133,14 @@ def _schedule(settings: Settings, config: TrainConfig) -> None:
     if config.schedule.kind == "constant" and config.schedule.warmup:
         hint = "set lr_scheduler to constant_with_warmup"
         settings.warn("contradiction", "lr_warmup_steps", "a constant learning rate has no warm-up", hint)
+
+
+def _averages(settings: Settings, config: TrainConfig) -> None:
+    if config.loop.ema_decay is not None and config.optimiser.kind.endswith("ScheduleFree"):
+        message = (
+            f"{config.optimiser.kind} averages the weights itself, and this average would take the place of its own"
+        )
+        settings.error("contradiction", "ema_decay", message, "leave it out, or choose another optimiser")
 
 
 def _what_is_trained(settings: Settings, config: TrainConfig, base: Base) -> None:

@@ -126,6 +126,12 @@ def test_a_run_that_could_not_go_on(desk: Desk) -> None:
     assert warnings(desk, "save_state = false\nsave_state_on_train_end = true") == set()
 
 
+def test_an_average_of_what_averages_itself(desk: Desk) -> None:
+    free = 'ema_decay = 0.99\noptimizer_type = "schedulefree.radamschedulefree"'
+    assert errors(desk, free) == {("contradiction", "ema_decay")}
+    assert warnings(desk, "ema_decay = 0.99") == set()
+
+
 def test_prediction(desk: Desk) -> None:
     assert warnings(desk, "v_parameterization = true") == {("prediction", "v_parameterization")}
     assert warnings(desk, "zero_terminal_snr = true") == {("contradiction", "zero_terminal_snr")}
