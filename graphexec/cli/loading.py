@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from graphexec.node.registry import Registry
     from graphexec.node.spec import InputSpec, NodeSpec
 
+BY_ITSELF = frozenset({*get_args(Code), "linked_node_missing", "output_slot_out_of_range"})
+"""Faults of a value, whatever the other values are."""
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
 
 
@@ -80,7 +82,7 @@ class Asked:
 
     def _is_of_a_setting(self, found: Diagnostic) -> bool:
         """Whether a value that was set is wrong by itself."""
-        return found.code in get_args(Code) and (found.node, found.input) in self.workflow.replaced
+        return found.code in BY_ITSELF and (found.node, found.input) in self.workflow.replaced
 
 
 def _settings(changes: Changes, faults: AllFaults) -> list[tuple[str, str, Any]]:

@@ -109,6 +109,10 @@ BAD_INT = ("i", "value", "invalid_input_type")
         (["--set", "a.c=1"], [("a", "c", "undeclared_input"), BAD_INT]),
         (["--target", "nobody"], [(None, None, "unknown_node"), BAD_INT]),
         (["--set", "a.c=1", "--set", "i.value=y"], [("a", "c", "undeclared_input"), BAD_INT]),
+        (
+            ["--set", "a.c=1", "--set", 'b.a=["no", 0]'],
+            [("a", "c", "undeclared_input"), BAD_INT, ("b", "a", "linked_node_missing")],
+        ),
         (["--set", "a.c=1", "--set", "i.value=7"], [("a", "c", "undeclared_input")]),
         (["--set", "x", "--target", "y"], [(None, None, "invalid_setting"), (None, None, "unknown_node"), BAD_INT]),
     ],
