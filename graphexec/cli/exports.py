@@ -81,7 +81,12 @@ def _check(export: Export, workflow: Workflow, registry: Registry) -> None:
 
 
 def _check_file(export: Export, others: Iterable[Export], text: str) -> None:
-    if export.path.is_dir():
+    try:
+        is_folder = export.path.is_dir()
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        message = f"{export.path} cannot be written: {error.strerror}"
+        raise _wrong("invalid_export", message, text, hint="name another file") from error
+    if is_folder:
         raise _wrong("invalid_export", f"{export.path} is a folder, not a file to write", text)
     if any(other.path == export.path and other != export for other in others):
         hint = "name another file for one of them"

@@ -91,6 +91,7 @@ def test_two_merged_nodes_have_a_file_each(shell: Shell) -> None:
         ("=x.safetensors", "invalid_export", "NODE:SLOT=FILE.safetensors"),
         ("1=.", "invalid_export", "is a folder"),
         ("1=/", "invalid_export", "is a folder"),
+        ("1=" + "x" * 300, "invalid_export", "cannot be written: File name too long"),
     ],
 )
 def test_what_cannot_be_exported_is_told_before_anything_runs(shell: Shell, export: str, code: str, words: str) -> None:
