@@ -12,6 +12,7 @@ import click
 from graphexec.cli.diagnostics import diagnostic_json, render
 from graphexec.cli.document import print_document
 from graphexec.cli.exits import exit_code
+from graphexec.cli.terminal import others_on_stderr
 from graphexec.errors import AllFaults, Diagnostic, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
 from graphexec.graph.values import Code, did_you_mean
@@ -202,9 +203,10 @@ def load_plan(
 ) -> Plan:
     """Read and check a workflow; what was found goes to stderr. An error ends the command, in a document `as_json`."""
     try:
-        asked = Asked(file, changes, registry)
-        targets = find_targets(asked.workflow, checks.targets, registry, asked.faults)
-        plan = asked.plan(places.folders(), checks, targets, check_files=check_files)
+        with others_on_stderr():
+            asked = Asked(file, changes, registry)
+            targets = find_targets(asked.workflow, checks.targets, registry, asked.faults)
+            plan = asked.plan(places.folders(), checks, targets, check_files=check_files)
     except WorkflowError as error:
         click.echo(render(error.diagnostics, file), err=True)
         code = exit_code(error.diagnostics)

@@ -16,6 +16,7 @@ from graphexec.cli.diagnostics import fault_text, printable_lines
 from graphexec.cli.exits import STOPS, exit_code_of
 from graphexec.cli.interrupts import raise_at_sigterm
 from graphexec.cli.options import App
+from graphexec.cli.terminal import others_on_stderr
 from graphexec.cli.threads import stay_within_quota, wait_briefly
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def standard_registry() -> Registry:
     """The built-in nodes and those of installed packs; a pack that cannot be loaded is warned of."""
     from graphexec.node.registry import Registry
 
-    registry = Registry.standard()
+    with others_on_stderr():
+        registry = Registry.standard()
     for pack, why in registry.broken.items():
         click.echo(printable_lines(f"warning: the nodes of the pack {pack!r} are left out: {why}"), err=True)
     return registry

@@ -12,6 +12,7 @@ from graphexec.cli.diagnostics import printable_lines
 from graphexec.cli.document import print_document
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import App, json_option
+from graphexec.cli.terminal import others_on_stderr
 from graphexec.errors import NodeDefinitionError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         if as_json:
             print_document(ExitCode.INVALID, error=message)
         ctx.exit(ExitCode.INVALID)
-    specs = [registry[name]] if name is not None else list(readable(registry))
+    with others_on_stderr():
+        specs = [registry[name]] if name is not None else list(readable(registry))
     if as_json:
         click.echo(json.dumps({spec.name: object_info(spec) for spec in specs}, indent=2))
     else:

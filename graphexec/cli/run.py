@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 import click
 
@@ -37,7 +39,7 @@ from graphexec.cli.options import (
     workflow_argument,
 )
 from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
-from graphexec.cli.terminal import is_watched
+from graphexec.cli.terminal import is_watched, others_on_stderr
 from graphexec.errors import Cancelled, Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Job:
     shape: Shape
     quiet: bool
     strict_lora: bool
+    stdout: TextIO
 
     def compile(
         self, outcome: Outcome, changes: Changes, places: Places, checks: Checks, exports: Sequence[str]
@@ -138,9 +141,9 @@ class Job:
 
     def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
         if self.shape == "events":
-            return (json_lines,)
+            return (partial(json_lines, self.stdout),)
         progress = () if self.quiet else (Bars(name) if is_watched() else Lines(name),)
-        return (*progress, paths) if self.shape == "text" else progress
+        return (*progress, partial(paths, self.stdout)) if self.shape == "text" else progress
 
 
 def _result(plan: Plan, context: Context) -> Result | None:
@@ -215,11 +218,13 @@ def command(
     app: App = ctx.obj
     outcome = Outcome(workflow)
     try:
-        job = Job(app.registry(), caching, output, shape, quiet, checks.strict_lora)
-        plan, wanted = job.compile(outcome, changes, places, checks, exports)
-        if plan.diagnostics and not quiet:
-            click.echo(render(plan.diagnostics, workflow), err=True)
-        job.execute(outcome, plan, wanted)
+        stdout = sys.stdout
+        with others_on_stderr():
+            job = Job(app.registry(), caching, output, shape, quiet, checks.strict_lora, stdout)
+            plan, wanted = job.compile(outcome, changes, places, checks, exports)
+            if plan.diagnostics and not quiet:
+                click.echo(render(plan.diagnostics, workflow), err=True)
+            job.execute(outcome, plan, wanted)
     except WorkflowError as error:
         outcome.diagnostics, outcome.code = error.diagnostics, exit_code_of(error)
         click.echo(render(_worth_showing(error.diagnostics, quiet), workflow), err=True)

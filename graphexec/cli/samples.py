@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from graphexec.cli.terminal import others_on_stderr
 from graphexec.errors import GraphexecError, WorkflowError
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ class _Pictures:
         from graphexec.graph.compile import compile as compile_workflow
         from graphexec.graph.execute import run
 
-        plan = compile_workflow(workflow, registry=self.registry, folders=self._with(lora))
-        result = run(plan, context)
+        with others_on_stderr():
+            plan = compile_workflow(workflow, registry=self.registry, folders=self._with(lora))
+            result = run(plan, context)
         for error in result.failures.values():
             raise error
         return [path for paths in result.files.values() for path in paths]

@@ -8,6 +8,7 @@ import click
 
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.options import App
+from graphexec.cli.terminal import others_on_stderr
 
 
 @click.command("schema", epilog="\b\nExamples:\n  graphexec schema\n  graphexec schema --check schemas\n")
@@ -25,8 +26,9 @@ def command(ctx: click.Context, directory: Path, only_check: bool) -> None:
 
     app: App = ctx.obj
     if not only_check:
-        for path in write_schemas(app.registry(), directory):
-            click.echo(str(path))
+        with others_on_stderr():
+            written = list(write_schemas(app.registry(), directory))
+        click.echo("\n".join(map(str, written)))
         return
     stale = stale_schemas(app.registry(), directory)
     for path in stale:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -79,16 +79,16 @@ class Guarded:
             self.cancel.cancel()
 
 
-def json_lines(event: Event) -> None:
-    """One event as a line of JSON on stdout."""
-    click.echo(json.dumps(event.as_json()))
+def json_lines(stdout: TextIO, event: Event) -> None:
+    """One event as a line of JSON."""
+    click.echo(json.dumps(event.as_json()), stdout)
 
 
-def paths(event: Event) -> None:
-    """Where files went: a line each on stdout."""
+def paths(stdout: TextIO, event: Event) -> None:
+    """Where files went: a line each."""
     if isinstance(event, events.Written):
         for path in event.files:
-            click.echo(str(path))
+            click.echo(str(path), stdout)
 
 
 def notice(event: Event, name: Naming) -> str | None:

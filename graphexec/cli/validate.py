@@ -11,6 +11,7 @@ from graphexec.cli.diagnostics import counted, diagnostic_json, render, tally
 from graphexec.cli.document import ending_in_a_document, print_document
 from graphexec.cli.exits import exit_code, exit_codes_in_words
 from graphexec.cli.options import App, Checks, Places, check_options, place_options
+from graphexec.cli.terminal import others_on_stderr
 from graphexec.errors import AllFaults, Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def command(
     FILE is a workflow, a picture that holds one, or - for standard input.
     """
     app: App = ctx.obj
-    with ending_in_a_document(wanted=shape == "json"):
+    with ending_in_a_document(wanted=shape == "json"), others_on_stderr():
         registry, folders = app.registry(), places.folders()
         reports = [(file, examine(file, registry, folders, checks, not skip_files)) for file in files]
     code = exit_code(diagnostic for _, found in reports for diagnostic in found)

@@ -58,6 +58,18 @@ def unavailable(name: str) -> int:
     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
+def _chat(text: str) -> Inferred:
+    print("looking at", text)
+    return Inferred(({},))
+
+
+@node("Chat", infer=_chat)
+def chat(text: str) -> str:
+    """Prints what it does, as nodes do, before it runs too."""
+    print("chatting about", text)
+    return text
+
+
 @node("Forever")
 def forever(value: int, progress: Progress) -> int:
     """Reports steps until it is asked to stop."""

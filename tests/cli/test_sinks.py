@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,11 @@ def test_a_run_without_computation_shows_no_bar(capsys: pytest.CaptureFixture[st
 
 def test_json_lines_and_paths(capsys: pytest.CaptureFixture[str]) -> None:
     for event in RUN:
-        json_lines(event)
+        json_lines(sys.stdout, event)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["event"] for each in told] == [type(event).__name__.lower() for event in RUN]
     for event in RUN:
-        paths(event)
+        paths(sys.stdout, event)
     assert capsys.readouterr().out == "a.png\nb.png\n"
 
 
