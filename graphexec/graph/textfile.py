@@ -28,6 +28,7 @@ _OTHERS = (
     (rb"PK\x03\x04", "other_format", "a ZIP archive", _UNPACK),
     (rb"version https://git-lfs", "other_format", "a pointer of Git LFS to the file that is meant", "run git lfs pull"),
     (rb"(?i)\s*<(!doctype )?html", "other_format", "a web page", "download the file itself, which it may link as raw"),
+    (rb"(?s).{6}\0\0\{", "other_format", "a safetensors file of weights", "name a workflow that uses it"),
     (rb"\xff\xfe\0\0|\0\0\xfe\xff", "not_utf8", "UTF-32 text", _UTF8),
     (rb"[\t-~]\0\0\0|\0\0\0[\t-~]", "not_utf8", "UTF-32 text without a byte order mark", _UTF8),
     (rb"[\t-~]\0|\0[\t-~]", "not_utf8", "UTF-16 text without a byte order mark", _UTF8),

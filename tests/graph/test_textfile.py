@@ -119,6 +119,7 @@ def test_other_encodings_are_named_as_the_fault(data: bytes) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid", "other_format", "a pointer of Git LFS", "git lfs pull"),
         (b"\n<!DOCTYPE html>", "other_format", "a web page", "download the file itself"),
         (b"<HTML><body>", "other_format", "a web page", "download the file itself"),
+        ((200).to_bytes(8, "little") + b'{"a": 1}', "other_format", "a safetensors file", "a workflow that uses it"),
         (TEXT.encode("utf-32"), "not_utf8", "UTF-32 text", "as UTF-8"),
         (TEXT.encode("utf-32-le"), "not_utf8", "UTF-32 text without", "as UTF-8"),
         (TEXT.encode("utf-32-be"), "not_utf8", "UTF-32 text without", "as UTF-8"),
