@@ -60,7 +60,10 @@ def canonical(value: Any, digests: Mapping[Path, bytes] | None = None) -> bytes:
         return b"b1" if value else b"b0"
     if value is None:
         return b"n"
-    return _compound(value, digests)
+    try:
+        return _compound(value, digests)
+    except RecursionError:  # a list that holds itself
+        raise Unhashable("what is nested too deeply") from None
 
 
 def _compound(value: Any, digests: Mapping[Path, bytes] | None) -> bytes:

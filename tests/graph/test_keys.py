@@ -103,6 +103,12 @@ class TestCanonical:
         with pytest.raises(Unhashable):
             canonical(value)
 
+    def test_a_list_that_holds_itself_has_no_form(self) -> None:
+        circle: list[Any] = [1]
+        circle.append(circle)
+        with pytest.raises(Unhashable):
+            canonical({"circle": circle})
+
 
 class TestNodeKey:
     SPEC = REGISTRY["Add"]
