@@ -38,7 +38,7 @@ from graphexec.cli.options import (
     place_options,
     workflow_argument,
 )
-from graphexec.cli.sinks import Bars, Guarded, Lines, Record, json_lines, paths
+from graphexec.cli.sinks import Bars, Guarded, Lines, Record, Sparing, json_lines, paths
 from graphexec.cli.terminal import is_watched, others_on_stderr
 from graphexec.errors import Cancelled, Diagnostic, WorkflowError
 
@@ -142,7 +142,7 @@ class Job:
     def _sinks(self, name: Callable[[str], str]) -> tuple[Sink, ...]:
         if self.shape == "events":
             return (partial(json_lines, self.stdout),)
-        progress = () if self.quiet else (Bars(name) if is_watched() else Lines(name),)
+        progress = () if self.quiet else (Sparing(Bars(name) if is_watched() else Lines(name)),)
         return (*progress, partial(paths, self.stdout)) if self.shape == "text" else progress
 
 

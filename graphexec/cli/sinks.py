@@ -79,6 +79,22 @@ class Guarded:
             self.cancel.cancel()
 
 
+@dataclass(slots=True)
+class Sparing:
+    """Hands events on, of the cache's problems one a reason: one that cannot be written to says so at every node."""
+
+    sink: Sink
+    reasons: set[str] = field(default_factory=set[str])
+
+    def __call__(self, event: Event) -> None:
+        """Hand an event on."""
+        if isinstance(event, events.CacheProblem):
+            if event.reason in self.reasons:
+                return
+            self.reasons.add(event.reason)
+        self.sink(event)
+
+
 def json_lines(stdout: TextIO, event: Event) -> None:
     """One event as a line of JSON."""
     click.echo(json.dumps(event.as_json()), stdout)

@@ -454,3 +454,10 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
             assert json.loads(lines.readline())["event"] == "planned"
         _, stderr = process.communicate(timeout=20)
     assert (process.returncode, stderr) == (141, "")
+
+
+def test_a_cache_that_cannot_be_written_to_is_told_of_once(shell: Shell) -> None:
+    shell.write({"1": ("Say", {"text": "a"}), "2": ("Say", {"text": "b"}), "3": ("Show", {"source": ["1", 0]})})
+    result = shell.run("run", "workflow.json", "--target", "2", "--target", "3", "--cache-dir", "/proc/nowhere")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("is not used: cannot be written") == 1
