@@ -38,7 +38,7 @@ def parse_exports(
             export = _parse(text, workflow, registry)
             _check_file(export, exports, text)
             exports.append(export)
-    return tuple(exports)
+    return tuple(dict.fromkeys(exports))
 
 
 def _parse(text: str, workflow: Workflow, registry: Registry) -> Export:

@@ -39,6 +39,12 @@ def test_a_node_is_exported_though_no_output_needs_it(shell: Shell) -> None:
     assert "text of node show" in result.stderr
 
 
+def test_an_export_that_is_named_twice_is_written_once(shell: Shell) -> None:
+    shell.write(LATENTS)
+    result = shell.run("run", "workflow.json", "--export", "1=a.safetensors", "--export", "1:0=./a.safetensors")
+    assert result.stdout.splitlines() == [str(shell.folder / "a.safetensors")]
+
+
 def test_exports_are_events_too(shell: Shell) -> None:
     result = shell.run("run", shell.write(LATENTS), "--export", "1=a.safetensors", "--events", "json")
     told = json.loads(result.stdout.splitlines()[-1])
