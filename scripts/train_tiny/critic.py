@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 __all__ = ["Critic", "criticism"]
 
-ADVERSE, ALIKE = 0.05, 0.3
+ADVERSE, ALIKE = 0.15, 0.3
 """What counts beside the errors: that the critic takes a picture for a drawn one, and that all its layers see in it
 what they see in the drawn one (Wang and others 2018, https://arxiv.org/abs/1711.11585)."""
 LAYERS = ((3, 32, 3, 1), (32, 32, 3, 1), (32, 64, 4, 2), (64, 128, 4, 2), (128, 128, 3, 1))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from critic import Critic, criticism
+from critic import ADVERSE, ALIKE, Critic, criticism
 from graphexec.train.muon import Muon
 
 
@@ -52,7 +52,7 @@ def test_a_picture_has_no_part_in_the_critics_own_errors() -> None:
     verdicts, seen = critic(made)
     known = [each.detach() for each in critic(drawn)[1]]
     apart = torch.stack([(one - other).abs().mean(dim=(1, 2, 3)) for one, other in zip(seen, known, strict=True)])
-    (alone,) = gradients(0.3 * apart.sum(dim=0) - 0.05 * verdicts.mean(dim=(1, 2, 3)), [made])
+    (alone,) = gradients(ALIKE * apart.sum(dim=0) - ADVERSE * verdicts.mean(dim=(1, 2, 3)), [made])
     assert alone is not None
     torch.testing.assert_close(before, alone)
 
