@@ -22,12 +22,13 @@ from tqdm import tqdm
 import graphexec
 from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint
 from emoji import SIZE, drawings
+from guided import CFG
 from judge import Judge
 from nearness import distance, sharpness
+from pairs import STEPS
 from scenes import Scene, Scenes
 
 THINGS, COMBINED, SEEDS = 100, 100, 8
-STEPS, CFG = 25, 7.0
 SHEET = (
     "a red apple", "a smiling cat", "a blue car on a yellow background", "a tiger", "a rocket", "two bananas",
     "a pizza on a blue background", "a purple octopus", "a house", "a green dinosaur", "a guitar", "a rose",

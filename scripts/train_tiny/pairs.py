@@ -25,13 +25,14 @@ from graphexec.diffusion.sampling.noise import SeededNoise
 from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Run, Steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Sampling
+from guided import CFG
 from scenes import Scenes, tensor_of
 from tokens import Told
 from whiten import SCALE
 
-__all__ = ["CFG", "STEPS", "Pairs", "Sampler", "make_pairs"]
+__all__ = ["STEPS", "Pairs", "Sampler", "make_pairs"]
 
-STEPS, CFG = 25, 7.0
+STEPS = 25
 BEGUN = 2.6
 """The noise that is added, in parts of the latents' deviation: it leaves open what the drawing looks like, not where
 it lies."""

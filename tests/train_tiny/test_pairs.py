@@ -13,7 +13,8 @@ import pairs
 from checkpoint import networks
 from graphexec.diffusion.sampling.discrete import model_sampling
 from graphexec.diffusion.types import Sampling
-from pairs import CFG, Sampler, make_pairs
+from guided import CFG
+from pairs import Sampler, make_pairs
 from tokens import Tokens, Told
 
 LEVELS = model_sampling(Sampling())
