@@ -58,19 +58,9 @@ class Asked:
 
     def plan(self, folders: Folders, checks: Checks, targets: list[str] | None, *, check_files: bool = True) -> Plan:
         """Its plan; raises WorkflowError with all that is wrong with it and with how it was asked for."""
-        from graphexec.graph.compile import check
 
         def compiled(workflow: Workflow) -> Compiled:
-            return check(
-                workflow,
-                registry=self._registry,
-                folders=folders,
-                targets=targets,
-                strict=checks.strict,
-                strict_lora=checks.strict_lora,
-                fill_defaults=checks.fill_defaults,
-                check_files=check_files,
-            )
+            return checked(workflow, self._registry, folders, checks, targets, check_files=check_files)
 
         now = compiled(self.workflow)
         if now.plan is not None and not self.faults.found:
@@ -84,6 +74,30 @@ class Asked:
     def _is_of_a_setting(self, found: Diagnostic) -> bool:
         """Whether a value that was set is wrong by itself."""
         return found.code in BY_ITSELF and (found.node, found.input) in self.workflow.replaced
+
+
+def checked(
+    workflow: Workflow,
+    registry: Registry,
+    folders: Folders,
+    checks: Checks,
+    targets: list[str] | None,
+    *,
+    check_files: bool,
+) -> Compiled:
+    """A workflow's plan or what is wrong with it, by the options for checking."""
+    from graphexec.graph.compile import check
+
+    return check(
+        workflow,
+        registry=registry,
+        folders=folders,
+        targets=targets,
+        strict=checks.strict,
+        strict_lora=checks.strict_lora,
+        fill_defaults=checks.fill_defaults,
+        check_files=check_files,
+    )
 
 
 def _settings(changes: Changes, faults: AllFaults) -> list[tuple[str, str, Any]]:

@@ -64,8 +64,7 @@ def examine(
     file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
 ) -> tuple[Diagnostic, ...]:
     """What is wrong with one file."""
-    from graphexec.cli.loading import find_targets
-    from graphexec.graph.compile import check
+    from graphexec.cli.loading import checked, find_targets
     from graphexec.graph.workflow import read_workflow
 
     try:
@@ -73,17 +72,9 @@ def examine(
     except WorkflowError as error:
         return error.diagnostics
     faults = AllFaults()
-    found = check(
-        workflow,
-        registry=registry,
-        folders=folders,
-        targets=find_targets(workflow, checks.targets, registry, faults),
-        strict=checks.strict,
-        strict_lora=checks.strict_lora,
-        fill_defaults=checks.fill_defaults,
-        check_files=check_files,
-    ).diagnostics
-    return (*faults.found, *found)
+    targets = find_targets(workflow, checks.targets, registry, faults)
+    found = checked(workflow, registry, folders, checks, targets, check_files=check_files)
+    return (*faults.found, *found.diagnostics)
 
 
 def is_sound(diagnostics: Iterable[Diagnostic]) -> bool:

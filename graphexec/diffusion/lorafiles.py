@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from graphexec.diffusion.precisions import is_finite
 from graphexec.diffusion.sources import LoraModel, LoraSource
 from graphexec.diffusion.stored import MappedFile
 from graphexec.errors import ModelFileError
@@ -108,8 +109,7 @@ def _read(file: LoraSource, name: str, known: _File) -> Tensor:
         held = isinstance(file, LoraModel)
         known.opened = _Held(load(file.content)) if held else MappedFile(file.path)
     tensor = known.opened.tensor(name)
-    # Of numbers in eight bits torch cannot tell.
-    if name not in known.sound and not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
+    if name not in known.sound and not is_finite(tensor):
         raise ModelFileError(f"{file.path}: the tensor {name!r} of the LoRA holds NaN or infinity; the file is damaged")
     known.sound.add(name)
     return tensor

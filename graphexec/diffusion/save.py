@@ -21,6 +21,7 @@ from graphexec.diffusion.faults import NonFiniteError
 from graphexec.diffusion.loading import TEXT, UNET, VAE, Kind, Source
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.patch import Patching, Steps, patched_weight
+from graphexec.diffusion.precisions import is_finite
 from graphexec.diffusion.pristine import Pristine
 from graphexec.diffusion.stored import DTYPES
 from graphexec.diffusion.types import Clip, Family, Model, Sampling, TextEncoder, Vae
@@ -138,7 +139,7 @@ def vae_tensors(vae: Vae, prefix: str = "") -> list[Saved]:
 
 def whole(name: str, made: Tensor, before: Callable[[], Tensor] | None = None) -> Tensor:
     """A tensor to be written. Raises `NonFiniteError` if it holds NaN or infinity, unless it did so `before`."""
-    if not _is_finite(made) and (before is None or _is_finite(before())):
+    if not is_finite(made) and (before is None or is_finite(before())):
         kind = str(made.dtype).removeprefix("torch.")
         raise NonFiniteError(
             f"{name} cannot be saved: it holds NaN, infinity or numbers that are too large for {kind}; take smaller"
@@ -214,11 +215,6 @@ def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) ->
     yield len(text).to_bytes(8, "little") + text
     for tensor in tensors:
         yield _bytes(tensor.make())
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Of numbers in eight bits torch cannot tell."""
-    return bool(tensor.float().isfinite().all())
 
 
 def _open(kind: Kind[Any], recipe: Model | TextEncoder) -> Pristine:

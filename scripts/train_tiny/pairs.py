@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,8 @@ from graphexec.diffusion.sampling.samplers import SAMPLER_FUNCTIONS, Run, Steps
 from graphexec.diffusion.sampling.schedules import sampling_sigmas
 from graphexec.diffusion.types import Sampling
 from guided import CFG
+from parallel import one_thread_each
+from pool import ALIAS, CHUNK
 from scenes import Scenes, tensor_of
 from tokens import Told
 from whiten import SCALE
@@ -36,8 +37,8 @@ STEPS = 25
 BEGUN = 2.6
 """The noise that is added, in parts of the latents' deviation: it leaves open what the drawing looks like, not where
 it lies."""
-FILE, CHUNK = 400, 16
-PLAIN, ALIAS = 0.6, 0.3
+FILE = 400
+PLAIN = 0.6
 COARSE, APART = 4, 0.15
 """Pictures that are further apart when seen so coarsely (root mean square of 0 to 1) show something else."""
 
@@ -109,7 +110,7 @@ def make_pairs(
 def _kept(maker: _Maker, file: Path, index: int, threads: int) -> dict[str, Tensor]:
     if not file.exists():
         chunks = range(index * FILE // CHUNK, (index + 1) * FILE // CHUNK)
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with one_thread_each(threads) as pool:
             made = list(tqdm(pool.map(maker, chunks), total=len(chunks), desc=file.stem))
         latents, pictures = (torch.cat(parts) for parts in zip(*made, strict=True))
         save_file({"latents": latents.contiguous(), "pictures": pictures}, file.with_suffix(".tmp"))

@@ -13,9 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["InParts", "whole"]
+__all__ = ["InParts", "one_thread_each", "whole"]
 
 Losses = Callable[..., Tensor]
+
+
+def one_thread_each(count: int) -> ThreadPoolExecutor:
+    """So many workers, in each of which torch computes by itself."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def whole(losses: Losses, *batch: Tensor) -> Tensor:
@@ -28,7 +33,7 @@ class InParts:
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
         self.parameters, self.count = parameters, count
-        self.threads = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        self.threads = one_thread_each(count)
 
     def __call__(self, losses: Losses, *batch: Tensor) -> Tensor:
         def part(i: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
