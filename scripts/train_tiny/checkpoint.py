@@ -25,6 +25,7 @@ __all__ = [
     "packed_well",
     "read_checkpoint",
     "save_checkpoint",
+    "weights_of",
 ]
 
 CHECKPOINT = Path("build/tiny/models/checkpoints/graphexec-tiny.safetensors")
@@ -74,6 +75,11 @@ def networks_of(weights: Mapping[str, Mapping[str, Tensor]], device: str = "cpu"
     for part, known in weights.items():
         made[part].load_state_dict(known)
     return made
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """What the weights are now, on the CPU, whatever becomes of the network's."""
+    return {name: tensor.detach().clone().cpu() for name, tensor in network.state_dict().items()}
 
 
 def save_checkpoint(file: Path, weights: dict[str, dict[str, Tensor]], used: Tensor, concepts: Sequence[str]) -> None:

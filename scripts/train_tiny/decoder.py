@@ -20,7 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, concepts_of, networks_of, read_checkpoint, save_checkpoint, weights_of
 from critic import Critic, criticism
 from emoji import STYLES, drawings
 from graphexec.diffusion.models.vae import Autoencoder
@@ -28,9 +28,9 @@ from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from pairs import Pairs, make_pairs
-from parallel import InParts
 from progress import Report, go_on
 from scenes import Scene, Scenes, compose, tensor_of
+from stages import begun, dividing, stage_parser
 from tokens import Tokens, Told
 from vae import decibels, reconstruction_loss
 from whiten import SCALE
@@ -59,8 +59,8 @@ class Seen:
 class Batches:
     """Batches of pairs and of random scenes."""
 
-    def __init__(self, scenes: Scenes, vae: Autoencoder, pairs: Pairs, batch: int) -> None:
-        self.scenes, self.vae, self.pairs, self.batch = scenes, vae, pairs, batch
+    def __init__(self, scenes: Scenes, vae: Autoencoder, pairs: Pairs, batch: int, device: str) -> None:
+        self.scenes, self.vae, self.pairs, self.batch, self.device = scenes, vae, pairs, batch, device
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Seen]:
         for step in range(first, EPOCH):
@@ -69,7 +69,7 @@ class Batches:
                 self._pair(random) if random.random() < SAMPLED_PART else self._scene(random) for _ in range(self.batch)
             ]
             latents, pixels, names = zip(*each, strict=True)
-            yield Seen(torch.stack(latents), torch.stack(pixels).contiguous(memory_format=torch.channels_last), names)
+            yield Seen(torch.stack(latents), torch.stack(pixels), names)
 
     def _pair(self, random: Generator) -> tuple[Tensor, Tensor, str]:
         i = int(random.integers(len(self.pairs.latents)))
@@ -79,7 +79,7 @@ class Batches:
     def _scene(self, random: Generator) -> tuple[Tensor, Tensor, str]:
         picture, name = _picture(self.scenes, random)
         pixels = tensor_of([picture])
-        latents = self.vae.encode(pixels)[0]
+        latents = self.vae.encode(pixels.to(self.device))[0].cpu()
         noise = torch.from_numpy(random.standard_normal(latents.shape, np.float32))
         return latents + noise * (random.random() * OFF / SCALE), pixels[0], name
 
@@ -97,11 +97,12 @@ class Learning:
     """The objective: the pictures that latents are of, such that a critic takes them for drawn ones; and the critic's
     own."""
 
-    def __init__(self, vae: Autoencoder, critic: Critic, run: Callable[..., Tensor]) -> None:
-        self.vae, self.critic, self.run = vae, critic, run
+    def __init__(self, vae: Autoencoder, critic: Critic, device: str, run: Callable[..., Tensor]) -> None:
+        self.vae, self.critic, self.device, self.run = vae, critic, device, run
 
     def __call__(self, batch: Seen, generator: torch.Generator) -> Tensor:
-        return self.run(self._losses, batch.latents, batch.pixels)
+        pixels = batch.pixels.to(self.device, memory_format=torch.channels_last)
+        return self.run(self._losses, batch.latents.to(self.device), pixels)
 
     def _losses(self, latents: Tensor, pixels: Tensor) -> Tensor:
         made = self.vae.decode(latents)
@@ -109,30 +110,30 @@ class Learning:
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
+    given = _given()
     torch.manual_seed(SEED)
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     weights = read_checkpoint(given.start)
-    made, critic = networks_of(weights), Critic().to(memory_format=torch.channels_last)
+    made = networks_of(weights, given.device)
+    critic = Critic().to(given.device, memory_format=torch.channels_last)
     vae = made["vae"]
     told, kept = Told(made["text"], tokens), given.folder / f"pairs-{_digest(given.start)}"
-    pairs = make_pairs(scenes, made, told, kept, given.pairs, given.threads)
+    pairs = make_pairs(scenes, made, told, kept, given.pairs, given.device, given.threads)
     trained, judging = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()], [*critic.parameters()]
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
-    learning = Learning(vae, critic, InParts([*trained, *judging], given.threads))
-    batches, report = Batches(scenes, vae, pairs, given.batch), Report(given.folder / "decoder.jsonl")
+    learning = Learning(vae, critic, given.device, dividing([*trained, *judging], given))
+    batches, report = Batches(scenes, vae, pairs, given.batch, given.device), Report(given.folder / "decoder.jsonl")
     groups = [
         ParameterGroup("decoder", trained, OPTIMISER.learning_rate),
         ParameterGroup("critic", judging, CRITIC_RATE),
     ]
-    loop = Loop(groups, learning, batches, plan, watch=report, device="cpu")
-    unseen = _unseen(scenes)
+    loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
+    unseen = _unseen(scenes).to(given.device)
     print(f"before: {_decibels(vae, unseen):.2f} dB", flush=True)
     go_on(loop, given.folder / "decoder-state", given.minutes)
     with loop.averaged():
         print(f"after: {_decibels(vae, unseen):.2f} dB")
-        weights["vae"] = {name: tensor.detach().clone() for name, tensor in vae.state_dict().items()}
+        weights["vae"] = weights_of(vae)
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), concepts_of(given.start))
 
 
@@ -152,17 +153,13 @@ def _decibels(vae: Autoencoder, pixels: Tensor) -> float:
     return decibels(vae.decode(vae.encode(pixels)), pixels)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+def _given() -> argparse.Namespace:
+    parser = stage_parser(__doc__, steps=4000)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--start", type=Path, default=Path("build/tiny/guided.safetensors"))
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=2000, help="latents to sample from the model, with their pictures")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args()
+    return begun(parser)
 
 
 if __name__ == "__main__":

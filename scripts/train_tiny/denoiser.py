@@ -12,18 +12,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from checkpoint import networks_of, read_checkpoint, save_checkpoint
+from checkpoint import networks_of, read_checkpoint, save_checkpoint, weights_of
 from emoji import drawings
 from graphexec.train.config import Noise, Objective, Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, Noised, draw_noised
-from parallel import InParts, whole
+from parallel import whole
 from pool import Pool, make_pool
 from progress import Report, go_on
 from scenes import Scenes
 from stable import stable_noise
+from stages import begun, dividing, stage_parser
 from tokens import Tokens, Told
 from whiten import SCALE
 
@@ -119,12 +120,10 @@ def _noised(latents: Tensor, heavy: float, levels: Levels, generator: torch.Gene
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
-    torch.set_float32_matmul_precision("high")
+    given = _given()
     scenes, tokens = Scenes(drawings(given.folder)), Tokens()
-    begun = read_checkpoint(given.start) if given.start else _of_stages(given.folder, ("vae", "text"))
-    made = networks_of(begun, given.device)
+    first = read_checkpoint(given.start) if given.start else _of_stages(given.folder, ("vae", "text"))
+    made = networks_of(first, given.device)
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     told = Told(made["text"], tokens)
     plan = Plan(
@@ -132,17 +131,14 @@ def main() -> None:
         schedule=Schedule("cosine", warmup=100),
     )  # fmt: skip
     trained = list(made["unet"].parameters())
-    in_parts = given.device == "cpu" and given.precision == "fp32"  # autocast is of one thread
-    run = InParts(trained, given.threads) if in_parts else whole
+    run = dividing(trained, given) if given.precision == "fp32" else whole  # autocast is of one thread
     learning = Learning(made["unet"], told(""), given.heavy, given.device, run)
     batches, report = PoolBatches(pools, told, given.batch, given.passes), Report(given.folder / "denoiser.jsonl")
     groups = [ParameterGroup("unet", trained, given.rate)]
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
     go_on(loop, given.folder / "denoiser-state", given.minutes)
     with loop.averaged():
-        weights = {
-            part: {k: v.detach().cpu() for k, v in network.state_dict().items()} for part, network in made.items()
-        }
+        weights = {part: weights_of(network) for part, network in made.items()}
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), scenes.drawings.names)
 
 
@@ -150,23 +146,18 @@ def _of_stages(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Tensor
     return {part: load_file(folder / f"{part}.safetensors") for part in parts}
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+def _given() -> argparse.Namespace:
+    parser = stage_parser(__doc__, steps=13_000)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("build/tiny/denoiser.safetensors"))
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
-    parser.add_argument("--steps", type=int, default=13_000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--pool", type=int, default=6144)
     parser.add_argument("--passes", type=int, default=6, help="epochs over each pool")
     parser.add_argument("--plain", type=float, default=0.5, help="part of the pictures that is one drawing on white")
     parser.add_argument("--heavy", type=float, default=HEAVY_PART, help="part of the pictures under heavy noise")
     parser.add_argument("--rate", type=float, default=RATE, help="learning rate that it begins with")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    return begun(parser)
 
 
 if __name__ == "__main__":

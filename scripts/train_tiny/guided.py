@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from checkpoint import concepts_of, networks_of, read_checkpoint, save_checkpoint
+from checkpoint import concepts_of, networks_of, read_checkpoint, save_checkpoint, weights_of
 from denoiser import OBJECTIVE, Drawn, PoolBatches, Pools
 from emoji import drawings
 from graphexec.train.config import Noise, Optimiser, Schedule
@@ -27,9 +27,9 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.loss import picture_losses
 from graphexec.train.noise import Levels, draw_noised
-from parallel import InParts, whole
 from progress import Report, go_on
 from scenes import Scenes
+from stages import begun, dividing, stage_parser
 from tokens import Tokens, Told
 
 CFG, LEAST = 7.0, 2.0
@@ -81,14 +81,11 @@ class Learning:
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
-    torch.set_float32_matmul_precision("high")
+    given = _given()
     scenes, tokens, weights = Scenes(drawings(given.folder)), Tokens(), read_checkpoint(given.start)
     made = networks_of(weights, given.device)
     told, trained = Told(made["text"], tokens), list(made["unet"].parameters())
-    run = InParts(trained, given.threads) if given.device == "cpu" else whole
-    learning = Learning(made["unet"], told(""), given.device, run)
+    learning = Learning(made["unet"], told(""), given.device, dividing(trained, given))
     pools = Pools(scenes, made["vae"], given.folder, given.pool, given.plain, given.device)
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=20))
     groups = [ParameterGroup("unet", trained, OPTIMISER.learning_rate)]
@@ -96,23 +93,18 @@ def main() -> None:
     loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
     go_on(loop, given.folder / "guided-state", given.minutes)
     with loop.averaged():
-        weights["unet"] = {name: weight.detach().cpu() for name, weight in made["unet"].state_dict().items()}
+        weights["unet"] = weights_of(made["unet"])
     save_checkpoint(given.out, weights, tokens.used(("", *scenes.all_words())), concepts_of(given.start))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
+def _given() -> argparse.Namespace:
+    parser = stage_parser(__doc__, steps=3000)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--start", type=Path, default=Path("build/tiny/denoiser.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("build/tiny/guided.safetensors"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pool", type=int, default=2048)
     parser.add_argument("--plain", type=float, default=0.5, help="part of the pictures that is one drawing on white")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    return begun(parser)
 
 
 if __name__ == "__main__":

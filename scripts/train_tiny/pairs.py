@@ -54,8 +54,8 @@ class Pairs:
 class Sampler:
     """Samples latents on from noise, as `euler_ancestral` with `karras` does."""
 
-    def __init__(self, unet: nn.Module, nothing: Tensor) -> None:
-        self.unet, self.nothing = unet, nothing
+    def __init__(self, unet: nn.Module, nothing: Tensor, device: str) -> None:
+        self.unet, self.nothing, self.device = unet, nothing.to(device), device
         self.levels = model_sampling(Sampling())
         sigmas = sampling_sigmas(self.levels, "karras", STEPS)
         self.sigmas = [sigma for sigma in sigmas if sigma <= BEGUN]
@@ -63,7 +63,8 @@ class Sampler:
     @torch.no_grad()
     def __call__(self, latents: Tensor, told: Tensor, seed: int) -> Tensor:
         """Latents [B, 4, 16, 16] of unit deviation, under noise and out of it again; `told` [B, 77, 64]."""
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+        latents, told = latents.to(self.device), told.to(self.device)
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         guided = _Guided(self.unet, self.levels, torch.cat([told, self.nothing.expand_as(told)]))
         begun = latents + self.sigmas[0] * noise
         run = Run(guided, begun, self.sigmas, self.levels, SeededNoise(begun, seed + 1))
@@ -83,7 +84,7 @@ class _Guided:
 
     def with_uncond(self, x: Tensor, sigma: float, /) -> tuple[Tensor, Tensor]:
         seen = self.levels.scale_input(torch.cat([x, x]), sigma).contiguous(memory_format=torch.channels_last)
-        timesteps = torch.full((len(seen),), self.levels.timestep(sigma))
+        timesteps = torch.full((len(seen),), self.levels.timestep(sigma), device=x.device)
         output = self.unet(seen, timesteps, self.contexts)
         found, without = self.levels.denoised(output, sigma, torch.cat([x, x])).chunk(2)
         return without + CFG * (found - without), without
@@ -98,11 +99,11 @@ def _result(steps: Steps) -> Tensor:
 
 
 def make_pairs(
-    scenes: Scenes, networks: Mapping[str, nn.Module], told: Told, folder: Path, count: int, threads: int
+    scenes: Scenes, networks: Mapping[str, nn.Module], told: Told, folder: Path, count: int, device: str, threads: int
 ) -> Pairs:
     """The first `count` pairs of a model, less those whose picture became another; kept in `folder` for going on."""
     folder.mkdir(parents=True, exist_ok=True)
-    maker = _Maker(scenes, networks["vae"], Sampler(networks["unet"], told("")), told)
+    maker = _Maker(scenes, networks["vae"], Sampler(networks["unet"], told(""), device), told)
     made = [_kept(maker, folder / f"{i}.safetensors", i, threads) for i in range(math.ceil(count / FILE))]
     return Pairs(*(torch.cat([each[name] for each in made]) for name in ("latents", "pictures")))
 
@@ -132,10 +133,10 @@ class _Maker:
         asked = [self.scenes.draw(random, PLAIN) for _ in range(CHUNK)]
         pictures = [self.scenes.picture(scene, random) for scene in asked]
         captions = [self.scenes.caption(scene, alias=random.random() < ALIAS) for scene in asked]
-        pixels = tensor_of(pictures)
+        pixels = tensor_of(pictures).to(self.sampler.device)
         sampled = self.sampler(self.vae.encode(pixels) * SCALE, torch.stack([*map(self.told, captions)]), 2 * chunk)
-        near = _apart(self.vae.decode(sampled / SCALE), pixels) < APART
-        return (sampled[near] / SCALE).half(), torch.from_numpy(np.stack(pictures))[near]
+        near = (_apart(self.vae.decode(sampled / SCALE), pixels) < APART).cpu()
+        return (sampled.cpu()[near] / SCALE).half(), torch.from_numpy(np.stack(pictures))[near]
 
 
 def _apart(made: Tensor, wanted: Tensor) -> Tensor:

@@ -33,8 +33,9 @@ class Report:
                 log.write(line + "\n")
 
 
-def go_on(loop: Loop[BatchT], state: Path, minutes: float) -> None:
-    """Go on from the state until the end or until the time is up; it is kept every few minutes."""
+def go_on(loop: Loop[BatchT], state: Path, minutes: float) -> bool:
+    """Go on from the state until the end or until the time is up, and whether all is done; it is kept every few
+    minutes."""
     if state.exists():
         loop.resume(state)
     end, kept = time.monotonic() + 60 * minutes, time.monotonic()
@@ -44,5 +45,6 @@ def go_on(loop: Loop[BatchT], state: Path, minutes: float) -> None:
             loop.save(state)
             kept = now
         if now > end:
-            return
+            return False
     loop.save(state)
+    return True

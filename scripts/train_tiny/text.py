@@ -7,7 +7,6 @@ what ground. So a new drawing costs the UNet little: it is told what is where, a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +18,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from checkpoint import networks, packed_well, read_checkpoint
+from checkpoint import networks_of, packed_well, read_checkpoint, weights_of
 from emoji import SIZE, drawings
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from layouts import CLIP
-from parallel import InParts
 from pool import ALIAS, CHUNK
 from progress import Report, go_on
 from recolour import COLOURS
 from scenes import BACKGROUNDS, COUNTS, Scene, Scenes, tensor_of
+from stages import begun, dividing, stage_parser
 from tokens import END, Tokens, contexts
 from whiten import SCALE
 
@@ -50,6 +49,9 @@ class Looks:
 
     squares: Tensor
     main: Tensor
+
+    def to(self, device: str) -> Looks:
+        return Looks(self.squares.to(device), self.main.to(device))
 
 
 @torch.no_grad()
@@ -133,7 +135,8 @@ class Reading(nn.Module):
 
     def __init__(self, text: nn.Module, known: Looks) -> None:
         super().__init__()
-        self.text, self.known, self.waves = text, known, _waves()
+        self.text, self.known = text, known
+        self.register_buffer("waves", _waves())
         self.square = nn.Linear(CLIP.width, known.squares.shape[-1])
         self.wave = nn.Linear(CLIP.width, self.waves.shape[-1])
         self.main, self.regards = nn.Linear(CLIP.width, known.main.shape[-1]), nn.Linear(CLIP.width, REGARDS)
@@ -150,9 +153,14 @@ class Reading(nn.Module):
         return squares + 0.1 * waves + 0.1 * _mean(how, filling) + 0.2 * _mean(main, filling[:, :FIRST])
 
 
-def objective(reading: Reading, run: Callable[..., Tensor]) -> Callable[[Captions, torch.Generator], Tensor]:
-    """How far a batch's reading is off, [B]."""
-    return lambda batch, _generator: run(reading, batch.tokens, batch.concepts, batch.regards)
+class Learning:
+    """The objective: how far a batch's reading is off, [B]."""
+
+    def __init__(self, reading: Reading, device: str, run: Callable[..., Tensor]) -> None:
+        self.reading, self.device, self.run = reading, device, run
+
+    def __call__(self, batch: Captions, generator: torch.Generator) -> Tensor:
+        return self.run(self.reading, *(t.to(self.device) for t in (batch.tokens, batch.concepts, batch.regards)))
 
 
 def _mean(each: Tensor, where: Tensor) -> Tensor:
@@ -161,34 +169,25 @@ def _mean(each: Tensor, where: Tensor) -> Tensor:
 
 
 def main() -> None:
-    given = _arguments()
-    torch.set_num_threads(given.threads)
-    torch.set_float32_matmul_precision("high")
-    scenes, tokens, made = Scenes(drawings(given.folder)), Tokens(), networks(SEED)
+    parser = stage_parser(__doc__, steps=5000)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--start", type=Path, help="a checkpoint whose autoencoder to take")
+    given = begun(parser)
+    scenes, tokens = Scenes(drawings(given.folder)), Tokens()
     autoencoder = read_checkpoint(given.start)["vae"] if given.start else load_file(given.folder / "vae.safetensors")
-    made["vae"].load_state_dict(autoencoder)
-    reading = Reading(made["text"], looks(scenes, lambda pixels: made["vae"].encode(pixels) * SCALE))
+    made = networks_of({"vae": autoencoder}, given.device)
+    known = looks(scenes, lambda pixels: made["vae"].encode(pixels.to(given.device)).cpu() * SCALE)
+    reading = Reading(made["text"], known.to(given.device)).to(given.device)
     plan = Plan(given.steps, SEED, ema_decay=EMA, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
     trained = list(reading.parameters())
-    learning = objective(reading, InParts(trained, given.threads))
+    learning = Learning(reading, given.device, dividing(trained, given))
     groups = [ParameterGroup("text", trained, OPTIMISER.learning_rate)]
     batches = CaptionBatches(scenes, tokens, given.batch, given.steps)
-    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "text.jsonl"))
+    loop = Loop(groups, learning, batches, plan, watch=Report(given.folder / "text.jsonl"), device=given.device)
     go_on(loop, given.folder / "text-state", given.minutes)
     with loop.averaged():
-        weights = packed_well(made["text"].state_dict(), tokens.used(scenes.all_words()))
-        save_file({name: weight.half() for name, weight in weights.items()}, given.folder / "text.safetensors")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--start", type=Path, help="a checkpoint whose autoencoder to take")
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args()
+        weights = packed_well(weights_of(made["text"]), tokens.used(scenes.all_words()))
+    save_file({name: weight.half() for name, weight in weights.items()}, given.folder / "text.safetensors")
 
 
 if __name__ == "__main__":

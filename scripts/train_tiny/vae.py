@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,27 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from checkpoint import networks_of, weights_of
 from emoji import STYLES, Drawings, drawings
 from graphexec.diffusion.models.vae import Autoencoder
-from graphexec.train.muon import Muon
-from layouts import VAE
+from graphexec.diffusion.types import LATENT_CHANNELS
+from graphexec.train.config import Optimiser, Schedule
+from graphexec.train.groups import ParameterGroup
+from graphexec.train.loop import Loop, Plan
+from progress import Report, go_on
 from scenes import BACKGROUNDS, Scene, compose, tensor_of
+from stages import begun, dividing, stage_parser
 from whiten import whiten
 
-BATCH, RATE, WARM_UP = 2, 0.02, 50
+BATCH = 2
 """Many small steps: on a CPU the weights' way is what is short, not the gradients' noise."""
+OPTIMISER = Optimiser("Muon", 0.02)
 CROP, CROPPED = 64, 0.9
 """Most steps see quarters of pictures, twice as many: the autoencoder looks at neighbourhoods only."""
-REPORT, TEST = 200, 12
 KL = 6e-7
+SEED = 0
+UNSEEN = 256
+"""Batches that are not trained on."""
 
 
 def picture_batch(known: Drawings, step: int, cropped: bool) -> Tensor:
@@ -62,78 +69,44 @@ def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return torch.stack([part.mean(dim=(1, 2, 3)) for part in parts]).sum(dim=0)
 
 
-def rate_at(step: int, total: int) -> float:
-    warm = min(1.0, (step + 1) / WARM_UP)
-    return RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Pictures [B, 3, H, W] in -1..1."""
+
+    pixels: Tensor
+    names: Sequence[str]
 
 
-class Training:
-    """The autoencoder under training, taken up where its state file left it."""
+class Batches:
+    """Batches of random scenes: quarters of them at first, whole ones in the end."""
 
-    def __init__(self, known: Drawings, state_file: Path, total: int) -> None:
-        self.known, self.state_file, self.total = known, state_file, total
-        self.model = first_weights().to(memory_format=torch.channels_last)
-        self.optimiser = Muon(self.model.parameters(), RATE)
-        self.step = 0
-        if state_file.exists():
-            state = torch.load(state_file, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step = state["step"]
+    def __init__(self, known: Drawings, steps: int) -> None:
+        self.known, self.steps = known, steps
 
-    def run(self, minutes: float) -> bool:
-        """Train until all steps are done or the time is up; whether all are."""
-        end, kept, losses = time.monotonic() + 60 * minutes, time.monotonic(), list[float]()
-        while self.step < self.total and time.monotonic() < end:
-            losses.append(self._one())
-            self.step += 1
-            if self.step % REPORT == 0:
-                print(f"{self.step} loss {sum(losses) / len(losses):.4f} whole {self.test():.2f} dB", flush=True)
-                losses.clear()
-            if time.monotonic() - kept > 180:
-                self.keep()
-                kept = time.monotonic()
-        self.keep()
-        return self.step == self.total
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Seen]:
+        for step in range(first, self.steps):
+            pixels = picture_batch(self.known, step, cropped=step < CROPPED * self.steps)
+            yield Seen(pixels, [f"scene {step}.{i}" for i in range(len(pixels))])
 
-    def _one(self) -> float:
-        """One step; its loss."""
-        self.optimiser.param_groups[0]["lr"] = rate_at(self.step, self.total)
-        wanted = picture_batch(self.known, self.step, self.step < CROPPED * self.total)
-        wanted = wanted.contiguous(memory_format=torch.channels_last)
-        mean, log_variance = self.model.quant_conv(self.model.encoder(wanted)).chunk(2, dim=1)
+
+class Learning:
+    """The objective: pictures come back, out of latents that are held a little to white noise (Kingma and Welling 2013,
+    https://arxiv.org/abs/1312.6114)."""
+
+    def __init__(self, model: Autoencoder, device: str, run: Callable[..., Tensor]) -> None:
+        self.model, self.device, self.run = model, device, run
+
+    def __call__(self, batch: Seen, generator: torch.Generator) -> Tensor:
+        pixels = batch.pixels.to(self.device, memory_format=torch.channels_last)
+        latents = len(pixels), LATENT_CHANNELS, pixels.shape[2] // 8, pixels.shape[3] // 8
+        return self.run(self._losses, pixels, torch.randn(latents, generator=generator, device=self.device))
+
+    def _losses(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        mean, log_variance = self.model.quant_conv(self.model.encoder(pixels)).chunk(2, dim=1)
         log_variance = log_variance.clamp(-12, 4)
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(self.step))
         made = self.model.decode(mean + noise * (0.5 * log_variance).exp())
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(dim=1).mean()
-        loss = reconstruction_loss(made, wanted).mean() + KL * divergence
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        return loss.item()
-
-    @torch.no_grad()
-    def test(self) -> float:
-        """How near whole pictures that were not trained on come, in decibels."""
-        pictures = torch.cat([picture_batch(self.known, -1 - step, cropped=False) for step in range(TEST)])
-        return decibels(self.model.decode(self.model.encode(pictures)), pictures)
-
-    def keep(self) -> None:
-        """Write the state, whole or not at all."""
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
-        torch.save(state, self.state_file.with_suffix(".tmp"))
-        self.state_file.with_suffix(".tmp").replace(self.state_file)
-
-
-def first_weights() -> Autoencoder:
-    """Residual branches begin at nothing, so that signals keep their size."""
-    torch.manual_seed(0)
-    model = Autoencoder(VAE)
-    for name, parameter in model.named_parameters():
-        if name.endswith(("conv2.weight", "conv2.bias", "proj_out.weight")):
-            torch.nn.init.zeros_(parameter)
-    return model
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(dim=1)
+        return reconstruction_loss(made, pixels) + KL * divergence
 
 
 def decibels(made: Tensor, wanted: Tensor) -> float:
@@ -142,26 +115,25 @@ def decibels(made: Tensor, wanted: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, default=Path("build/tiny"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    training = Training(drawings(given.folder), given.folder / "vae.pt", given.steps)
-    if training.run(given.minutes):
-        finish(training.known, training.model, given.folder / "vae.safetensors")
+    given = begun(stage_parser(__doc__, steps=3000))
+    known, model = drawings(given.folder), networks_of({}, given.device)["vae"]
+    trained = list(model.parameters())
+    plan = Plan(given.steps, SEED, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=50))
+    learning, batches = Learning(model, given.device, dividing(trained, given)), Batches(known, given.steps)
+    groups, report = [ParameterGroup("vae", trained, OPTIMISER.learning_rate)], Report(given.folder / "vae.jsonl")
+    loop = Loop(groups, learning, batches, plan, watch=report, device=given.device)
+    if go_on(loop, given.folder / "vae-state", given.minutes):
+        finish(known, model.cpu(), given.folder / "vae.safetensors")
 
 
 @torch.no_grad()
 def finish(known: Drawings, model: Autoencoder, file: Path) -> None:
     """Whiten the latents of scenes that were not trained on, and write the autoencoder."""
-    unseen = [picture_batch(known, -1 - step, cropped=False) for step in range(256)]
+    unseen = [picture_batch(known, -1 - step, cropped=False) for step in range(UNSEEN)]
     whiten(model, torch.cat([model.encode(pictures) for pictures in unseen]))
     pictures = torch.cat(unseen[:64])
     print(f"whole pictures: {decibels(model.decode(model.encode(pictures)), pictures):.2f} dB")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
+    save_file({name: tensor.contiguous() for name, tensor in weights_of(model).items()}, file)
 
 
 if __name__ == "__main__":

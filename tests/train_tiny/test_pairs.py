@@ -36,12 +36,12 @@ class Knowing(nn.Module):
 def test_sampling_goes_to_the_guided_estimate() -> None:
     latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     told = torch.full((2, 77, 64), 0.1)
-    made = Sampler(Knowing(latents), torch.zeros(77, 64))(latents, told, seed=3)
+    made = Sampler(Knowing(latents), torch.zeros(77, 64), "cpu")(latents, told, seed=3)
     torch.testing.assert_close(made, latents + CFG * 0.1, atol=0.02, rtol=0)
 
 
 def test_it_begins_where_the_picture_can_still_be_told() -> None:
-    sampler = Sampler(nn.Identity(), torch.zeros(77, 64))
+    sampler = Sampler(nn.Identity(), torch.zeros(77, 64), "cpu")
     assert 1 < sampler.sigmas[0] <= 2.6
     assert sampler.sigmas[-1] == 0
 
@@ -58,10 +58,10 @@ def test_pairs_are_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(pairs, "APART", 1e9)
     scenes, made = rectangles(), networks(0)
     told = Told(made["text"], Tokens())
-    first = make_pairs(scenes, made, told, tmp_path, 3, threads=1)
+    first = make_pairs(scenes, made, told, tmp_path, 3, "cpu", threads=1)
     assert first.latents.shape == (4, 4, 16, 16) and first.pictures.shape == (4, 128, 128, 3)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.safetensors", "1.safetensors"]
-    again = make_pairs(scenes, {"unet": made["vae"], "vae": made["vae"]}, told, tmp_path, 3, threads=1)
+    again = make_pairs(scenes, {"unet": made["vae"], "vae": made["vae"]}, told, tmp_path, 3, "cpu", threads=1)
     assert torch.equal(first.latents, again.latents) and torch.equal(first.pictures, again.pictures)
 
 
@@ -70,4 +70,4 @@ def test_pictures_that_became_others_are_left_out(tmp_path: Path, monkeypatch: p
     """A network of first weights makes nothing that is like its pictures."""
     monkeypatch.setattr(pairs, "APART", 0.0)
     scenes, made = rectangles(), networks(0)
-    assert len(make_pairs(scenes, made, Told(made["text"], Tokens()), tmp_path, 2, threads=1).latents) == 0
+    assert len(make_pairs(scenes, made, Told(made["text"], Tokens()), tmp_path, 2, "cpu", threads=1).latents) == 0

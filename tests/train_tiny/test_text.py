@@ -13,7 +13,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.loop import Loop, Plan
 from parallel import whole
 from scenes import Scene
-from text import FIRST, OPTIMISER, REGARDS, CaptionBatches, Captions, Reading, looks, objective, order, regards
+from text import FIRST, OPTIMISER, REGARDS, CaptionBatches, Captions, Learning, Reading, looks, order, regards
 from tokens import END, Tokens, contexts
 
 
@@ -35,7 +35,7 @@ def test_captions_come_to_tell_each_square_of_their_drawing() -> None:
     before = apart(reading, asked)
     plan = Plan(steps, 0, optimiser=OPTIMISER, schedule=Schedule("cosine", warmup=5))
     groups = [ParameterGroup("text", list(reading.parameters()), 0.02)]
-    for _moment in Loop(groups, objective(reading, whole), CaptionBatches(scenes, tokens, 4, steps), plan).run():
+    for _moment in Loop(groups, Learning(reading, "cpu", whole), CaptionBatches(scenes, tokens, 4, steps), plan).run():
         pass
     assert apart(reading, asked) < 0.2 * before
 
