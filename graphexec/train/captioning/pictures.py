@@ -50,6 +50,8 @@ def read_picture(path: Path) -> Image.Image:
     """
     with opened(path) as file:
         picture = upright(file)
+        if picture.mode.startswith("I"):  # grey of 16 bits, of which Pillow's conversion makes white
+            return picture.point(lambda value: value * (1 / 257)).convert("RGB")
         if not picture.has_transparency_data:
             return picture.convert("RGB")
         white = Image.new("RGBA", picture.size, "white")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -40,6 +41,12 @@ def test_transparent_is_white_and_photographs_stand_upright(tmp_path: Path) -> N
     Image.new("L", (4, 2), 7).save(tmp_path / "turned.png", exif=exif)
     turned = read_picture(tmp_path / "turned.png")
     assert (turned.size, turned.mode) == ((2, 4), "RGB")
+
+
+def test_grey_of_16_bits_keeps_its_shades(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257, 0x8080, 0xFFFF]], np.uint16)).save(tmp_path / "grey.png")
+    grey = read_picture(tmp_path / "grey.png")
+    assert [grey.getpixel((x, 0)) for x in range(4)] == [(shade,) * 3 for shade in (0, 1, 128, 255)]
 
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
