@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class FileDigests:
         """One for each file: others are hashed meanwhile."""
 
     def digest(self, path: Path, between: Callable[[], None] = _go_on) -> bytes:
-        """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it.
+        """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it but hidden ones.
 
         Args:
             path: the file or folder.
@@ -76,8 +76,8 @@ class FileDigests:
             raise ModelFileError(f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
     def _digest_folder(self, path: Path, between: Callable[[], None]) -> bytes:
-        files = sorted((each.relative_to(path).as_posix(), each) for each in path.rglob("*") if each.is_file())
-        listing = [[name, self.digest(file, between).hex()] for name, file in files if not file.name.startswith(".")]
+        files = sorted((each.relative_to(path).as_posix(), each) for each in _files_below(path))
+        listing = [[name, self.digest(file, between).hex()] for name, file in files]
         return hashlib.sha256(json.dumps(listing).encode()).digest()
 
     def _recall(self, real: str) -> bytes | None:
@@ -143,6 +143,21 @@ def _holds(record: Path) -> bool:
         noted = json.loads(record.read_bytes())
         return noted["identity"] == _identity(noted["path"])
     return False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files that are not hidden, behind links to folders too: nodes that look into a folder follow them."""
+    pending: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
+    while pending:
+        place, above = pending.pop()
+        real = os.path.realpath(place)
+        for each in () if real in above else place.iterdir():
+            if each.name.startswith("."):
+                continue
+            if each.is_dir():
+                pending.append((each, (*above, real)))
+            elif each.is_file():
+                yield each
 
 
 @contextmanager

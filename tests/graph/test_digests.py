@@ -174,3 +174,16 @@ def test_a_folder_is_its_files_names_and_contents(tmp_path: Path) -> None:
     changed = digests.digest(tmp_path)
     (tmp_path / "sub/b").rename(tmp_path / "sub/c")
     assert len({before, changed, digests.digest(tmp_path)}) == 3
+
+
+def test_a_folder_is_what_its_links_lead_to(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "input", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a").write_bytes(b"1")
+    (elsewhere / "round").symlink_to(folder)
+    (folder / "10_cat").symlink_to(elsewhere)
+    digests = FileDigests(None)
+    before = digests.digest(folder)
+    (elsewhere / "a").write_bytes(b"2")
+    assert digests.digest(folder) != before
