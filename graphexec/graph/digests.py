@@ -56,7 +56,7 @@ class FileDigests:
         """One for each file: others are hashed meanwhile."""
 
     def digest(self, path: Path, between: Callable[[], None] = _go_on) -> bytes:
-        """SHA-256 of a file's content, or of a folder's: of the names and contents of all files below it but hidden ones.
+        """SHA-256 of a file's content, or of a folder's: of the names and contents of all visible files below it.
 
         Args:
             path: the file or folder.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,30 +15,39 @@ from graphexec.diffusion.imaging.resize import resize_picture
 from graphexec.train.config import Subset
 from graphexec.train.data.captions import caption_texts
 from graphexec.train.data.faults import DataError
-from graphexec.train.data.folders import picture_files
+from graphexec.train.data.folders import counted, left_out, no_pictures, picture_files
 
 __all__ = ["FitMethod", "load_pictures", "load_with_captions", "one_batch"]
 
 FitMethod = Literal["None", "Stretch", "Crop", "Pad"]
 T = TypeVar("T")
-_REPEATED = re.compile(r"(\d+)(?:_(.*))?")
+Warn = Callable[[str], object]
 
 
-def load_pictures(folder: Path) -> list[Tensor]:
-    """The pictures of a folder by name, each [1, H, W, 3] of its own size. Raises `DataError` if there are none."""
-    return [_load(path) for path in _some(folder, picture_files(folder))]
+def load_pictures(folder: Path, warn: Warn) -> list[Tensor]:
+    """The pictures of a folder by name, each [1, H, W, 3] of its own size. Raises `DataError` if there are none.
+
+    `warn` is told of pictures that are left out: of other kinds, and in folders below this one.
+    """
+    paths = _some(folder, picture_files(folder))
+    for told in left_out(folder):
+        warn(told)
+    return [_load(path) for path in paths]
 
 
-def load_with_captions(folder: Path, warn: Callable[[str], object]) -> tuple[list[Tensor], list[str]]:
+def load_with_captions(folder: Path, warn: Warn) -> tuple[list[Tensor], list[str]]:
     """Pictures in a folder and its subfolders by name, and what their caption files say.
 
     Those of a subfolder `10_sks cat` come ten times, and are captioned `sks cat` where there is no file. A picture
-    without any caption gets an empty one, with a warning. Raises `DataError` if there are no pictures or no captions.
+    without any caption gets an empty one, with a warning; pictures that are left out are warned of too. Raises
+    `DataError` if there are no pictures or no captions.
     """
     pictures: list[Tensor] = []
     texts: list[str] = []
-    for subset in _subsets(folder):
-        paths = picture_files(subset.image_dir or folder)
+    for place, subset in _subsets(folder):
+        paths = picture_files(place)
+        for told in left_out(place, below=place != folder):
+            warn(told)
         loaded = [_load(path) for path in paths]
         found = [text.strip() for text in caption_texts(subset, paths, warn)] if paths else []
         pictures += loaded * subset.repeats
@@ -59,7 +67,7 @@ def one_batch(pictures: Sequence[Tensor], method: FitMethod, width: int = -1, he
 
 def _some(folder: Path, found: list[T]) -> list[T]:
     if not found:
-        raise DataError(f"{folder}: holds no pictures")
+        raise DataError(no_pictures(folder))
     return found
 
 
@@ -67,15 +75,13 @@ def _load(path: Path) -> Tensor:
     return load_picture(path, most=1)[0]
 
 
-def _subsets(folder: Path) -> Iterator[Subset]:
+def _subsets(folder: Path) -> Iterator[tuple[Path, Subset]]:
     """The folder itself, and each folder in it."""
-    yield Subset(folder)
+    yield folder, Subset(folder)
     for each in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        named = _REPEATED.fullmatch(each.name)
-        if named is None:
-            yield Subset(each)
-        elif int(named[1]):
-            yield Subset(each, repeats=int(named[1]), class_tokens=named[2] or None)
+        repeats, name = counted(each) or (1, None)
+        if repeats:
+            yield each, Subset(each, repeats=repeats, class_tokens=name)
 
 
 def _fitted(picture: Tensor, method: FitMethod, width: int, height: int) -> Tensor:

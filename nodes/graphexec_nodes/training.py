@@ -32,7 +32,7 @@ Algorithm = Literal["LoRA", "LoHa", "LoKr", "OFT"]
 
 
 @node("LoadImageDataSetFromFolder", category="dataset", display_name="Load Image Dataset from Folder")
-def load_images(folder: PicturesFolder) -> Annotated[list[Image], Name("images")]:
+def load_images(folder: PicturesFolder, *, warn: Warn) -> Annotated[list[Image], Name("images")]:
     """Load the pictures of a folder, each of its own size.
 
     Args:
@@ -40,7 +40,7 @@ def load_images(folder: PicturesFolder) -> Annotated[list[Image], Name("images")
     """
     from graphexec.train.folder import load_pictures
 
-    return load_pictures(folder)
+    return load_pictures(folder, warn)
 
 
 @node("LoadImageTextDataSetFromFolder", category="dataset", display_name="Load Image and Text Dataset from Folder")
@@ -60,7 +60,7 @@ def load_images_and_texts(
 
 
 @node("LoadImageSetFromFolderNode", category="loaders", display_name="Load Image Dataset from Folder")
-def load_image_batch(folder: PicturesFolder, resize_method: FitMethod | None = "None") -> Image:
+def load_image_batch(folder: PicturesFolder, resize_method: FitMethod | None = "None", *, warn: Warn) -> Image:
     """Load the pictures of a folder as one batch.
 
     Args:
@@ -69,7 +69,7 @@ def load_image_batch(folder: PicturesFolder, resize_method: FitMethod | None = "
     """
     from graphexec.train.folder import load_pictures, one_batch
 
-    return one_batch(load_pictures(folder), resize_method or "None")
+    return one_batch(load_pictures(folder, warn), resize_method or "None")
 
 
 @node("LoadImageTextSetFromFolderNode", category="loaders", display_name="Load Image and Text Dataset from Folder")

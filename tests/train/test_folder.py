@@ -48,9 +48,31 @@ def test_a_picture_without_caption_is_told_and_one_caption_of_all_is_needed(tmp_
         load_with_captions(tmp_path, told.append)
 
 
+def test_pictures_that_are_left_out_are_told(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", "red", text="red")
+    put(tmp_path / "b.gif", "red", text="red")
+    put(tmp_path / "2_cat/c.png", "blue", text="blue")
+    put(tmp_path / "2_cat/more/d.png", "white", text="white")
+    of_captioned: list[str] = []
+    assert load_with_captions(tmp_path, of_captioned.append)[1] == ["red", "blue", "blue"]
+    assert [told.rpartition("left out, ")[2] for told in of_captioned] == [
+        "not of the kinds .png, .jpg, .jpeg, .webp, .bmp: b.gif",
+        "pictures in folders of it: more",
+    ]
+    alone: list[str] = []
+    assert len(load_pictures(tmp_path, alone.append)) == 1
+    assert [told.rpartition(": ")[2] for told in alone] == ["b.gif", "2_cat"]
+
+
+def test_a_folder_whose_number_is_a_date_is_an_error(tmp_path: Path) -> None:
+    put(tmp_path / "20240131_trip/a.png", "red", text="red")
+    with pytest.raises(DataError, match=r"20240131_trip: .* 20240131 times an epoch.*rename it, as to 1_trip"):
+        load_with_captions(tmp_path, pytest.fail)
+
+
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no pictures"):
-        load_pictures(tmp_path)
+        load_pictures(tmp_path, pytest.fail)
     with pytest.raises(DataError, match="holds no pictures"):
         load_with_captions(tmp_path, pytest.fail)
 
@@ -58,7 +80,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
 def test_pictures_are_fitted_to_the_first(tmp_path: Path) -> None:
     put(tmp_path / "a.png", "red", (4, 2))
     put(tmp_path / "b.png", "blue", (2, 2))
-    pictures = load_pictures(tmp_path)
+    pictures = load_pictures(tmp_path, pytest.fail)
     with pytest.raises(DataError, match="a picture of 2 x 2 is not of the batch's size 4 x 2"):
         one_batch(pictures, "None")
     blue = torch.tensor([0.0, 0.0, 1.0])

@@ -11,7 +11,7 @@ from graphexec.train.config import Augment, CaptionRules, Dataset, Subset
 from graphexec.train.data.buckets import Size, bucket_sizes, check_buckets, fit, limits, placing
 from graphexec.train.data.captions import caption_texts
 from graphexec.train.data.faults import DataError, listed
-from graphexec.train.data.folders import PICTURES, picture_files
+from graphexec.train.data.folders import left_out, no_pictures, picture_files
 from graphexec.train.data.headers import upright_size
 from graphexec.train.data.metadata import read_metadata
 from graphexec.train.data.pictures import Data, Picture
@@ -92,17 +92,10 @@ def _of_subset(subset: Subset, warnings: list[str]) -> Iterator[_Found]:
     elif subset.image_dir is not None:
         paths = picture_files(subset.image_dir)
         if not paths:
-            raise DataError(_no_pictures(subset.image_dir))
+            raise DataError(no_pictures(subset.image_dir))
+        warnings += left_out(subset.image_dir)
         texts = caption_texts(subset, paths, warnings.append)
         yield from (_Found(path, text, subset) for path, text in zip(paths, texts, strict=True))
-
-
-def _no_pictures(folder: Path) -> str:
-    wanted = f"{folder} holds no pictures ({', '.join(PICTURES)})"
-    below = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and picture_files(entry)]
-    return (
-        f"{wanted}, but its folders do: {listed([path.name for path in below])}; give one of them" if below else wanted
-    )
 
 
 def _measured(number: int, dataset: Dataset, found: Iterator[_Found], warnings: list[str]) -> Iterator[Picture]:
