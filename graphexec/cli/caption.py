@@ -180,11 +180,13 @@ def command(folder: Path, method: str, writing: Writing, source: Source, words: 
     Options are those of kohya's scripts, and may be written with underscores. Captions that are there are kept unless
     --overwrite or --append-tags is given. Nothing is fetched from the network unless --download is given.
     """
-    from graphexec.train.captioning.pictures import find_pictures
+    from graphexec.train.captioning.pictures import find_pictures, pictures_of_other_kinds
 
-    _check_use(method, writing, tagging)
+    _check_use(method, writing, source, words, tagging)
     files = _files(writing)
     pictures = find_pictures(folder, writing.recursive)
+    for other in pictures_of_other_kinds(folder, writing.recursive):
+        click.echo(f"warning: {other}: of a kind that is not read, so it gets no caption; convert it to PNG", err=True)
     todo = files.todo(pictures)
     if kept := len(pictures) - len(todo):
         click.echo(f"{kept} of {len(pictures)} pictures have captions, which are kept", err=True)
@@ -199,17 +201,21 @@ def command(folder: Path, method: str, writing: Writing, source: Source, words: 
         raise SystemExit(ExitCode.FAILED)
 
 
-def _check_use(method: str, writing: Writing, tagging: Tagging) -> None:
+def _check_use(method: str, writing: Writing, source: Source, words: Words, tagging: Tagging) -> None:
     """Refuse options that would have no effect."""
     if writing.overwrite and writing.append_tags:
         raise click.UsageError("--overwrite and --append-tags exclude each other")
     if tagging.use_rating_tags and tagging.use_rating_tags_as_last_tag:
         raise click.UsageError("--use-rating-tags and --use-rating-tags-as-last-tag exclude each other")
+    if source.weights and source.download:
+        raise click.UsageError("--download fetches into the hub's cache, which is not looked into beside --weights")
     other, options = ("wd14", Tagging) if method == "blip" else ("blip", Words)
     source_of = click.get_current_context().get_parameter_source
     for name in (field.name for field in dataclasses.fields(options)):
         if source_of(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} is an option of {other}, not of {method}")
+    if words.num_beams > 1 and not words.beam_search:
+        raise click.UsageError("--num-beams needs --beam-search")
 
 
 def _files(writing: Writing) -> CaptionFiles:
@@ -294,4 +300,6 @@ def _write(
         if not dry_run:
             write_whole(file, f"{text}\n".encode())
         click.echo(f"{file}: {text}" if dry_run else str(file))
+        if not text:
+            click.echo(f"warning: {each.picture}: nothing was found to say of it, so its caption is empty", err=True)
     return unreadable

@@ -92,11 +92,23 @@ def test_an_unreadable_picture_is_named_and_the_rest_is_done(shell: Shell, folde
     assert list(texts(folder)) == ["lime", "red"]
 
 
+def test_what_gets_no_caption_is_said(shell: Shell, folder: Path) -> None:
+    (folder / "sub/old.gif").touch()
+    result = tag(shell, "--recursive", "--undesired-tags", "1girl,(o)_(o)")
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if line.startswith("warning")] == [
+        f"warning: {folder / 'sub/old.gif'}: of a kind that is not read, so it gets no caption; convert it to PNG",
+        f"warning: {folder / 'red.png'}: nothing was found to say of it, so its caption is empty",
+    ]
+    assert texts(folder)["red"] == "\n"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (("--overwrite", "--append-tags"), 2, "exclude each other"),
         (("--use-rating-tags", "--use-rating-tags-as-last-tag"), 2, "exclude each other"),
+        (("--download",), 2, "not looked into beside --weights"),
         (("--num-beams", "2"), 2, "--num-beams is an option of blip, not of wd14"),
         (("--caption-extension", "../x"), 2, "no ending of a file name"),
         (("--tag-replacement", "x"), 1, "write it as `old,new`"),
@@ -109,3 +121,8 @@ def test_what_is_wrong_is_said(shell: Shell, folder: Path, options: tuple[str, .
     assert result.exit_code == code
     assert message in result.stderr
     assert not texts(folder)
+
+
+def test_beams_that_are_not_searched_are_refused(shell: Shell, folder: Path) -> None:
+    result = shell.run("caption", "pictures", "--method", "blip", "--weights", "blip", "--num-beams", "2")
+    assert (result.exit_code, "--num-beams needs --beam-search" in result.stderr) == (2, True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from graphexec.train.captioning.errors import CaptionError
+from graphexec.train.data.captions import read_text
 
 __all__ = ["CaptionFiles", "Existing"]
 
@@ -37,12 +38,17 @@ class CaptionFiles:
         return picture.with_suffix(self.extension)
 
     def todo(self, pictures: Iterable[Path]) -> list[Path]:
-        """The pictures that are to get captions; raises CaptionError where two of them share a file."""
+        """The pictures that are to get captions.
+
+        Raises CaptionError where two of them share a file, DataError for a file that nothing can be appended to.
+        """
         owners: dict[Path, Path] = {}
         for picture in pictures:
             other = owners.setdefault(self.of(picture), picture)
             if other != picture:
                 raise CaptionError(f"{other} and {picture} would share {self.of(picture)}: rename one of them")
+        for file in owners:
+            self._existing(file)
         return [picture for file, picture in owners.items() if self.existing != "keep" or not file.exists()]
 
     def text(self, picture: Path, caption: str) -> str:
@@ -52,22 +58,27 @@ class CaptionFiles:
         return self._wrapped(self.separator.join(parts))
 
     def _existing(self, file: Path) -> Sequence[str]:
+        """The parts of what stands in a file that is appended to, between prefix and postfix."""
         if self.existing != "append" or not file.exists():
             return ()
-        try:
-            return self.parts(file.read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise CaptionError(f"{file} is not UTF-8, so nothing can be appended to it: {error}") from error
+        text = read_text(file).strip()
+        text = text[len(self.prefix) :] if self._has_prefix(text) else text
+        return self.parts(text[: len(text) - len(self.postfix)] if self._has_postfix(text) else text)
 
     def parts(self, text: str) -> list[str]:
         """What stands between separators."""
         return [part.strip() for part in text.split(self.separator.strip() or None) if part.strip()]
 
     def _wrapped(self, text: str) -> str:
-        has_prefix = text.startswith(self.prefix) and not _cuts_a_word(text, len(self.prefix))
-        has_postfix = text.endswith(self.postfix) and not _cuts_a_word(text, len(text) - len(self.postfix))
-        before, after = "" if has_prefix else self.prefix, "" if has_postfix else self.postfix
+        before = "" if self._has_prefix(text) else self.prefix
+        after = "" if self._has_postfix(text) else self.postfix
         return " ".join(part for part in (before, text, after) if part)
+
+    def _has_prefix(self, text: str) -> bool:
+        return text.startswith(self.prefix) and not _cuts_a_word(text, len(self.prefix))
+
+    def _has_postfix(self, text: str) -> bool:
+        return text.endswith(self.postfix) and not _cuts_a_word(text, len(text) - len(self.postfix))
 
 
 def _cuts_a_word(text: str, at: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from PIL import Image
 from graphexec.diffusion.imaging.upright import upright
 from graphexec.errors import FolderError
 from graphexec.train.captioning.errors import CaptionError
-from graphexec.train.data.folders import PICTURES, is_picture
+from graphexec.train.data.folders import PICTURES, is_of_another_kind, is_picture
 from graphexec.train.data.headers import opened
 
-__all__ = ["Picture", "find_pictures", "read_picture"]
+__all__ = ["Picture", "find_pictures", "pictures_of_other_kinds", "read_picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,13 @@ def find_pictures(folder: Path, recursive: bool) -> list[Path]:
     return found
 
 
-def _within(folder: Path, recursive: bool) -> list[Path]:
-    return sorted(filter(is_picture, folder.rglob("*") if recursive else folder.iterdir()))
+def pictures_of_other_kinds(folder: Path, recursive: bool) -> list[Path]:
+    """Pictures of kinds that are not read, in the order of their names, but for hidden ones."""
+    return _within(folder, recursive, is_of_another_kind)
+
+
+def _within(folder: Path, recursive: bool, wanted: Callable[[Path], bool] = is_picture) -> list[Path]:
+    return sorted(filter(wanted, folder.rglob("*") if recursive else folder.iterdir()))
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -8,6 +8,7 @@ import pytest
 
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.files import CaptionFiles
+from graphexec.train.data.faults import DataError
 
 
 def test_captions_that_are_there_are_kept_unless_told(tmp_path: Path) -> None:
@@ -28,7 +29,8 @@ def test_two_pictures_do_not_share_a_file(tmp_path: Path) -> None:
     ("there", "caption", "expected"),
     [
         (None, "cat, sun", "sks, cat, sun end"),
-        ("sks, cat, sun end", "cat, sun", "sks, cat, sun end, sun end"),
+        ("sks, cat, sun end", "cat, sun", "sks, cat, sun end"),
+        ("sks, cat end", "cat", "sks, cat end"),
         ("dog,cat", "cat, sun", "sks, dog, cat, sun end"),
         ("\n", "cat", "sks, cat end"),
     ],
@@ -71,6 +73,8 @@ def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
 
 
 def test_what_is_no_text_is_not_appended_to(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(CaptionError, match="not UTF-8"):
-        CaptionFiles(existing="append").text(tmp_path / "a.png", "cat")
+    with pytest.raises(DataError, match=r"a\.txt: not text in UTF-8"):
+        CaptionFiles(existing="append").todo([picture])
+    assert CaptionFiles(existing="overwrite").todo([picture]) == [picture]
