@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from graphexec.train.config import Subset
@@ -47,10 +48,10 @@ def read_text(file: Path) -> str:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     if content is None:
         raise DataError(f"{file}: larger than any caption ({MOST_BYTES} bytes)")
-    try:
-        return "\n".join(content.decode("utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not text in UTF-8; save it so") from error
+    with suppress(UnicodeDecodeError):
+        if b"\0" not in content:  # as every second byte is in UTF-16
+            return "\n".join(content.decode("utf-8-sig").splitlines())
+    raise DataError(f"{file}: not text in UTF-8; save it so")
 
 
 def _caption_file(picture: Path, subset: Subset) -> Path | None:
@@ -77,7 +78,7 @@ def _refuse_other_extensions(subset: Subset, missing: Sequence[Path]) -> None:
         other, count = others.most_common(1)[0]
         raise DataError(
             f"{subset.image_dir}: {count} pictures have no {asked} file but a {other} file; "
-            f'set caption_extension to "{other}", or rename the files'
+            f'rename the files, or set caption_extension to "{other}" in a training configuration'
         )
 
 
@@ -88,7 +89,7 @@ def _without_any(subset: Subset, missing: Sequence[Path], of: int, default: str,
             return
         raise DataError(
             f"{subset.image_dir}: no picture has a caption: put NAME{asked} beside NAME.png (or into captions/), "
-            'name the folder like "10_sks cat", or set class_tokens'
+            'name the folder like "10_sks cat", or set class_tokens in a training configuration'
         )
     names = listed([picture.name for picture in missing])
     instead = f"as {default!r}" if default else "with an empty one"

@@ -40,6 +40,24 @@ def test_kohyas_folders(tmp_path: Path) -> None:
     assert said == [f"{tmp_path}: left out, not named like 10_name: 0_off, other"]
 
 
+def test_a_date_is_no_count(tmp_path: Path) -> None:
+    picture(tmp_path / "20240131_trip" / "a.png")
+    with pytest.raises(DataError, match=r"20240131 times an epoch, more than 10000: rename it, as to 1_trip"):
+        kohya_subsets(tmp_path, Subset(None), warn=print)
+
+
+def test_pictures_that_are_left_out_are_told(tmp_path: Path) -> None:
+    captioned(tmp_path / "2_cat" / "a.png", "a cat")
+    for name in ("b.jfif", ".c.gif"):
+        (tmp_path / "2_cat" / name).touch()
+    picture(tmp_path / "2_cat" / "more" / "d.png")
+    picture(tmp_path / "e.png")
+    said: list[str] = []
+    (subset,) = kohya_subsets(tmp_path, Subset(None), warn=said.append)
+    assert said == [f"{tmp_path}: left out, in no folder named like 10_name: e.png"]
+    assert [told.rpartition(": ")[2] for told in found(subset).warnings] == ["b.jfif", "more"]
+
+
 def test_a_parent_without_such_folders_says_what_to_do(tmp_path: Path) -> None:
     picture(tmp_path / "cats" / "a.png")
     with pytest.raises(DataError, match="rename cats"):
@@ -143,9 +161,11 @@ def test_both_extensions_are_no_fault(tmp_path: Path) -> None:
 
 
 def test_captions_that_are_no_text(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png").with_suffix(".txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"a\.txt: not text in UTF-8"):
-        found(Subset(tmp_path))
+    file = picture(tmp_path / "a.png").with_suffix(".txt")
+    for content in (b"\xff\xfe\x00", "a cat".encode("utf-16-le")):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.txt: not text in UTF-8"):
+            found(Subset(tmp_path))
     (tmp_path / "a.txt").write_bytes(b"x" * (1 << 20) + b"x")
     with pytest.raises(DataError, match="larger than any caption"):
         found(Subset(tmp_path))
