@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +15,12 @@ __all__ = ["write_whole"]
 
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, parents: bool = False) -> None:
     """Write a file, or replace it, on the disk itself; with `parents` its folder is made. Raises `OutputError`."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # In two containers that share a folder two processes may have one id.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())

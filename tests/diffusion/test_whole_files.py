@@ -25,3 +25,14 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"something longer")
     write_whole(tmp_path / "a", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"new"}
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"first, "
+        write_whole(tmp_path / "a", b"second")
+        assert (tmp_path / "a").read_bytes() == b"second"
+        yield b"and last"
+
+    write_whole(tmp_path / "a", chunks())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"first, and last"}
