@@ -100,13 +100,14 @@ class BaseModel:
         return self.vae.encode(pixels.to(weight.device, weight.dtype)).float() * FAMILIES[self.family].latent_scale
 
     def latents_key(self) -> str:
-        """What latents depend on besides the picture: the autoencoder's file and precision, the family's scale."""
+        """What latents depend on besides the picture: the VAE's file, precision and device, the family's scale."""
         vae = weights_hash(self.source.vae or self.source.path)
-        return f"{vae} {self.source.vae_precision or 'fp32'} {self.family}"
+        return f"{vae} {self.source.vae_precision or 'fp32'} {self.family} {self.device.type}"
 
     def text_key(self) -> str:
-        """What encoded captions depend on besides the captions."""
-        return f"{weights_hash(self.source.path)} {self.layer} {self.source.max_token_length} {self.dtype}"
+        """What encoded captions depend on besides the captions; no two kinds of devices round alike."""
+        encoders = weights_hash(self.source.path)
+        return f"{encoders} {self.layer} {self.source.max_token_length} {self.dtype} {self.device.type}"
 
 
 def _load(

@@ -63,6 +63,12 @@ def test_the_vae_may_come_from_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert own.text_key() == lent.text_key() != base_of(folder, "sd1", clip_skip=2).text_key()
 
 
+def test_what_a_gpu_encoded_is_not_taken_on_a_cpu(folder: Path) -> None:
+    here = base_of(folder, "sd1")
+    there = replace(here, device=torch.device("cuda"))
+    assert here.latents_key() != there.latents_key() and here.text_key() != there.text_key()
+
+
 def test_a_checkpoint_is_hashed_once_until_it_changes(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "base.safetensors")
     base, whole = base_of(tmp_path, "base"), path.read_bytes()
