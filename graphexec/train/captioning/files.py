@@ -10,6 +10,7 @@ from typing import Literal
 
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.data.captions import read_text
+from graphexec.train.data.folders import OTHER_KINDS, PICTURES
 
 __all__ = ["CaptionFiles", "Existing"]
 
@@ -40,8 +41,11 @@ class CaptionFiles:
     def todo(self, pictures: Iterable[Path]) -> list[Path]:
         """The pictures that are to get captions.
 
-        Raises CaptionError where two of them share a file, DataError for a file that nothing can be appended to.
+        Raises CaptionError where two of them share a file or would be written over, DataError for a file that nothing
+        can be appended to.
         """
+        if Path(f"caption{self.extension}").suffix.lower() in (*PICTURES, *OTHER_KINDS):
+            raise CaptionError(f"captions in {self.extension} files would be written over pictures: use another ending")
         owners: dict[Path, Path] = {}
         for picture in pictures:
             other = owners.setdefault(self.of(picture), picture)

@@ -11,6 +11,7 @@ from graphexec.train.config import Subset
 from graphexec.train.data.faults import DataError, listed
 
 __all__ = [
+    "OTHER_KINDS",
     "PICTURES",
     "counted",
     "is_of_another_kind",

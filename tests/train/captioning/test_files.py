@@ -25,6 +25,12 @@ def test_two_pictures_do_not_share_a_file(tmp_path: Path) -> None:
         CaptionFiles().todo([tmp_path / "a.jpg", tmp_path / "a.png"])
 
 
+@pytest.mark.parametrize("extension", [".png", ".x.JPG", ".gif"])
+def test_captions_are_not_written_over_pictures(extension: str, tmp_path: Path) -> None:
+    with pytest.raises(CaptionError, match="written over pictures: use another ending"):
+        CaptionFiles(extension, "overwrite").todo([tmp_path / "a.png"])
+
+
 @pytest.mark.parametrize(
     ("there", "caption", "expected"),
     [
