@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -24,6 +26,7 @@ from graphexec.errors import ModelFileError
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.weights import Weights
+from graphexec.train.data.faults import listed
 from graphexec.train.models import pick_device
 
 __all__ = ["REPOSITORY", "Blip", "Decoding", "Drawn"]
@@ -64,10 +67,8 @@ class Blip:
         self.device = pick_device(device)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-            self.model: Any = BlipForConditionalGeneration.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
+            self.model: Any = _model(folder)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelFileError(f"{folder} does not hold a BLIP model as transformers saves it: {error}") from error
         self._check_lengths()
         self.model.eval().to(self.device)
@@ -109,6 +110,17 @@ class Blip:
             "repetition_penalty": REPETITION_PENALTY,
             "logits_processor": LogitsProcessorList(processors),
         }
+
+
+def _model(folder: Path) -> Any:
+    """Raises ValueError where transformers would go on with random numbers for weights that are missing."""
+    found: Any = BlipForConditionalGeneration.from_pretrained(
+        str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    model, about = found
+    if missing := sorted(about["missing_keys"]):
+        raise ValueError(f"model.safetensors lacks {listed(missing)}")
+    return model
 
 
 class Drawn(LogitsProcessor):

@@ -143,7 +143,10 @@ def read_tags(file: Path) -> list[Tag]:
     """
     try:
         with file.open(encoding="utf-8", newline="") as lines:
-            rows = csv.DictReader(lines)
-            return [Tag(row["name"], _KINDS.get(row["category"], "general")) for row in rows]
+            rows = list(csv.DictReader(lines))
+            tags = [Tag(row["name"], _KINDS.get(row["category"], "general")) for row in rows]
     except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise ModelFileError(f"{file} is no table of tags with the columns name and category: {error}") from error
+    if any(None in row.values() for row in rows):
+        raise ModelFileError(f"{file} is cut off in the middle of a line; download it again")
+    return tags

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load, save
 from train.captioning.models import write_blip
 
 from graphexec.errors import ModelFileError
@@ -63,6 +64,21 @@ def test_what_is_no_blip_is_refused(folder: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelFileError, match="does not hold a BLIP model"):
+        captions(tmp_path, Decoding())
+
+
+def test_weights_that_are_not_whole_are_refused(folder: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "vocab.txt"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match=r"does not hold a BLIP model .*header"):
+        captions(tmp_path, Decoding())
+    tensors = load(whole)
+    (name,) = (name for name in tensors if name.endswith("text_decoder.bert.encoder.layer.0.output.dense.weight"))
+    del tensors[name]
+    (tmp_path / "model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
+    with pytest.raises(ModelFileError, match=rf"model\.safetensors lacks {name}$"):
         captions(tmp_path, Decoding())
 
 

@@ -91,3 +91,6 @@ def test_a_table_gives_names_and_kinds(tmp_path: Path) -> None:
         file.write_bytes(wrong)
         with pytest.raises(ModelFileError, match="no table of tags"):
             read_tags(file)
+    file.write_bytes(b"tag_id,name,category\n1,x,0\n2")
+    with pytest.raises(ModelFileError, match="cut off in the middle of a line"):
+        read_tags(file)
