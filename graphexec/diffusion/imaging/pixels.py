@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import ImageSequence
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from graphexec.diffusion.imaging.pngs import pixels_only
 from graphexec.diffusion.imaging.upright import upright
 from graphexec.errors import DAMAGED_PICTURE, GraphexecError, ModelFileError
 
@@ -24,10 +24,6 @@ COMPRESS_LEVEL = 4
 
 NO_ALPHA_MASK = 64
 """ComfyUI hands a 64×64 mask of zeros to pictures without alpha."""
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
-BESIDE_PIXELS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
-"""Chunks of PNG files that say nothing of the pixels as they are read here."""
 
 
 class PictureError(GraphexecError):
@@ -95,7 +91,7 @@ def _frames(path: Path, most: int | None = None) -> list[Pillow.Image]:
         try:
             return _read(path, most)
         except ValueError:  # Pillow refuses long texts, as large workflows are, and all of the picture with them
-            return _read(io.BytesIO(_pixels_only(path.read_bytes())), most)
+            return _read(io.BytesIO(pixels_only(path.read_bytes())), most)
     except (*DAMAGED_PICTURE, Pillow.DecompressionBombError) as error:
         raise ModelFileError(f"{path} cannot be read as a picture: {error}") from error
 
@@ -104,20 +100,6 @@ def _read(source: Path | io.BytesIO, most: int | None) -> list[Pillow.Image]:
     with Pillow.open(source) as file:
         sequence = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
         return [upright(frame.copy()) for frame in islice(sequence, most)]
-
-
-def _pixels_only(data: bytes) -> bytes:
-    """A PNG file without texts and color profile; another file as it is."""
-    if not data.startswith(PNG_START):
-        return data
-    kept, place = [PNG_START], len(PNG_START)
-    while place < len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        following = place + length + 12  # the length itself, the chunk's name and its checksum
-        if data[place + 4 : place + 8] not in BESIDE_PIXELS:
-            kept.append(data[place:following])
-        place = following
-    return b"".join(kept)
 
 
 def _color(frame: Pillow.Image) -> Tensor:

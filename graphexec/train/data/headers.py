@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from graphexec.diffusion.imaging.pngs import pixels_only
 from graphexec.diffusion.imaging.upright import swaps_sides
 from graphexec.errors import DAMAGED_PICTURE
 from graphexec.train.data.buckets import Size
@@ -33,7 +35,7 @@ def opened(path: Path) -> Generator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with _open(path) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: too many pixels; make it smaller ({error})") from error
@@ -41,3 +43,10 @@ def opened(path: Path) -> Generator[Image.Image]:
         raise DataError(f"{path}: not a picture of the kinds {', '.join(FORMATS)}, or damaged") from error
     except DAMAGED_PICTURE as error:
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except ValueError:  # Pillow refuses long texts, as large workflows are, and all of the picture with them
+        return Image.open(io.BytesIO(pixels_only(path.read_bytes())), formats=FORMATS)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import PngInfo
 from train.data.sets import captioned, picture
 
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
@@ -192,6 +193,13 @@ def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
     Image.new("1", (20000, 10000)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png: too many pixels"):
         found(Subset(tmp_path, class_tokens="x"))
+
+
+def test_a_picture_with_a_long_text_in_it(tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_text("workflow", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
+    Image.new("RGB", (96, 64)).save(tmp_path / "a.png", pnginfo=texts)
+    assert [each.original for each in found(Subset(tmp_path, class_tokens="sks")).pictures] == [(96, 64)]
 
 
 def test_pictures_stand_upright(tmp_path: Path) -> None:
