@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from graphexec.cli.diagnostics import diagnostic_json, render
 from graphexec.cli.document import print_document
-from graphexec.cli.exits import exit_code
+from graphexec.cli.exits import ExitCode, exit_code, exit_code_of
 from graphexec.cli.terminal import others_on_stderr
-from graphexec.errors import AllFaults, Diagnostic, NodeDefinitionError, WorkflowError
+from graphexec.errors import AllFaults, Diagnostic, FolderError, NodeDefinitionError, WorkflowError
 from graphexec.graph.overrides import apply_overrides, parse_set, read_set_file, resolve_node
 from graphexec.graph.values import Code, did_you_mean
 from graphexec.graph.workflow import Link, Workflow, WorkflowNode, input_value, read_workflow
@@ -34,10 +35,11 @@ WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")
 class Asked:
     """A workflow with the values of `--set` and `--set-file`, and what is wrong with how it was asked for."""
 
-    def __init__(self, file: str, changes: Changes, registry: Registry) -> None:
-        """Raises WorkflowError for a workflow that cannot be read, with what is wrong with the settings too."""
-        self.faults = AllFaults()
+    def __init__(self, file: str, changes: Changes, registry: Registry, faults: AllFaults) -> None:
+        """Raises WorkflowError for a workflow that cannot be read, with all other faults that were found."""
+        self.faults = faults
         self._registry = registry
+        others = len(faults.found)
         settings = _settings(changes, self.faults)
         read: Workflow | None = None
         with self.faults:
@@ -46,7 +48,7 @@ class Asked:
             raise WorkflowError(self.faults.found)
         self._read = read
         self.workflow = apply_overrides(read, settings, self._convert, self.faults) if settings else read
-        self._is_whole = not self.faults.found
+        self._is_whole = len(faults.found) == others
 
     def _convert(self, node: WorkflowNode, name: str, value: Any) -> Any:
         spec = readable_spec(self._registry, node.class_type)
@@ -56,7 +58,9 @@ class Asked:
             raise _unknown_input(node, name, list(spec.inputs))
         return parse_value(spec.inputs[name], value) if type(value) is str else value
 
-    def plan(self, folders: Folders, checks: Checks, targets: list[str] | None, *, check_files: bool = True) -> Plan:
+    def plan(
+        self, folders: Folders | None, checks: Checks, targets: list[str] | None, *, check_files: bool = True
+    ) -> Plan:
         """Its plan; raises WorkflowError with all that is wrong with it and with how it was asked for."""
 
         def compiled(workflow: Workflow) -> Compiled:
@@ -79,25 +83,36 @@ class Asked:
 def checked(
     workflow: Workflow,
     registry: Registry,
-    folders: Folders,
+    folders: Folders | None,
     checks: Checks,
     targets: list[str] | None,
     *,
     check_files: bool,
 ) -> Compiled:
-    """A workflow's plan or what is wrong with it, by the options for checking."""
+    """A workflow's plan or what is wrong with it, by the options; without folders no file is looked for."""
     from graphexec.graph.compile import check
+    from graphexec.graph.folders import Folders
 
     return check(
         workflow,
         registry=registry,
-        folders=folders,
+        folders=folders or Folders({}),
         targets=targets,
         strict=checks.strict,
         strict_lora=checks.strict_lora,
         fill_defaults=checks.fill_defaults,
-        check_files=check_files,
+        check_files=check_files and folders is not None,
     )
+
+
+def find_folders(places: Places, faults: AllFaults, output: Path = Path("output")) -> Folders | None:
+    """Where names of files are looked up; None if a place that was asked for cannot be read, and `faults` says why."""
+    try:
+        return places.folders(output)
+    except FolderError as error:
+        missing = exit_code_of(error) is ExitCode.MISSING
+        faults.found.append(Diagnostic(code="invalid_model_folder", message=str(error), missing_file=missing))
+        return None
 
 
 def _settings(changes: Changes, faults: AllFaults) -> list[tuple[str, str, Any]]:
@@ -218,9 +233,11 @@ def load_plan(
     """Read and check a workflow; what was found goes to stderr. An error ends the command, in a document `as_json`."""
     try:
         with others_on_stderr():
-            asked = Asked(file, changes, registry)
-            targets = find_targets(asked.workflow, checks.targets, registry, asked.faults)
-            plan = asked.plan(places.folders(), checks, targets, check_files=check_files)
+            faults = AllFaults()
+            folders = find_folders(places, faults)
+            asked = Asked(file, changes, registry, faults)
+            targets = find_targets(asked.workflow, checks.targets, registry, faults)
+            plan = asked.plan(folders, checks, targets, check_files=check_files)
     except WorkflowError as error:
         click.echo(render(error.diagnostics, file), err=True)
         code = exit_code(error.diagnostics)

@@ -40,7 +40,7 @@ from graphexec.cli.options import (
 )
 from graphexec.cli.sinks import Bars, Guarded, Lines, Record, Sparing, json_lines, paths
 from graphexec.cli.terminal import is_watched, others_on_stderr
-from graphexec.errors import Cancelled, Diagnostic, WorkflowError
+from graphexec.errors import AllFaults, Cancelled, Diagnostic, WorkflowError
 
 if TYPE_CHECKING:
     from graphexec.cli.exports import Export
@@ -106,16 +106,18 @@ class Job:
     ) -> tuple[Plan, tuple[Export, ...]]:
         """Read and check the workflow; raises WorkflowError."""
         from graphexec.cli.exports import parse_exports
-        from graphexec.cli.loading import Asked, find_targets, output_nodes
+        from graphexec.cli.loading import Asked, find_folders, find_targets, output_nodes
 
-        asked = Asked(outcome.file, changes, self.registry)
+        faults = AllFaults()
+        folders = find_folders(places, faults, self.output)
+        asked = Asked(outcome.file, changes, self.registry, faults)
         workflow = outcome.workflow = asked.workflow
-        wanted = parse_exports(exports, workflow, self.registry, asked.faults)
-        targets = find_targets(workflow, checks.targets, self.registry, asked.faults)
+        wanted = parse_exports(exports, workflow, self.registry, faults)
+        targets = find_targets(workflow, checks.targets, self.registry, faults)
         if exports:
             roots = targets or output_nodes(workflow, self.registry)
             targets = list(dict.fromkeys([*roots, *(export.node for export in wanted)])) or list(workflow.nodes)
-        plan = asked.plan(places.folders(self.output), checks, targets)
+        plan = asked.plan(folders, checks, targets)
         outcome.diagnostics, outcome.merged = plan.diagnostics, plan.aliases
         return plan, wanted
 

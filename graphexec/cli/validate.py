@@ -48,10 +48,13 @@ def command(
 
     FILE is a workflow, a picture that holds one, or - for standard input.
     """
+    from graphexec.cli.loading import find_folders
+
     app: App = ctx.obj
     with ending_in_a_document(wanted=shape == "json"), others_on_stderr():
-        registry, folders = app.registry(), places.folders()
-        reports = [(file, examine(file, registry, folders, checks, not skip_files)) for file in files]
+        faults = AllFaults()
+        registry, folders = app.registry(), find_folders(places, faults)
+        reports = [(file, (*faults.found, *examine(file, registry, folders, checks, not skip_files))) for file in files]
     code = exit_code(diagnostic for _, found in reports for diagnostic in found)
     if shape == "json":
         print_document(code, files=as_json(reports))
@@ -61,7 +64,7 @@ def command(
 
 
 def examine(
-    file: str, registry: Registry, folders: Folders, checks: Checks, check_files: bool
+    file: str, registry: Registry, folders: Folders | None, checks: Checks, check_files: bool
 ) -> tuple[Diagnostic, ...]:
     """What is wrong with one file."""
     from graphexec.cli.loading import checked, find_targets

@@ -191,12 +191,12 @@ def _joined(parts: Iterable[Folders]) -> Folders:
     return Folders(roots)
 
 
-def _existing(what: str, paths: Sequence[str | Path]) -> Iterator[Path]:
-    for path in map(Path, paths):
-        found = _at_home(path)
-        if not _is_folder(found):
-            raise FolderError(f"{what} is not there: {found.absolute()}; make it, or correct the path")
-        yield found
+def _existing(what: str, paths: Sequence[str | Path]) -> list[Path]:
+    found = [_at_home(Path(path)) for path in paths]
+    absent = [str(path.absolute()) for path in found if not _is_folder(path)]
+    if absent:
+        raise FolderError(f"{what} is not there: {' and '.join(absent)}; make it, or correct the path")
+    return found
 
 
 def _at_home(path: Path) -> Path:

@@ -132,6 +132,26 @@ def test_exports_hide_no_fault_of_the_workflow_either(shell: Shell) -> None:
     assert codes(shell, "run", "--export", "l:7=x.safetensors") == [slot]
 
 
+def test_model_folders_that_are_not_there_hide_no_fault(shell: Shell) -> None:
+    shell.write(FAULTY)
+    gone = ["--models", "gone", "--models", "away"]
+    for command in ("run", "plan", "graph"):
+        assert codes(shell, command, *gone) == [(None, None, "invalid_model_folder"), BAD_INT]
+    told = shell.run("plan", "workflow.json", *gone).stderr
+    assert all(str(Path(name).absolute()) in told for name in ("gone", "away"))
+    Path("workflow.json").write_text("{", encoding="utf-8")
+    assert [code for *_, code in codes(shell, "run", *gone)] == ["invalid_model_folder", "invalid_json"]
+
+
+def test_how_a_command_ends_at_a_models_folder_that_cannot_be_read(shell: Shell) -> None:
+    shell.write({"i": ("Int", {"value": 1}), "s": ("Show", {"source": ["i", 0]})})
+    assert shell.run("run", "workflow.json", "--models", "gone").exit_code == 3
+    Path("paths.yaml").write_text("[]", encoding="utf-8")
+    assert shell.run("run", "workflow.json", "--extra-model-paths", "paths.yaml").exit_code == 2
+    report = shell.json("run", "workflow.json", "--json", "--models", "gone")
+    assert (report["status"], [each["code"] for each in report["diagnostics"]]) == ("missing", ["invalid_model_folder"])
+
+
 def test_a_workflow_that_cannot_be_read_hides_no_fault_of_settings(shell: Shell) -> None:
     Path("workflow.json").write_text("{", encoding="utf-8")
     assert [code for *_, code in codes(shell, "plan", "--set", "nobody")] == ["invalid_setting", "invalid_json"]

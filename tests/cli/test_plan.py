@@ -109,7 +109,7 @@ def test_json_whatever_stops_a_plan(shell: Shell) -> None:
     nowhere = shell.run("plan", shell.write(SUM), "--models", "nowhere", "--json")
     document = json.loads(nowhere.stdout)
     assert (nowhere.exit_code, document["status"]) == (3, "missing")
-    assert "nowhere" in document["error"]
+    assert [found["code"] for found in document["diagnostics"]] == ["invalid_model_folder"]
     assert shell.json("plan", "workflow.json", "--json")["status"] == "done"
 
 

@@ -228,7 +228,7 @@ def test_a_file_that_is_not_there(shell: Shell) -> None:
 def test_a_place_of_models_that_is_not_there(shell: Shell, option: str) -> None:
     result = shell.run("run", shell.write(NOTE), option, "nowhere")
     assert result.exit_code == 3
-    assert result.stderr.startswith("error: ")
+    assert "error: " in result.stderr
     assert shell.json("run", "workflow.json", option, "nowhere", "--json")["status"] == "missing"
 
 

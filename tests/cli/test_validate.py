@@ -73,10 +73,24 @@ def test_json_is_as_documented(shell: Shell) -> None:
 
 
 def test_json_whatever_stops_the_check(shell: Shell) -> None:
-    report = shell.json("validate", "--format", "json", shell.write(SOUND), "--models", "nowhere")
+    def broken() -> Registry:
+        raise OSError("the disk is gone")
+
+    shell.cli = build_cli(broken)
+    report = shell.json("validate", "--format", "json", shell.write(SOUND))
     jsonschema.validate(report, build_schemas(Registry())["diagnostics.schema.json"])
-    assert report["status"] == "missing"
-    assert "nowhere" in report["error"]
+    assert report == {"status": "failed", "error": "the disk is gone"}
+
+
+def test_a_models_folder_that_is_not_there_hides_no_fault_of_a_file(shell: Shell) -> None:
+    files = shell.write(TWO_FAULTS, "a.json"), shell.write(NO_FILE, "b.json"), "nowhere.json"
+    report = shell.json("validate", "--format", "json", *files, "--models", "gone")
+    found = [[each["code"] for each in file["diagnostics"]] for file in report["files"]]
+    alone = shell.json("validate", "--format", "json", "--skip-files", *files)
+    others = [[each["code"] for each in file["diagnostics"]] for file in alone["files"]]
+    assert found == [["invalid_model_folder", *codes] for codes in others]
+    assert "value_not_in_list" not in found[1]  # a file that was not looked for is not told as missing
+    assert shell.run("validate", shell.write(SOUND), "--models", "gone").exit_code == 3
 
 
 def test_missing_files_have_an_exit_code_of_their_own(shell: Shell) -> None:
