@@ -10,7 +10,7 @@ from typing import Any
 from graphexec.errors import Cancelled
 from graphexec.graph.call import Arguments, Collected, Unanswered, answer
 from graphexec.graph.context import CancelToken
-from graphexec.node.boundary import Raised, speaking
+from graphexec.node.boundary import Raised, refusal, speaking
 from graphexec.node.fields import Blocker
 from graphexec.node.spec import NodeSpec
 
@@ -80,6 +80,8 @@ async def _call(spec: NodeSpec, arguments: Arguments, call: int) -> Any:
         return await spec.function(**arguments.of(call))
     except Unanswered as left:
         return left
+    except SystemExit as asked:  # let out of a task, it would end the loop
+        raise refusal(asked) from asked
 
 
 async def _together(calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -149,7 +149,7 @@ def ignore(event: Event) -> None:
 class SinkFailed(BaseException):
     """Carries what a sink raised out of the node that told it something; no Exception, so that nodes let it pass."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception | SystemExit) -> None:
         self.error = error
 
 
@@ -157,11 +157,18 @@ def carrying(sink: Sink) -> Sink:
     """The same sink, but what it raises is carried: it is no failure of the node that happens to be at work."""
 
     def tell(event: Event) -> None:
-        told = attempt(partial(sink, event), {})
+        told = attempt(partial(_told, sink, event), {})
         if isinstance(told, Raised):
             raise SinkFailed(told.error)
 
     return tell
+
+
+def _told(sink: Sink, event: Event) -> None:
+    try:
+        sink(event)
+    except SystemExit as asked:  # the host may end its program, as no node may
+        raise SinkFailed(asked) from None
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from graphexec.errors import Cancelled
 
@@ -35,10 +35,22 @@ def speaking(error: Exception) -> Exception:
     return mute
 
 
+def refusal(asked: SystemExit) -> RuntimeError:
+    """What such code fails with where it would have ended the whole program."""
+    code = cast("object", asked.code)
+    if not isinstance(code, int | str | None):
+        code = type(code).__name__
+    refused = RuntimeError(f"its code called sys.exit({code!r}), which would end the program; let it raise an error")
+    refused.__cause__ = asked
+    return refused
+
+
 def _tried(function: Callable[..., T], arguments: Mapping[str, Any]) -> T | Raised:
     try:
         return function(**arguments)
     except Cancelled:
         raise
+    except SystemExit as asked:
+        return Raised(refusal(asked))
     except Exception as error:  # noqa: BLE001 - whatever a node raises is the node's failure, not the run's
         return Raised(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +19,10 @@ from graphexec.graph.cache import MemoryCache
 from graphexec.graph.call import Outputs
 from graphexec.graph.compile import compile as compile_workflow
 from graphexec.graph.context import Context
-from graphexec.graph.execute import run
+from graphexec.graph.execute import run, run_async, stream
 from graphexec.graph.folders import Folders
+from graphexec.graph.plan import Plan
+from graphexec.graph.result import Result
 from graphexec.node.decorator import node
 from graphexec.node.fields import Artifact, Artifacts, Expand, Folder, Graph, Output
 
@@ -261,3 +265,51 @@ def test_an_error_that_fails_at_its_own_words_is_the_failure_of_its_node_alone()
     said = "Mute, whose own words cannot be had: its __str__ raised Mute"
     assert {name: str(error.__cause__) for name, error in result.failures.items()} == {"a": said, "b": said}
     assert result.texts == {"s": ("1",)}
+
+
+@node("Quit")
+def quit_all() -> int:
+    """Wants to end the program, as the code of scripts does."""
+    sys.exit("no such option")
+
+
+@node("LaterQuit")
+async def later_quit() -> int:
+    """The same, asynchronously."""
+    sys.exit(2)
+
+
+def everywhere(plan: Plan) -> list[Result]:
+    """What comes of a plan, however it is run."""
+
+    async def later() -> list[Result]:
+        return [run(plan), await run_async(plan)]
+
+    streamed = stream(plan)
+    with pytest.raises(StopIteration) as over:
+        while True:
+            next(streamed)
+    return [run(plan), over.value.value, *asyncio.run(later())]
+
+
+def test_a_node_that_would_end_the_program_has_failed_and_that_is_all() -> None:
+    pack = ModuleType("pack")
+    vars(pack).update(quit_all=quit_all, later_quit=later_quit)
+    nodes = workflow({"a": ("Quit", {}), "b": ("LaterQuit", {}), "i": ("Int", {"value": 1}), "s": shown("i", 0)})
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["a", "b", "s"])
+    for result in everywhere(plan):
+        assert "its code called sys.exit('no such option')" in str(result.failures["a"])
+        assert "sys.exit(2)" in str(result.failures["b"])
+        assert result.texts == {"s": ("1",)}
+
+
+@pytest.mark.parametrize("kind", [events.Planned, events.Progressed])
+def test_who_listens_may_end_the_program(kind: type[events.Event]) -> None:
+    def on_event(event: events.Event) -> None:
+        if isinstance(event, kind):
+            sys.exit(7)
+
+    plan = planned({"l": ("Long", {"steps": 3})}, targets=["l"])
+    with pytest.raises(SystemExit) as ended:
+        run(plan, Context(on_event=on_event))
+    assert ended.value.code == 7

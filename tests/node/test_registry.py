@@ -223,6 +223,7 @@ class TestStandard:
             ("import no_such_library", "ModuleNotFoundError"),
             ("1 +", "SyntaxError"),
             ("NODES = 5", "AttributeError"),
+            ("raise SystemExit(3)", "RuntimeError: its code called sys.exit(3)"),
             ("class Odd(Exception): pass\nraise Odd", "Odd"),
         ],
     )
