@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphexec.cli.loading import readable_spec
 from graphexec.errors import AllFaults, Diagnostic, OutputError, WorkflowError
+from graphexec.graph.atomic import need_writable
 from graphexec.graph.overrides import resolve_node
 from graphexec.node.fields import Blocker
 
@@ -83,8 +84,10 @@ def _check(export: Export, workflow: Workflow, registry: Registry) -> None:
 def _check_file(export: Export, others: Iterable[Export], text: str) -> None:
     try:
         is_folder = export.path.is_dir()
-    except OSError as error:  # a name too long, or a folder that may not be looked into
-        message = f"{export.path} cannot be written: {error.strerror}"
+        need_writable(export.path.parent)
+    except OSError as error:  # a name too long, or a folder that may not be looked or written into
+        where = "" if error.filename in (None, str(export.path)) else f"{error.filename}: "
+        message = f"{export.path} cannot be written: {where}{error.strerror}"
         raise _wrong("invalid_export", message, text, hint="name another file") from error
     if is_folder:
         raise _wrong("invalid_export", f"{export.path} is a folder, not a file to write", text)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["claim", "claim_mark", "is_temporary", "sweep", "temporary", "write_atomic"]
+__all__ = ["claim", "claim_mark", "is_temporary", "need_writable", "sweep", "temporary", "write_atomic"]
 
 STALE_SECONDS = 3600
 """A file of ours that has not changed for so long belongs to a process that was killed."""
@@ -39,6 +39,15 @@ def temporary(folder: Path, chunks: Iterable[bytes | memoryview], *, fsync: bool
     finally:
         with suppress(OSError):
             path.unlink()
+
+
+def need_writable(folder: Path) -> None:
+    """Raises OSError where files cannot be made in a folder, or in what is there of the way to it; makes nothing."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder", str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no files may be made there", str(there))
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes | memoryview], *, fsync: bool) -> None:

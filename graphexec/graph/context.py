@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from graphexec.errors import Cancelled, ModelFileError, NodeDefinitionError
-from graphexec.graph.cache import Cache, NullCache
+from graphexec.graph.cache import Cache, Careful, NullCache
 from graphexec.graph.digests import FileDigests
-from graphexec.graph.events import Sink, ignore
+from graphexec.graph.events import CacheProblem, Sink, ignore
 from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode
 from graphexec.node.registry import ResourceFactory
@@ -81,6 +81,15 @@ class Context:
         if isinstance(self.cache, NullCache):
             return None
         return planned.key(keys, self._contents(planned.files), canonical(dict(self.settings)))
+
+    def careful(self) -> Careful:
+        """The cache, but what it raises is told, and is a miss."""
+        kind = type(self.cache).__name__
+
+        def tell(error: Exception) -> None:
+            self.on_event(CacheProblem(None, f"{kind} raised {type(error).__name__}: {error}"))
+
+        return Careful(self.cache, tell)
 
     def _contents(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """The digests of files; one that cannot be read has none: the node that reads it tells why."""

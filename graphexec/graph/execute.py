@@ -16,7 +16,7 @@ from typing import Any
 from graphexec.errors import Cancelled, ModelFileError, NodeError
 from graphexec.graph import events
 from graphexec.graph.asynchronous import AsyncCalls, Outcome
-from graphexec.graph.cache import Careful, NullCache
+from graphexec.graph.cache import NullCache
 from graphexec.graph.call import Arguments, Collected, Outputs, Suspend, blocking, call_all, gather
 from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.copies import copied
@@ -82,15 +82,6 @@ def stream(plan: Plan, context: Context | None = None) -> Generator[events.Event
             token.cancel()
 
 
-def _careful(context: Context) -> Careful:
-    kind = type(context.cache).__name__
-
-    def tell(error: Exception) -> None:
-        context.on_event(events.CacheProblem(None, f"{kind} raised {type(error).__name__}: {error}"))
-
-    return Careful(context.cache, tell)
-
-
 def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -149,7 +140,7 @@ class Execution:
         if context.on_event is not events.ignore:
             context = replace(context, on_event=events.carrying(context.on_event))
         if not isinstance(context.cache, NullCache):
-            context = replace(context, cache=_careful(context))
+            context = replace(context, cache=context.careful())
         rank = {name: place for place, name in enumerate(plan.nodes)}
         nodes, wanted = dict(plan.nodes), frozenset(plan.targets)
         return cls(plan, context, nodes, rank, wanted, Publisher(context), Supply(context, plan))
@@ -202,7 +193,7 @@ class Execution:
             wires = self.nodes[name].wires
             known = name in self.foreseen
             self.foreseen.discard(name)
-            if self._recall(name):
+            if self._recall(name) or self._refused(name):
                 self._release(wire.node for wire in wires if known)
                 continue
             if not known:
@@ -255,6 +246,13 @@ class Execution:
         if self._store(name, kept, key):
             self.hits.append(name)
         return True
+
+    def _refused(self, name: str) -> bool:
+        """Whether an output node fails before what it needs is computed, since its files could not be written."""
+        refused = self.publisher.refusal(self.nodes[name])
+        if refused is not None:
+            self._fail(name, refused.error)
+        return refused is not None
 
     def _store(self, name: str, kept: Outputs, key: bytes | None) -> bool:
         """Hold a node's outputs; an output node's files go to their places, or else the node has failed."""

@@ -13,7 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from graphexec.errors import OutputError
-from graphexec.graph.atomic import claim, sweep, temporary
+from graphexec.graph.atomic import claim, need_writable, sweep, temporary
 from graphexec.graph.prefixes import BATCH, OUTSIDE, expand_prefix, numbered, path_parts, prefix_fault
 from graphexec.node.fields import Artifact, Artifacts
 
@@ -55,6 +55,12 @@ class OutputFolder:
     root: Path
     now: Callable[[], datetime] = datetime.now
 
+    def check(self, prefix: str) -> None:
+        """Raises OutputError where it is plain that no file of this prefix can be written; makes nothing."""
+        with _reported(prefix, self.root):
+            folder, _ = _Batch(self.root.absolute(), self.now()).place(Artifact(b"", prefix))
+            need_writable(folder)
+
     def publish(self, artifacts: Artifacts, names: Sequence[Path] = ()) -> tuple[Path, ...]:
         """Write the files of an output node, each under the next free number of its prefix.
 
@@ -81,7 +87,7 @@ class _Batch:
 
     def publish(self, artifact: Artifact, earlier: Path | None) -> Path:
         with _reported(artifact.prefix, self.root):
-            folder, stem = self._place(artifact)
+            folder, stem = self.place(artifact)
             folder.mkdir(parents=True, exist_ok=True)
             if (folder, stem) not in self.numbers:
                 self.numbers[folder, stem] = count(_highest_number(folder, stem) + 1)
@@ -93,7 +99,7 @@ class _Batch:
             with temporary(folder, artifact.pieces(), fsync=True) as written:
                 return next(path for path in chain(again, paths) if claim(written, path))
 
-    def _place(self, artifact: Artifact) -> tuple[Path, str]:
+    def place(self, artifact: Artifact) -> tuple[Path, str]:
         """The folder, and the name without its number. Raises OutputError."""
         path = expand_prefix(artifact.prefix, self.now, artifact.width, artifact.height)
         parts = path_parts(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from graphexec.graph import events
 from graphexec.graph.context import Context
 from graphexec.graph.outputs import OutputFolder, PublishedRecord
+from graphexec.graph.plan import PlannedNode
 from graphexec.node.boundary import Raised, attempt
 from graphexec.node.fields import Artifacts
 
@@ -20,6 +21,16 @@ class Publisher:
     context: Context
     files: dict[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def refusal(self, planned: PlannedNode) -> Raised | None:
+        """Why the files of an output node cannot be written, as far as that can be told before it runs."""
+        folder = OutputFolder(Path(self.context.output))
+        for name, spec in planned.spec.inputs.items():
+            if planned.spec.artifact_slots and spec.look.filename_prefix and name in planned.constants:
+                refused = attempt(folder.check, {"prefix": planned.constants[name]})
+                if isinstance(refused, Raised):
+                    return refused
+        return None
 
     def publish(self, node: str, artifacts: Artifacts, key: bytes | None) -> Raised | None:
         """Put an output node's files in place; those of an earlier run that are unchanged stay as they are.

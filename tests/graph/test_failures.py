@@ -98,6 +98,25 @@ class TestFailures:
         assert [path.read_text() for path in result.files["fine"]] == ["ab"]
         assert (len(bench.seen(events.Failed)), len(bench.seen(events.Completed))) == (1, 1)
 
+    def test_where_no_file_can_be_written_nothing_is_computed_for_one(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        nodes: Nodes = {
+            "text": ("Say", {"text": "hi", "times": 1}),
+            "w": ("Write", {"text": ["text", 0], "filename_prefix": "a"}),
+            "i": ("Int", {"value": 1}),
+            "fine": shown("i", 0),
+        }
+        for output in (tmp_path / "file", tmp_path / "file" / "below"):
+            result = Bench(output, MemoryCache(2**20)).run(nodes)
+            assert "it is a file, not a folder" in str(result.failures["w"])
+            assert (result.executed, result.texts) == (("i", "fine"), {"fine": ("1",)})
+
+    def test_files_that_are_there_still_need_no_place_to_be_written(self, cached_bench: Bench, tmp_path: Path) -> None:
+        nodes: Nodes = {"w": ("Write", {"text": "hi", "filename_prefix": "a"})}
+        (written,) = cached_bench.run(nodes).files["w"]
+        written.parent.chmod(0o500)
+        assert cached_bench.run(nodes).files["w"] == (written,)
+
     def test_a_model_file_that_has_gone_is_the_failure_of_its_node(self, cached_bench: Bench, tmp_path: Path) -> None:
         file = tmp_path / "loras" / "a.safetensors"
         file.parent.mkdir()

@@ -163,6 +163,27 @@ def test_what_the_disk_refuses_is_reported_with_its_place(tmp_path: Path, prefix
     assert files(tmp_path) == ["file", "loop"]
 
 
+@pytest.mark.parametrize("prefix", ["file/a", "file/b/a", "new/file/../a"])
+def test_where_nothing_can_be_written_is_told_beforehand(tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="folder"):
+        OutputFolder(tmp_path).check(prefix)
+    with pytest.raises(OutputError, match=f"{tmp_path / 'file'} cannot be written .*: it is a file, not a folder"):
+        OutputFolder(tmp_path / "file" / "below").check("a")
+    OutputFolder(tmp_path / "new" / "below").check("b/a")
+    assert files(tmp_path) == ["file"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.skipif(os.access("/", os.W_OK), reason="who may write everywhere finds no such folder")
+def test_a_folder_that_may_not_be_written_to_is_told_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    tmp_path.chmod(0o500)
+    for root in (tmp_path, tmp_path / "new"):
+        with pytest.raises(OutputError, match="no files may be made there"):
+            OutputFolder(root).check("a")
+    OutputFolder(tmp_path).check("ours/a")
+
+
 # Never over another file, whole or not at all
 
 
