@@ -10,7 +10,18 @@ from pydantic import Field
 from graphexec.diffusion.sources import LoraModel
 from graphexec.diffusion.types import Clip, Conditioning, Image, Latent, LossMap, Model
 from graphexec.node.decorator import node
-from graphexec.node.fields import Artifact, Artifacts, Folder, Name, Progress, Strength, Warn, Widget, WorkflowInfo
+from graphexec.node.fields import (
+    Artifact,
+    Artifacts,
+    FilenamePrefix,
+    Folder,
+    Name,
+    Progress,
+    Strength,
+    Warn,
+    Widget,
+    WorkflowInfo,
+)
 from graphexec_nodes import facts
 from graphexec_nodes.sockets import Embeddings, Runtime, StrictLora
 
@@ -186,7 +197,7 @@ def apply_trained_lora(
 
 @node("SaveLoRA", category="loaders", display_name="Save LoRA Weights")
 def save_trained_lora(
-    lora: LoraModel, prefix: str = "loras/ComfyUI_trained_lora", steps: int | None = None
+    lora: LoraModel, prefix: FilenamePrefix = "loras/ComfyUI_trained_lora", steps: int | None = None
 ) -> Artifacts:
     """Save a LoRA that was trained in this graph, in sd-scripts' format.
 
@@ -201,7 +212,7 @@ def save_trained_lora(
 
 @node("SaveLoRANode", category="loaders", display_name="Save LoRA Weights")
 def save_trained_lora_of_0_3(
-    lora: LoraModel, prefix: str = "loras/ComfyUI_trained_lora", steps: int | None = None
+    lora: LoraModel, prefix: FilenamePrefix = "loras/ComfyUI_trained_lora", steps: int | None = None
 ) -> Artifacts:
     """SaveLoRA as ComfyUI 0.3 calls it.
 
@@ -214,7 +225,7 @@ def save_trained_lora_of_0_3(
 
 
 @node("LossGraphNode", category="training", display_name="Plot Loss Graph")
-def draw_loss(loss: LossMap, workflow: WorkflowInfo, filename_prefix: str = "loss_graph") -> Artifacts:
+def draw_loss(loss: LossMap, workflow: WorkflowInfo, filename_prefix: FilenamePrefix = "loss_graph") -> Artifacts:
     """Draw the loss of each step, and save the picture.
 
     Args:

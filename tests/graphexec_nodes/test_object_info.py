@@ -67,6 +67,18 @@ class TestNativeNodes:
         assert {key: ours[key] for key in same} == {key: RECORDED[name][key] for key in same}
 
 
+def test_every_prefix_of_file_names_is_checked_before_the_run() -> None:
+    prefixes = {
+        name: given.look.filename_prefix
+        for name in REGISTRY
+        if REGISTRY[name].artifact_slots
+        for given in REGISTRY[name].inputs.values()
+        if "prefix" in given.name
+    }
+    assert {"SaveImage", "SaveLoRA", "LossGraphNode"} <= set(prefixes)
+    assert [name for name, is_checked in prefixes.items() if not is_checked] == []
+
+
 class TestAbsentNodes:
     def test_every_node_is_here_or_absent_for_a_reason(self) -> None:
         assert set(RECORDED) - set(REGISTRY) - set(ABSENT) == set()
