@@ -4,6 +4,7 @@ GraphexecError
 ├── WorkflowError      the workflow cannot run; carries every diagnostic
 ├── NodeError          a node raised while it ran; carries its id and class
 ├── ModelFileError     a file of weights is missing, damaged or of another kind
+│   └── MissingFileError  it is not there
 ├── InputError         a link brought a number that makes no sense there
 ├── FolderError        a models folder, or a name inside one, is not allowed
 │   └── ModelPathsError  a file of model paths says what it may not
@@ -31,6 +32,7 @@ __all__ = [
     "FolderError",
     "GraphexecError",
     "InputError",
+    "MissingFileError",
     "ModelFileError",
     "ModelPathsError",
     "NodeDefinitionError",
@@ -40,6 +42,7 @@ __all__ = [
     "Severity",
     "WorkflowError",
     "said",
+    "unreadable",
 ]
 
 Severity = Literal["error", "warning"]
@@ -151,6 +154,16 @@ class NodeError(GraphexecError):
 
 class ModelFileError(GraphexecError):
     """A file of weights is missing, damaged, or not of the kind that was asked for."""
+
+
+class MissingFileError(ModelFileError):
+    """A file of weights is not there."""
+
+
+def unreadable(error: OSError) -> ModelFileError:
+    """What is raised of a file of weights that the system does not hand out."""
+    kind = MissingFileError if isinstance(error, FileNotFoundError | NotADirectoryError) else ModelFileError
+    return kind(f"the file cannot be read ({error.strerror or error})")
 
 
 class InputError(GraphexecError):

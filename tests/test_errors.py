@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 import graphexec
-from graphexec.errors import AllFaults, Diagnostic, GraphexecError, ModelPathsError, NodeError, WorkflowError
+from graphexec.errors import (
+    AllFaults,
+    Diagnostic,
+    GraphexecError,
+    MissingFileError,
+    ModelPathsError,
+    NodeError,
+    WorkflowError,
+)
 from graphexec.graph.folders import MissingModelFile
 
 FOUND = (
@@ -25,7 +33,11 @@ OF_THEIR_OWN = [
     NodeError("b", "Read", MissingModelFile("loras", "gone", ("gene",), (Path("loras"),))),
 ]
 KINDS = [value for name in graphexec.__all__ if isinstance(value := getattr(graphexec, name), type)]
-PLAIN = [kind for kind in KINDS if issubclass(kind, GraphexecError) and "__init__" not in vars(kind)]
+PLAIN = [
+    *(kind for kind in KINDS if issubclass(kind, GraphexecError) and "__init__" not in vars(kind)),
+    MissingFileError,
+    ModelPathsError,
+]
 
 
 def through_bytes(error: Exception) -> Exception:
@@ -40,7 +52,7 @@ def told(error: BaseException | None) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("again", [through_bytes, copy.copy, copy.deepcopy])
-@pytest.mark.parametrize("error", OF_THEIR_OWN + [kind("what is wrong") for kind in (*PLAIN, ModelPathsError)])
+@pytest.mark.parametrize("error", OF_THEIR_OWN + [kind("what is wrong") for kind in PLAIN])
 def test_an_error_goes_to_another_process_whole(error: Exception, again: Callable[[Exception], Exception]) -> None:
     error.__notes__ = ["said in passing"]
     assert told(again(error)) == told(error)

@@ -10,6 +10,7 @@ from graphexec.errors import (
     Diagnostic,
     FolderError,
     GraphexecError,
+    MissingFileError,
     ModelFileError,
     ModelPathsError,
     WorkflowError,
@@ -30,7 +31,7 @@ class ExitCode(IntEnum):
 
     DONE = 0, "done"
     FAILED = 1, "a node failed, an output could not be written, or what is checked is stale"
-    INVALID = 2, "the workflow is invalid, or the command was used wrongly"
+    INVALID = 2, "the workflow, or a file of weights, is invalid, or the command was used wrongly"
     MISSING = 3, "a file or a model is missing, and nothing else is wrong"
     INTERRUPTED = 130, "interrupted (Ctrl-C); nodes that had finished are kept"
     BROKEN_PIPE = 141, "whoever was reading the output went away"
@@ -58,9 +59,11 @@ def exit_code_of(error: BaseException) -> ExitCode:
     match error:
         case WorkflowError():
             return exit_code(error.diagnostics)
-        case ModelPathsError():
+        case MissingFileError() | FileNotFoundError():
+            return ExitCode.MISSING
+        case ModelFileError() | ModelPathsError():
             return ExitCode.INVALID
-        case ModelFileError() | FolderError() | FileNotFoundError():
+        case FolderError():
             return ExitCode.MISSING
         case Terminated():
             return ExitCode.TERMINATED

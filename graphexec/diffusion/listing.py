@@ -10,7 +10,7 @@ from pathlib import Path
 
 from graphexec.diffusion.beside import is_index, read_index
 from graphexec.diffusion.sources import WeightsFile
-from graphexec.errors import ModelFileError
+from graphexec.errors import ModelFileError, unreadable
 from graphexec.lora.header import Header, Shapes, data_start, in_file, read_header
 
 __all__ = ["PICKLE_SUFFIXES", "Listing", "list_file"]
@@ -76,7 +76,7 @@ def _numbers(path: Path, header: Header, name: str) -> list[float]:
             file.seek(data_start(file) + info.start)
             raw = file.read(info.end - info.start)
     except OSError as error:
-        raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+        raise unreadable(error) from error
     return _decoded(raw, info.dtype, name)
 
 

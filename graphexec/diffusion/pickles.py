@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from graphexec.errors import ModelFileError
-from graphexec.lora.header import Shapes
+from graphexec.errors import ModelFileError, unreadable
+from graphexec.lora.header import Shapes, in_file
 
 __all__ = ["PickledFile", "is_pickled", "load_pickled", "read_pickled"]
 
@@ -61,11 +61,12 @@ INERT: list[Any] = [
 
 def is_pickled(path: Path) -> bool:
     """Whether a file begins as PyTorch's do; `ModelFileError` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
-    except OSError as error:
-        raise ModelFileError(f"{path}: the file cannot be read ({error.strerror or error})") from error
+    with in_file(path):
+        try:
+            with path.open("rb") as file:
+                return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
+        except OSError as error:
+            raise unreadable(error) from error
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from graphexec.diffusion.models.names import named_shapes, text_parts
 from graphexec.diffusion.recognise import find_prefix
 from graphexec.diffusion.sources import WeightsFile
 from graphexec.diffusion.types import Clip, EncoderKind, Family, Model, Sampling, TextEncoder, Vae
-from graphexec.errors import ModelFileError
+from graphexec.errors import MissingFileError, ModelFileError
 from graphexec.lora.header import in_file
 
 __all__ = ["folder_state", "open_clip", "open_clips", "open_configured", "open_diffusers", "open_unet"]
@@ -76,7 +76,7 @@ def open_diffusers(index: Path) -> tuple[Model, Clip, Vae]:
     model = _predicting(open_unet(_weights(folder, "unet")), folder / "scheduler" / "scheduler_config.json")
     encoders = [_weights(folder, part) for part in ("text_encoder", "text_encoder_2") if (folder / part).is_dir()]
     if not encoders:
-        raise ModelFileError(f"{folder}: there is no text_encoder in it")
+        raise MissingFileError(f"{folder}: there is no text_encoder in it")
     clip = open_clips(*encoders) if len(encoders) == 2 else open_clip(encoders[0])
     if len(encoders) == 1 and len(FAMILIES[model.family].encoders) == 1:
         (kind,) = FAMILIES[model.family].encoders
@@ -139,7 +139,7 @@ def _weights(folder: Path, part: str) -> Path:
     for name in (f"{stem}{suffix}" for stem in stems for suffix in (".safetensors", INDEX_SUFFIX)):
         if (folder / part / name).is_file():
             return folder / part / name
-    raise ModelFileError(f"{folder / part}: there is no {stems[0]}.safetensors or {stems[1]}.safetensors in it")
+    raise MissingFileError(f"{folder / part}: there is no {stems[0]}.safetensors or {stems[1]}.safetensors in it")
 
 
 def _predicting(model: Model, config: Path) -> Model:

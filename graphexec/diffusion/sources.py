@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from graphexec.diffusion.beside import parts_of
-from graphexec.errors import ModelFileError
+from graphexec.errors import unreadable
+from graphexec.lora.header import in_file
 
 __all__ = ["LoraModel", "LoraSource", "WeightsFile"]
 
@@ -25,10 +26,11 @@ class WeightsFile:
     @classmethod
     def of(cls, path: Path) -> Self:
         """The file as it is now; `ModelFileError` if there is none."""
-        try:
-            return cls(path, *_state(path))
-        except OSError as error:
-            raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        with in_file(path):
+            try:
+                return cls(path, *_state(path))
+            except OSError as error:
+                raise unreadable(error) from error
 
     def is_current(self) -> bool:
         """Whether the file is still there and unchanged."""

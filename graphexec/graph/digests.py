@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from graphexec.errors import ModelFileError
+from graphexec.errors import MissingFileError, ModelFileError
 from graphexec.graph.atomic import sweep, write_atomic
 
 __all__ = ["FOLDER", "FileDigests", "prune_records"]
@@ -71,7 +71,7 @@ class FileDigests:
             real = str(path.resolve(strict=True))
             return self._recall(real) or self._compute(real, between)
         except FileNotFoundError:
-            raise ModelFileError(f"there is no file {path}") from None
+            raise MissingFileError(f"there is no file {path}") from None
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no file can have
             raise ModelFileError(f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 

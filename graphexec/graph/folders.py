@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from graphexec.errors import FolderError, ModelFileError, ModelPathsError
+from graphexec.errors import FolderError, MissingFileError, ModelPathsError
 
 __all__ = ["ENVIRONMENT", "PICTURES", "Folders", "MissingModelFile", "relative_path"]
 
@@ -67,7 +67,7 @@ _COMMENT = re.compile(r"(^|\s)#.*")
 _TRUTH: Mapping[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-class MissingModelFile(ModelFileError):
+class MissingModelFile(MissingFileError):
     """No folder of a kind holds a file of this name."""
 
     def __init__(self, kind: str, name: str, nearest: tuple[str, ...], searched: tuple[Path, ...]) -> None:

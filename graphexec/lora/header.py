@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from graphexec.errors import ModelFileError
+from graphexec.errors import ModelFileError, unreadable
 
 __all__ = [
     "Header",
@@ -82,7 +82,7 @@ def read_header(path: Path) -> Header:
             with path.open("rb") as file:
                 return parse_header(size, _header_bytes(size, file))
         except OSError as error:
-            raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+            raise unreadable(error) from error
 
 
 def header_of(content: bytes) -> Header:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from graphexec.errors import ModelFileError
+from graphexec.errors import unreadable
 from graphexec.lora.families import family_of_file
 from graphexec.lora.formats import LoraModule, known_modules
 from graphexec.lora.header import Header, TensorInfo, data_start, in_file
@@ -65,7 +65,7 @@ def summarize(path: Path) -> Summary:
                 alphas = sorted({*_alphas(opened, header, file.modules)})
                 sha256, of_weights = _hashes(opened)
         except OSError as error:
-            raise ModelFileError(f"the file cannot be read ({error.strerror or error})") from error
+            raise unreadable(error) from error
     names = [module.name for module in file.modules]
     return Summary(
         family=str(family_of_file(file.modules)),

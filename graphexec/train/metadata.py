@@ -16,7 +16,8 @@ from typing import Literal
 
 from graphexec.diffusion.save import ARCHITECTURES
 from graphexec.diffusion.types import Family
-from graphexec.errors import ModelFileError
+from graphexec.errors import unreadable
+from graphexec.lora.header import in_file
 from graphexec.train.config import GivenNetwork, Network, Noise, Objective, Optimiser, TrainConfig
 from graphexec.train.hashes import weights_hash
 
@@ -41,12 +42,13 @@ class NamedFile:
     @classmethod
     def of(cls, path: Path) -> NamedFile:
         """Read a file; `ModelFileError` if it cannot be."""
-        try:
-            with path.open("rb") as file:
-                file.seek(OLD_HASH[0])
-                part = hashlib.sha256(file.read(OLD_HASH[1])).hexdigest()
-        except OSError as error:
-            raise ModelFileError(f"{path}: the file cannot be read ({error.strerror or error})") from error
+        with in_file(path):
+            try:
+                with path.open("rb") as file:
+                    file.seek(OLD_HASH[0])
+                    part = hashlib.sha256(file.read(OLD_HASH[1])).hexdigest()
+            except OSError as error:
+                raise unreadable(error) from error
         return cls(path.name, part[:8], weights_hash(path))
 
 

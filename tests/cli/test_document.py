@@ -26,7 +26,7 @@ def command(error: BaseException, *, wanted: bool = True) -> click.Command:
     ("error", "code", "told"),
     [
         (CacheError("no cache"), ExitCode.FAILED, "no cache"),
-        (ModelFileError("no model"), ExitCode.MISSING, "no model"),
+        (ModelFileError("no model"), ExitCode.INVALID, "no model"),
         (OSError(), ExitCode.FAILED, "OSError"),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED, None),
         (Terminated(), ExitCode.TERMINATED, None),

@@ -64,7 +64,10 @@ def test_what_is_no_lora(shell: Shell) -> None:
     save_file({"x": torch.zeros(1)}, shell.folder / "y.safetensors")
     document = shell.json("lora", "none.safetensors", "--json")
     assert document["status"] == "missing" and "none.safetensors" in document["error"]
-    assert "is no LoRA" in shell.run("lora", str(shell.folder / "y.safetensors")).stderr
+    other = shell.run("lora", str(shell.folder / "y.safetensors"))
+    assert other.exit_code == 2 and "is no LoRA" in other.stderr
+    Path("cut.safetensors").write_bytes(Path("y.safetensors").read_bytes()[:-1])
+    assert shell.run("lora", "cut.safetensors").exit_code == 2  # as of a workflow that names it
 
 
 def test_torch_is_not_needed(tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from click.testing import CliRunner
 from cli.shell import Shell, environment, loaded_by
 from graphexec.cli.exits import ExitCode
 from graphexec.cli.main import COMMANDS, build_cli, standard_registry
-from graphexec.errors import CacheError, FolderError, ModelFileError, ModelPathsError, NodeDefinitionError
+from graphexec.errors import (
+    CacheError,
+    FolderError,
+    MissingFileError,
+    ModelFileError,
+    ModelPathsError,
+    NodeDefinitionError,
+)
 from graphexec.graph import events
 from graphexec.node.registry import Registry
 
@@ -96,7 +103,8 @@ def test_an_unknown_command_is_wrong_usage() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ModelFileError("it is damaged"), 3),
+        (ModelFileError("it is damaged"), 2),
+        (MissingFileError("it is not there"), 3),
         (FolderError("it is not there"), 3),
         (ModelPathsError("it is no YAML"), 2),
         (CacheError("it is a file"), 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphexec.errors import ModelFileError
+from graphexec.errors import MissingFileError, ModelFileError
 
 __all__ = ["Weights"]
 
@@ -30,7 +30,7 @@ class Weights:
         folder = self.folder or self._cached(files)
         missing = [file for file in files if not any((folder / name).is_file() for name in file.split("|"))]
         if missing:
-            raise ModelFileError(f"{folder} lacks {_or(missing)}\n{self._advice(missing, folder)}")
+            raise MissingFileError(f"{folder} lacks {_or(missing)}\n{self._advice(missing, folder)}")
         return folder
 
     def _cached(self, files: tuple[str, ...]) -> Path:
@@ -44,7 +44,7 @@ class Weights:
             raise ModelFileError(f"{self.repository!r} is no repository of the Hugging Face Hub: {error}") from error
         except LocalEntryNotFoundError as error:
             where = f"{self.repository} is not in the hub's cache {constants.HF_HUB_CACHE}"
-            raise ModelFileError(f"{where}{self._failed(error)}\n{self._advice(files, None)}") from error
+            raise MissingFileError(f"{where}{self._failed(error)}\n{self._advice(files, None)}") from error
         return Path(found)
 
     def _failed(self, error: Exception) -> str:
