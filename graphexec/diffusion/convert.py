@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphexec.diffusion.pickles import PickledFile, is_pickled
 from graphexec.diffusion.precisions import DTYPES
-from graphexec.diffusion.save import NAMES, Saved, widest_first
+from graphexec.diffusion.save import NAMES, Saved, whole_text, widest_first
 from graphexec.diffusion.stored import DTYPES as STORED
 from graphexec.diffusion.stored import MappedFile
 from graphexec.errors import ModelFileError
@@ -48,7 +48,7 @@ def _saved(source: Path, name: str, tensor: Tensor, precision: str | None) -> Sa
     if dtype not in NAMES or tensor.layout is not torch.strided or tensor.is_meta:
         what = f"{name!r} ({tensor.dtype}, {tensor.layout}, on {tensor.device})"
         raise ModelFileError(f"{source}: {what} cannot be kept as safetensors; look for the model in that format")
-    if name == "__metadata__":
+    if name == "__metadata__" or name != whole_text(name):
         raise ModelFileError(f"{source}: no tensor can be called {name!r} in a safetensors file; rename it")
     return Saved(name, dtype, tuple(tensor.shape), lambda: _converted(source, name, tensor.detach(), dtype))
 

@@ -39,6 +39,7 @@ __all__ = [
     "safetensors_chunks",
     "vae_tensors",
     "whole",
+    "whole_text",
     "widest_first",
     "workflow_metadata",
 ]
@@ -202,7 +203,7 @@ def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) ->
 
     https://github.com/huggingface/safetensors#format
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    header: dict[str, object] = {"__metadata__": {name: whole_text(text) for name, text in metadata.items()}}
     at = 0
     for tensor in tensors:
         end = at + math.prod(tensor.shape) * tensor.dtype.itemsize
@@ -215,6 +216,11 @@ def safetensors_chunks(tensors: Sequence[Saved], metadata: Mapping[str, str]) ->
     yield len(text).to_bytes(8, "little") + text
     for tensor in tensors:
         yield _bytes(tensor.make())
+
+
+def whole_text(text: str) -> str:
+    """The text as a safetensors file can hold it: halves of characters, as in odd names of folders, are `?`."""
+    return text.encode(errors="replace").decode()
 
 
 def _open(kind: Kind[Any], recipe: Model | TextEncoder) -> Pristine:

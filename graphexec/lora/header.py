@@ -114,9 +114,11 @@ def strip_prefix(shapes: Shapes, prefix: str) -> dict[str, Shape]:
 def parse_header(size: int, raw: bytes) -> Header:
     """Check the header `raw` of a file of `size` bytes: every byte of data belongs to exactly one tensor."""
     try:
-        tree: Any = json.loads(raw)
+        tree: Any = json.loads(raw.decode())
+        if rb"\u" in raw:  # may say half a character, with which safetensors itself refuses the file
+            json.dumps(tree, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"the header is not JSON ({error}); download the file again") from error
+        raise ModelFileError(f"the header is not JSON in UTF-8 ({error}); download the file again") from error
     if not isinstance(tree, dict):
         raise ModelFileError("the header is not a JSON object; this is no safetensors file")
     entries = cast("dict[str, Any]", tree)

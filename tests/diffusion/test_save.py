@@ -246,3 +246,10 @@ class TestExtraction:
         for nothing in (None, subtract(model, model)):
             with pytest.raises(MergeError, match="no difference to save"):
                 lora_tensors(nothing, None, 4, "standard", bias=True, on_weight=lambda name: None)
+
+
+def test_metadata_that_no_file_can_hold_do_not_spoil_the_file(tmp_path: Path) -> None:
+    weights = [Saved("x", torch.float32, (2,), lambda: torch.ones(2))]
+    write(tmp_path / "x.safetensors", weights, {"ss_dataset_dirs": "10_caf\udce9 \xe9"})
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert file.metadata() == {"ss_dataset_dirs": "10_caf? \xe9"}

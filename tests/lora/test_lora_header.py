@@ -98,6 +98,8 @@ def entry(start: int, end: int, **other: Any) -> dict[str, Any]:
         ({"a": {"dtype": "F32"}}, "cannot be read"),
         ({"a": 3}, "cannot be read"),
         ([], "not a JSON object"),
+        ({"a\ud800": entry(0, 16)}, "not JSON in UTF-8"),
+        ({"__metadata__": {"a": "b\ud800"}, "a": entry(0, 16)}, "not JSON in UTF-8"),
     ],
 )
 def test_a_header_that_does_not_hold_together_is_refused(tree: Any, says: str) -> None:
@@ -110,6 +112,18 @@ def test_deep_nesting_is_refused_not_a_crash() -> None:
     raw = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     with pytest.raises(ModelFileError):
         parse_header(8 + len(raw), raw)
+
+
+def test_halves_of_characters_as_they_are_and_other_encodings_are_refused() -> None:
+    text = '{"__metadata__": {"a": "\ud800"}}'
+    for raw in (text.encode(errors="surrogatepass"), text.replace("\ud800", "b").encode("utf-16-le")):
+        with pytest.raises(ModelFileError, match="not JSON"):
+            parse_header(8 + len(raw), raw)
+
+
+def test_escaped_characters_are_read() -> None:
+    raw = json.dumps({"__metadata__": {"a": "\U0001f600 \xe4"}}).encode()
+    assert parse_header(8 + len(raw), raw).metadata == {"a": "\U0001f600 \xe4"}
 
 
 def test_in_file_names_the_file() -> None:
