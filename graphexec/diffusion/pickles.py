@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from graphexec.errors import ModelFileError, unreadable
-from graphexec.lora.header import Shapes, in_file
+from graphexec.lora.header import Shapes, in_file, need_file
 
 __all__ = ["PickledFile", "is_pickled", "load_pickled", "read_pickled"]
 
@@ -63,6 +63,7 @@ def is_pickled(path: Path) -> bool:
     """Whether a file begins as PyTorch's do; `ModelFileError` if it cannot be read."""
     with in_file(path):
         try:
+            need_file(path)
             with path.open("rb") as file:
                 return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
         except OSError as error:

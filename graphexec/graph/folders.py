@@ -62,6 +62,8 @@ _PICTURE_FOLDER = re.compile(r"(?P<name>.+) \[(?P<kind>input|output|temp)\]", re
 """ComfyUI's way to name a picture of another folder: `ComfyUI_00001_.png [output]`."""
 
 
+_LONGEST_PATHS = 2**20
+"""Bytes of a file like extra_model_paths.yaml; devices have no end."""
 _DRIVE = re.compile(r"[A-Za-z]:")
 _COMMENT = re.compile(r"(^|\s)#.*")
 _TRUTH: Mapping[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -324,8 +326,12 @@ def _read_sections(yaml_path: Path) -> list[_Section]:
     import yaml  # few have such a file, and importing this takes a tenth of a check
 
     try:
+        with yaml_path.open("rb") as file:
+            data = file.read(_LONGEST_PATHS + 1)
+        if len(data) > _LONGEST_PATHS:
+            raise ModelPathsError(f"{yaml_path} is longer than {_LONGEST_PATHS} bytes: it is no file of model paths")
         # The base loader reads every scalar as text: no dates, no numbers in place of names.
-        document: Any = yaml.load(yaml_path.read_bytes(), Loader=yaml.BaseLoader)
+        document: Any = yaml.load(data, Loader=yaml.BaseLoader)
     except OSError as error:
         raise FolderError(f"{yaml_path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, RecursionError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "data_start",
     "header_of",
     "in_file",
+    "need_file",
     "parse_header",
     "read_header",
     "strip_prefix",
@@ -78,11 +80,19 @@ def read_header(path: Path) -> Header:
     """Read the header of a safetensors file; `ModelFileError` if it is missing, damaged or of another format."""
     with in_file(path):
         try:
+            need_file(path)
             size = path.stat().st_size
             with path.open("rb") as file:
                 return parse_header(size, _header_bytes(size, file))
         except OSError as error:
             raise unreadable(error) from error
+
+
+def need_file(path: Path) -> None:
+    """Raises `ModelFileError` for a pipe, which would be waited for, or a device; OSError where nothing is."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what is wrong with it
+        raise ModelFileError("this is a pipe or a device, and weights are read from files: write them to one first")
 
 
 def header_of(content: bytes) -> Header:

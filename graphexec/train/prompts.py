@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphexec.train.config import TrainConfig
-from graphexec.train.documents import parse_document
+from graphexec.train.documents import parse_document, read_text
 from graphexec.train.faults import TrainingError
 
 __all__ = ["SAMPLERS", "Prompt", "parse_prompt", "read_prompts"]
@@ -60,8 +60,8 @@ def read_prompts(path: Path, config: TrainConfig) -> list[Prompt]:
     Sizes are those of the first dataset unless a prompt says otherwise, the seed the run's. Raises `TrainingError`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{path}: the prompts cannot be read ({error})") from error
     width, height = config.datasets[0].resolution if config.datasets else (512, 512)
     like = Prompt("", width=width, height=height, seed=config.loop.seed or 0, sampler=config.samples.sampler)

@@ -67,6 +67,12 @@ def test_a_pickle_named_as_safetensors_is_converted_too(tmp_path: Path, zipped: 
     assert torch.equal(load_file(target)["x"], torch.ones(2))
 
 
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    with pytest.raises(ModelFileError, match=r"pipe\.ckpt: this is a pipe or a device"):
+        converted_tensors(tmp_path / "pipe.ckpt")
+
+
 @pytest.mark.parametrize("name", ["__metadata__", "a\ud800"])
 def test_a_tensor_whose_name_safetensors_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
     torch.save({name: torch.ones(2), "x": torch.ones(2)}, tmp_path / "x.pt")

@@ -338,6 +338,7 @@ def test_an_empty_file_names_nothing(tmp_path: Path) -> None:
         ("a: {is_default: perhaps}", r"section 'a', 'is_default': expected true or false, not 'perhaps'"),
         ("a: {base_path: ~nobody-here/x}", r"section 'a', 'base_path': '~nobody-here/x' cannot be found"),
         ("a: {? [x] : y}", "cannot be read as YAML"),
+        ("#" * 2**21, "is no file of model paths"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, place_and_reason: str) -> None:

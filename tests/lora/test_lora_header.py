@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_any_header_is_read_or_refused(raw: bytes) -> None:
 def test_other_files_are_told_apart(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(ModelFileError, match=says):
         read_header(written(tmp_path, content))
+
+
+def test_pipes_and_devices_are_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ModelFileError, match=f"{path}: this is a pipe or a device"):
+            read_header(path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

@@ -116,5 +116,6 @@ def test_files_without_prompts(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(TrainingError):
             read_prompts(path, config(path))
-    with pytest.raises(TrainingError, match="cannot be read"):
-        read_prompts(tmp_path / "c.txt", config(tmp_path))
+    for path in (tmp_path / "c.txt", Path("/dev/zero")):
+        with pytest.raises(TrainingError, match="cannot be read"):
+            read_prompts(path, config(tmp_path))

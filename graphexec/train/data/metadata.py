@@ -47,9 +47,11 @@ def read_metadata(file: Path, subset: Subset) -> list[Entry]:
 
 def _load(file: Path) -> Mapping[str, Mapping[str, Any]]:
     try:
-        if file.stat().st_size > MOST_BYTES:
+        with file.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
             raise DataError(f"{file}: larger than {MOST_BYTES} bytes")
-        content: object = json.loads(file.read_bytes())
+        content: object = json.loads(data)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

@@ -355,11 +355,15 @@ def test_metadata_that_cannot_be_used(tmp_path: Path, entries: object, message: 
         found(listing(tmp_path, entries))
 
 
-def test_metadata_that_is_no_json(tmp_path: Path) -> None:
+def test_metadata_that_is_no_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subset = listing(tmp_path, {})
     (tmp_path / "meta.json").write_text("{")
     with pytest.raises(DataError, match=r"meta\.json: not JSON"):
         found(subset)
     (tmp_path / "meta.json").unlink()
     with pytest.raises(DataError, match="cannot be read"):
+        found(subset)
+    monkeypatch.setattr("graphexec.train.data.metadata.MOST_BYTES", 1000)
+    (tmp_path / "meta.json").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="larger than"):
         found(subset)
