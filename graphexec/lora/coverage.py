@@ -12,6 +12,7 @@ from graphexec.lora.families import FamilyHint, family_of_file, family_of_model
 from graphexec.lora.formats import LoraFile, LoraModule, known_modules
 from graphexec.lora.header import Header, Shapes
 from graphexec.lora.keys import is_for_text, text_aliases, unet_aliases
+from graphexec.lora.metadata import PeftSettings
 
 __all__ = ["Coverage", "Match", "lora_coverage", "match_modules"]
 
@@ -48,6 +49,8 @@ class Coverage:
     unfit: tuple[str, ...]
     """What does not fit, in words."""
     counts: Mapping[str, tuple[int, int]]
+    initialisation: str | None = None
+    """How PEFT changed the weights that the LoRA was trained on, if it did."""
 
     @property
     def changes(self) -> bool:
@@ -60,7 +63,18 @@ class Coverage:
         return self.matches["unet"].found if "unet" in self.matches else {}
 
     def warnings(self) -> tuple[str, ...]:
-        """What to tell the user: nothing when the whole file is used."""
+        """What to tell the user: nothing when the whole file is used, and as it was trained."""
+        return (*self._of_another_base(), *self._of_parts())
+
+    def _of_another_base(self) -> tuple[str, ...]:
+        if self.initialisation is None:
+            return ()
+        return (
+            f"the LoRA was trained on weights that PEFT had changed for it (init_lora_weights {self.initialisation!r}),"
+            " and does something else to this model; save it with PEFT's path_initial_model_for_weight_conversion",
+        )
+
+    def _of_parts(self) -> tuple[str, ...]:
         if not self.unused:
             return ()
         total = len(self.used) + len(self.unused)
@@ -98,6 +112,7 @@ def lora_coverage(unet: Shapes | None, texts: Mapping[str, Shapes] | None, lora:
             _misfit(*unfit) for match in matches.values() for unfit in match.unfit if used.isdisjoint(unfit[0].tensors)
         ),
         _count(file, matched, aside),
+        PeftSettings(lora.metadata).initialisation,
     )
 
 

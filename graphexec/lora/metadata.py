@@ -20,6 +20,9 @@ PATTERNS = {"alpha_pattern": ("lora_alpha", "alpha"), "rank_pattern": ("r",)}
 NUMBERS = ("lora_alpha", "alpha", "r", "num_cayley_neumann_terms")
 """Settings that are computed with."""
 
+BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
+"""Ways to begin that take out of a network's weights what the LoRA starts with."""
+
 WRAPPED = "base_model.model."
 """What PEFT puts before the names of a network's modules; its patterns know nothing of it."""
 
@@ -78,6 +81,15 @@ class PeftSettings:
             found = {key.removeprefix(start): value for key, value in self._entries.items() if key.startswith(start)}
             self._networks[name] = {key: value for key, value in found.items() if "." not in key}
         return self._networks[name]
+
+    @property
+    def initialisation(self) -> str | None:
+        """The way to begin that changed the weights under the LoRA, as PEFT calls it; None if they are as they were.
+
+        Once PEFT has converted such a file for weights that are as they were, its configuration does not say it.
+        """
+        told = (value for key, value in self._entries.items() if key.rpartition(".")[2] == "init_lora_weights")
+        return next((way for way in told if isinstance(way, str) and way.lower().startswith(BASE_CHANGING)), None)
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -181,3 +182,15 @@ def test_a_lora_of_wider_text_encoders_names_both_families() -> None:
     wide = {"lora_te_text_model_encoder_layers_0_self_attn_q_proj.diff": torch.zeros(1024, 1024)}
     with pytest.raises(ModelFileError, match=r"1024 x 1024.*SD 2\.x.*SD 1\.x"):
         lora_coverage(None, {"clip_l": TEXT}, header(wide))
+
+
+@pytest.mark.parametrize(
+    ("way", "changes"),
+    [("pissa", True), ("PiSSA_niter_16", True), ("olora", True), (True, False), ("gaussian", False), (None, False)],
+)
+@pytest.mark.parametrize("network", ["", "unet."])
+def test_a_lora_for_weights_that_its_training_changed_is_told(way: object, changes: bool, network: str) -> None:
+    told = json.dumps({f"{network}init_lora_weights": way, f"{network}r": 2})
+    lora = replace(header(lora_weights()), metadata={"lora_adapter_metadata": told})
+    warnings = lora_coverage(UNET, {"clip_l": TEXT}, lora).warnings()
+    assert [f"init_lora_weights {way!r}" in warning for warning in warnings] == [True] * changes
