@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from graphexec.diffusion.compiled import Compiled, Compiling
 from graphexec.diffusion.controlfiles import read_control
 from graphexec.diffusion.controlload import Steering, load_control
-from graphexec.diffusion.faults import MissingDevice
+from graphexec.diffusion.devices import pick_device
 from graphexec.diffusion.loading import GLIGEN, TEXT, UNET, VAE, Kind, Source, load_network
 from graphexec.diffusion.lorafiles import LoraReader
 from graphexec.diffusion.memory import device_budget, host_budget, network_bytes, streamed, within_memory
@@ -78,7 +78,7 @@ class Runtime:
         compiling: Compiling | None = None,
         strict_lora: bool = False,
     ) -> None:
-        self.device = _pick(device)
+        self.device = pick_device(device)
         self.budget = device_budget(self.device) if budget is None else budget
         self.host_budget = _default_host_budget(self.device) if host_budget is None else host_budget
         self.precision: Precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
@@ -404,16 +404,6 @@ def _of_encoder(encoder: TextEncoder) -> Source:
 def _has_bf16(gpu: torch.device) -> bool:
     """Whether a GPU has it; torch also says so of those that only imitate it, and of the current one alone."""
     return bool(torch.version.hip) or torch.cuda.get_device_properties(gpu).major >= 8
-
-
-def _pick(device: str) -> torch.device:
-    """Raises `MissingDevice` for a GPU that is not here."""
-    gpus = torch.cuda.device_count()
-    picked = torch.device(("cuda" if gpus else "cpu") if device == "auto" else device)
-    if picked.type == "cuda" and (picked.index or 0) >= gpus:
-        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(gpus))])
-        raise MissingDevice(f"there is no device {device} here, but {here}: choose one of them, or auto")
-    return picked
 
 
 def _default_host_budget(device: torch.device) -> int:

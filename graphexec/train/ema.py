@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["Ema", "decay_at"]
+__all__ = ["Ema", "decay_at", "put", "restored"]
 
 
 def decay_at(step: int, highest: float) -> float:
@@ -32,23 +32,29 @@ class Ema:
         get_ema_multi_avg_fn(decay_at(step, self._highest))(self.averages, fresh, step)
 
     @contextmanager
-    @torch.no_grad()
     def applied(self) -> Generator[None]:
         """The averages in the place of the parameters, for the length of the block."""
-        own = [parameter.detach().clone() for parameter in self._parameters]
-        self._put(self.averages)
-        try:
+        with restored(self._parameters):
+            put(self.averages, self._parameters)
             yield
-        finally:
-            self._put(own)
 
-    @torch.no_grad()
     def load(self, averages: Sequence[Tensor]) -> None:
         """Take averages that were saved."""
-        for own, saved in zip(self.averages, averages, strict=True):
-            own.copy_(saved)
+        put(averages, self.averages)
 
-    @torch.no_grad()
-    def _put(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
+
+@contextmanager
+def restored(parameters: Sequence[Tensor]) -> Generator[None]:
+    """After the block the parameters are to the bit what they were before it, whatever was made of them."""
+    own = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        put(own, parameters)
+
+
+@torch.no_grad()
+def put(values: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    """Copy values into parameters."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

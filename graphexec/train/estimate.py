@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphexec.diffusion.checkpoint import CheckpointLayout
+from graphexec.diffusion.devices import pick_device
 from graphexec.diffusion.models.clip import ClipText
 from graphexec.diffusion.models.taps import AttentionKind, Place, Tap
 from graphexec.diffusion.models.unet import UNet
@@ -19,7 +20,6 @@ from graphexec.diffusion.precisions import DTYPES
 from graphexec.diffusion.types import Precision
 from graphexec.train.config import TrainConfig
 from graphexec.train.data.buckets import Size
-from graphexec.train.models import pick_device
 from graphexec.train.network import TrainedNetwork
 
 __all__ = ["Cost", "Speed", "count_cost", "measure_speed"]
@@ -89,7 +89,7 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
 def measure_speed(device: str, precision: Precision, seconds: float = 0.2) -> Speed:
     """The speed that training on a device ("auto": CUDA where there is one) reaches.
 
-    It is told from that of a multiplication of large matrices. Raises `TrainingError` for a device that is not here.
+    It is told from that of a multiplication of large matrices. Raises `MissingDevice` for a device that is not here.
     """
     on = pick_device(device)
     rows = MEASURED.get(on.type, 1024)

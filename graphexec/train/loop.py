@@ -16,7 +16,7 @@ from torch import Tensor
 from graphexec.diffusion.types import Precision
 from graphexec.errors import Cancelled
 from graphexec.train.config import Optimiser, Schedule
-from graphexec.train.ema import Ema
+from graphexec.train.ema import Ema, put
 from graphexec.train.events import Started, Stepped
 from graphexec.train.faults import TrainingError
 from graphexec.train.groups import ParameterGroup
@@ -177,9 +177,7 @@ class Loop(Generic[BatchT]):
         saved = read_state(path)
         refuse_difference(saved.facts, self._facts, path)
         values = saved.values
-        with torch.no_grad():
-            for parameter, value in zip(self._parameters, values["parameters"], strict=True):
-                parameter.copy_(value)
+        put(values["parameters"], self._parameters)
         self.stepper.optimiser.load_state_dict(values["optimiser"])
         self._scaler.load_state_dict(values["scaler"])
         if self._ema is not None:

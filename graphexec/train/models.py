@@ -25,19 +25,9 @@ from graphexec.train.faults import TrainingError
 from graphexec.train.hashes import weights_hash
 from graphexec.train.noise import Target
 
-__all__ = ["BaseModel", "pick_device"]
+__all__ = ["BaseModel"]
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-
-def pick_device(device: str) -> torch.device:
-    """A torch device; "auto" is CUDA where there is one. Raises `TrainingError` for one that is not here."""
-    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if device not in ("cpu", *gpus) and not (device == "cuda" and gpus):
-        raise TrainingError(f"there is no device {device} here, but {', '.join(['cpu', *gpus])}: set device to one")
-    return torch.device(device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

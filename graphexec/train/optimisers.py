@@ -14,6 +14,7 @@ import torch
 
 from graphexec.diffusion.faults import MissingLibrary
 from graphexec.train.config import Optimiser
+from graphexec.train.ema import restored
 from graphexec.train.faults import TrainingError
 from graphexec.train.groups import ParameterGroup
 
@@ -105,16 +106,12 @@ class Stepper:
             yield
             return
         parameters = [each for group in self.optimiser.param_groups for each in group["params"]]
-        trained = [parameter.detach().clone() for parameter in parameters]
-        self._mode("eval")
-        try:
-            yield
-        finally:
-            self._mode("train")
-            # The way back rounds, and a run would depend on how often it is saved and measured.
-            with torch.no_grad():
-                for parameter, value in zip(parameters, trained, strict=True):
-                    parameter.copy_(value)
+        with restored(parameters):  # the way back rounds, and a run would depend on how often it is saved and measured
+            self._mode("eval")
+            try:
+                yield
+            finally:
+                self._mode("train")
 
     def _mode(self, name: str) -> None:
         """Schedule-free optimisers train other weights than those that are used."""

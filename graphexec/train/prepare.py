@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphexec.diffusion.devices import pick_device
 from graphexec.errors import Cancelled
 from graphexec.train.checkpointing import checkpoint_blocks
 from graphexec.train.config import TrainConfig
@@ -22,7 +23,7 @@ from graphexec.train.facts import facts_of
 from graphexec.train.faults import TrainingError
 from graphexec.train.loop import Loop, Plan
 from graphexec.train.metadata import Base, NamedFile
-from graphexec.train.models import BaseModel, pick_device
+from graphexec.train.models import BaseModel
 from graphexec.train.network import TrainedNetwork
 from graphexec.train.noise import Levels
 from graphexec.train.objective import DiffusionLoss

@@ -18,7 +18,7 @@ from graphexec.diffusion.runtime import Runtime
 from graphexec.train.config import ModelSource
 from graphexec.train.faults import TrainingError
 from graphexec.train.metadata import NamedFile
-from graphexec.train.models import BaseModel, pick_device
+from graphexec.train.models import BaseModel
 
 CPU = torch.device("cpu")
 
@@ -111,11 +111,3 @@ def test_clip_skip(folder: Path) -> None:
 def test_what_cannot_be_trained_is_refused(name: str, options: dict[str, Any], message: str, folder: Path) -> None:
     with pytest.raises(TrainingError, match=message):
         base_of(folder, name, **options)
-
-
-def test_a_device_is_picked() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda")
-    for name in ("gpu", "cuda:99", "cuda:-1"):
-        with pytest.raises(TrainingError, match=f"no device {name} here, but cpu"):
-            pick_device(name)

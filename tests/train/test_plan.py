@@ -12,6 +12,7 @@ from diffusion.tiny import write_checkpoint
 from train.data.sets import captioned, picture
 
 from graphexec.diffusion.checkpoint import read_layout
+from graphexec.diffusion.faults import MissingDevice
 from graphexec.train.config import (
     Buckets,
     CaptionRules,
@@ -184,7 +185,7 @@ def test_the_count_is_that_of_a_real_step(folder: Path) -> None:
 def test_speed_is_measured() -> None:
     speed = measure_speed("cpu", "fp32", 0.01)
     assert (speed.device, speed.operations > 1e6) == ("cpu", True)
-    with pytest.raises(TrainingError, match="no device cuda:99 here"):
+    with pytest.raises(MissingDevice, match="no device cuda:99 here"):
         measure_speed("cuda:99", "fp32", 0.01)
 
 

@@ -22,12 +22,12 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from graphexec.diffusion.devices import pick_device
 from graphexec.errors import ModelFileError
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.weights import Weights
 from graphexec.train.data.faults import listed
-from graphexec.train.models import pick_device
 
 __all__ = ["REPOSITORY", "Blip", "Decoding", "Drawn"]
 
@@ -58,7 +58,7 @@ class Decoding:
 class Blip:
     """A captioner. What it samples for a picture depends on seed and name, not on the pictures around it.
 
-    Raises `CaptionError` for lengths that the model cannot keep, `TrainingError` for a device that is not here.
+    Raises `CaptionError` for lengths that the model cannot keep, `MissingDevice` for a device that is not here.
     """
 
     def __init__(self, weights: Weights, decoding: Decoding, device: str = "auto") -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "OTHER_KINDS",
     "PICTURES",
     "counted",
+    "is_counted",
     "is_of_another_kind",
     "is_picture",
     "kohya_subsets",
@@ -68,6 +69,11 @@ def counted(folder: Path) -> tuple[int, str | None] | None:
     return repeats, named[2] or None
 
 
+def is_counted(folder: Path) -> bool:
+    """Whether a folder's name says how often its pictures are used, as `10_name` does."""
+    return _FOLDER.fullmatch(folder.name) is not None
+
+
 def picture_files(folder: Path) -> list[Path]:
     """The pictures in a folder (not below it), by name. Raises `DataError` if there is no such folder."""
     if not folder.is_dir():
@@ -113,7 +119,7 @@ def _folders_with_pictures(folder: Path) -> list[str]:
 
 def _nothing_named(parent: Path, folders: list[Path]) -> str:
     wanted = f"{parent} holds no folder named like 10_name (how often its pictures are used in an epoch, and what of)"
-    if _FOLDER.fullmatch(parent.name):
+    if is_counted(parent):
         return f"{wanted}, but is named so itself: give the folder above it, {parent.parent}"
     if picture_files(parent):
         return f"{wanted}: move its pictures into {parent / '10_name'}"

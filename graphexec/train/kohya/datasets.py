@@ -11,7 +11,7 @@ from typing import Any, cast
 from graphexec.train.config import Augment, Buckets, CaptionRules, Dataset, Subset
 from graphexec.train.data.buckets import check_buckets
 from graphexec.train.data.faults import DataError
-from graphexec.train.data.folders import kohya_subsets, picture_files
+from graphexec.train.data.folders import is_counted, kohya_subsets, picture_files
 from graphexec.train.documents import format_of, read_document
 from graphexec.train.kohya.faults import Faults
 from graphexec.train.kohya.keys import DATASET_ONLY, FOLLOWED, HARMLESS, OURS, REFUSED
@@ -143,13 +143,9 @@ def _below(settings: Settings, key: str, folder: Path, like: Subset) -> Sequence
 
 def _plain_folder(folder: Path) -> Path | None:
     """Where the pictures are, if not in folders named like `10_name`: in the folder itself, or in `images/`."""
-    if not folder.is_dir() or _is_counted(folder) or any(map(_is_counted, filter(Path.is_dir, folder.iterdir()))):
+    if not folder.is_dir() or is_counted(folder) or any(map(is_counted, filter(Path.is_dir, folder.iterdir()))):
         return None
     return next((place for place in (folder, folder / "images") if place.is_dir() and picture_files(place)), None)
-
-
-def _is_counted(folder: Path) -> bool:
-    return folder.name.partition("_")[0].isdecimal()
 
 
 def _of_file(settings: Settings, path: Path, options: Values) -> tuple[Dataset, ...]:

@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load, save
 from train.captioning.models import write_blip
 
+from graphexec.diffusion.faults import MissingDevice
 from graphexec.errors import ModelFileError
 from graphexec.train.captioning.blip import Blip, Decoding, Drawn
 from graphexec.train.captioning.errors import CaptionError
 from graphexec.train.captioning.pictures import Picture
 from graphexec.train.captioning.weights import Weights
-from graphexec.train.faults import TrainingError
 
 COLORS = [Picture(color, Image.new("RGB", (20, 30), color)) for color in ("red", "lime", "blue")]
 
@@ -96,5 +96,5 @@ def test_lengths_that_cannot_be_kept_are_refused(folder: Path, decoding: Decodin
 
 
 def test_a_device_that_is_not_here_is_refused(folder: Path) -> None:
-    with pytest.raises(TrainingError, match="there is no device cuda:99 here"):
+    with pytest.raises(MissingDevice, match="there is no device cuda:99 here"):
         Blip(Weights("x/y", folder), Decoding(max_length=12), "cuda:99")
