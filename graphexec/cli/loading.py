@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -195,22 +196,30 @@ def _number(text: str) -> int | float | None:
 
 
 def find_targets(
-    workflow: Workflow, wanted: tuple[str, ...], registry: Registry, faults: AllFaults
+    workflow: Workflow,
+    wanted: tuple[str, ...],
+    registry: Registry,
+    faults: AllFaults,
+    exported: Sequence[str] | None = None,
 ) -> list[str] | None:
-    """The ids of nodes named by id, title or class; None for all output nodes, where none are wanted.
+    """The ids of nodes named by id, title or class, and of those that are exported; None is all output nodes.
 
-    What is wrong with the names goes to `faults`; then all output nodes are to be checked, or all nodes without such.
+    `exported` is None where no export was asked for. What is wrong with the names goes to `faults`; then all output
+    nodes are to be checked, or all nodes where there are no such and nothing else is left to check.
     """
     found: list[str] = []
     for name in wanted:
         with faults:
             found.append(name if name in workflow.broken else resolve_node(workflow, name))
     if len(found) < len(wanted):
-        return output_nodes(workflow, registry) or list(workflow.nodes)
-    return found or None
+        found = []
+    elif exported is None:
+        return found or None
+    roots = found or _output_nodes(workflow, registry)
+    return list(dict.fromkeys([*roots, *(exported or ())])) or list(workflow.nodes)
 
 
-def output_nodes(workflow: Workflow, registry: Registry) -> list[str]:
+def _output_nodes(workflow: Workflow, registry: Registry) -> list[str]:
     """The ids of the nodes that run for what they do: those that save or show something."""
     found: list[str] = []
     for node in workflow.nodes.values():

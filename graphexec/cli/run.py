@@ -106,17 +106,15 @@ class Job:
     ) -> tuple[Plan, tuple[Export, ...]]:
         """Read and check the workflow; raises WorkflowError."""
         from graphexec.cli.exports import parse_exports
-        from graphexec.cli.loading import Asked, find_folders, find_targets, output_nodes
+        from graphexec.cli.loading import Asked, find_folders, find_targets
 
         faults = AllFaults()
         folders = find_folders(places, faults, self.output)
         asked = Asked(outcome.file, changes, self.registry, faults)
         workflow = outcome.workflow = asked.workflow
         wanted = parse_exports(exports, workflow, self.registry, faults)
-        targets = find_targets(workflow, checks.targets, self.registry, faults)
-        if exports:
-            roots = targets or output_nodes(workflow, self.registry)
-            targets = list(dict.fromkeys([*roots, *(export.node for export in wanted)])) or list(workflow.nodes)
+        exported = [export.node for export in wanted] if exports else None
+        targets = find_targets(workflow, checks.targets, self.registry, faults, exported)
         plan = asked.plan(folders, checks, targets)
         outcome.diagnostics, outcome.merged = plan.diagnostics, plan.aliases
         return plan, wanted
