@@ -14,7 +14,7 @@ from running import Bench, Nodes, planned, shown
 from graphexec.errors import NodeError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
-from graphexec.graph.execute import Execution
+from graphexec.graph.execution import Execution
 from graphexec.graph.result import Result
 
 Drawn = dict[str, tuple[str, dict[str, Any]]]
