@@ -15,6 +15,7 @@ from graphexec.graph.context import CancelToken, Context
 from graphexec.graph.execution import Execution
 from graphexec.graph.plan import Plan
 from graphexec.graph.result import Result
+from graphexec.node.boundary import let_go
 
 
 def run(plan: Plan, context: Context | None = None) -> Result:
@@ -24,12 +25,12 @@ def run(plan: Plan, context: Context | None = None) -> Result:
     """
     context = context or Context()
     if not _in_event_loop():
-        return Execution.of(plan, context).run()
+        return _light(Execution.of(plan, context).run())
     token = CancelToken(context.cancel)
     with ThreadPoolExecutor(1) as pool:  # the loop of asynchronous nodes cannot run inside another
         try:
             execution = Execution.of(plan, replace(context, cancel=token))
-            return pool.submit(contextvars.copy_context().run, execution.run).result()
+            return _light(pool.submit(contextvars.copy_context().run, execution.run).result())
         finally:
             token.cancel()  # where an interrupt ended the waiting
 
@@ -69,6 +70,12 @@ def stream(plan: Plan, context: Context | None = None) -> Generator[events.Event
             return job.result()
         finally:
             token.cancel()
+
+
+def _light(result: Result) -> Result:
+    """The result, whose failures hold no more of the run: a host may keep it for long."""
+    let_go(failure.__cause__ for failure in result.failures.values())
+    return result
 
 
 def _in_event_loop() -> bool:

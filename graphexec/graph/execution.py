@@ -20,7 +20,7 @@ from graphexec.graph.plan import Plan, PlannedNode, Wire, by_each_id
 from graphexec.graph.publish import Publisher
 from graphexec.graph.result import Result
 from graphexec.graph.supply import Supply
-from graphexec.node.boundary import Raised
+from graphexec.node.boundary import Raised, let_go
 
 
 @dataclass(slots=True)
@@ -55,6 +55,8 @@ class Execution:
     ready: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     expansions: dict[str, Expansion] = field(default_factory=dict[str, Expansion])
     failures: dict[str, NodeError] = field(default_factory=dict[str, NodeError])
+    fresh: list[Exception] = field(default_factory=list[Exception])
+    """What nodes raised just now, with all that they were working on."""
     spoiled: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that cannot run, and the failed node that is why."""
     skipped: dict[str, str] = field(default_factory=dict[str, str])
@@ -111,6 +113,9 @@ class Execution:
                 self._turn(heapq.heappop(self.ready)[1])
             for name, outcome in self.calls.finished(wait=not self.ready, cancel=self.context.cancel):
                 self._settle(name, outcome)
+            if self.fresh:
+                let_go(self.fresh)
+                self.fresh.clear()
 
     # Scheduling
 
@@ -386,6 +391,7 @@ class Execution:
         shown, class_type = self._shown(name), self.nodes[name].spec.name
         if shown not in self.failures:
             self.failures[shown] = NodeError(shown, class_type, error)
+            self.fresh.append(error)
             self.context.on_event(events.Failed(shown, class_type, type(error).__name__, str(error)))
         self._spoil(name, shown)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 from graphexec.errors import Cancelled
@@ -33,6 +36,33 @@ def speaking(error: Exception) -> Exception:
     mute = RuntimeError(f"{type(error).__name__}, whose own words cannot be had: its __str__ raised {why}")
     mute.__cause__ = error
     return mute
+
+
+def let_go(errors: Iterable[BaseException | None]) -> None:
+    """Drop what the code that raised was working on, such as tensors; the tracebacks still say where that was.
+
+    Whoever keeps an error keeps the frames of its traceback, and those of their callers, with all their variables.
+    """
+    pending = list(errors)
+    seen = {id(sys.exc_info()[1])}  # what the host is handling is its own, and the context of whatever is raised
+    while pending:
+        error = pending.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        pending += [error.__cause__, error.__context__]
+        if error.__traceback__ is not None:
+            traceback.clear_frames(error.__traceback__)
+            _clear_callers(error.__traceback__.tb_frame)
+
+
+def _clear_callers(frame: FrameType) -> None:
+    while frame.f_back is not None:
+        frame = frame.f_back
+        try:
+            frame.clear()
+        except RuntimeError:  # it is at work still, as are those that called it
+            return
 
 
 def refusal(asked: SystemExit) -> RuntimeError:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import traceback
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import Bench, Nodes, planned, shown
+from running import NOWHERE, REGISTRY, Bench, Nodes, planned, shown, workflow
 
 from graphexec.errors import NodeError
 from graphexec.graph import events
 from graphexec.graph.cache import MemoryCache
+from graphexec.graph.compile import compile as compile_workflow
+from graphexec.graph.execute import run, run_async
 from graphexec.graph.execution import Execution
 from graphexec.graph.result import Result
+from graphexec.node.decorator import node
 
 Drawn = dict[str, tuple[str, dict[str, Any]]]
 
@@ -199,6 +207,81 @@ def told_well(bench: Bench, execution: Execution, result: Result) -> None:
 
 
 ENDS = (events.Started, events.Finished, events.Failed, events.Skipped)
+
+
+class Heavy:
+    """Stands for a tensor on a GPU."""
+
+
+HELD: dict[str, weakref.ref[Heavy]] = {}
+
+
+def heavy(name: str) -> Heavy:
+    made = Heavy()
+    HELD[name] = weakref.ref(made)
+    return made
+
+
+@node("Load2")
+def load() -> Heavy:
+    """Makes something heavy."""
+    return heavy("input")
+
+
+@node("Fails")
+def fails(weight: Heavy) -> int:
+    """Fails over something heavy, after a failure over something else."""
+    scratch = heavy("scratch")
+    try:
+        raise KeyError(type(weight).__name__)
+    except KeyError as error:
+        raise RuntimeError(f"no room beside {type(scratch).__name__}") from error
+
+
+@node("FailsLater")
+async def fails_later(weight: Heavy) -> int:
+    """The same, asynchronously."""
+    return fails(weight)
+
+
+@node("Look")
+def look() -> str:
+    """What is held while others run."""
+    return ", ".join(name for name, held in HELD.items() if held() is not None)
+
+
+@pytest.mark.parametrize("kind", ["Fails", "FailsLater"])
+def test_who_keeps_a_failure_keeps_nothing_that_its_node_worked_on(kind: str) -> None:
+    pack = ModuleType("pack")
+    vars(pack).update(load=load, fails=fails, fails_later=fails_later, look=look)
+    nodes = workflow({"a": ("Load2", {}), "f": (kind, {"weight": ["a", 0]}), "look": ("Look", {})})
+    plan = compile_workflow(nodes, registry=REGISTRY.with_nodes(pack), folders=NOWHERE, targets=["f", "look"])
+
+    def in_a_loop() -> Result:
+        return asyncio.run(run_async(plan))
+
+    for way in (lambda: run(plan), in_a_loop):
+        gc.disable()  # nothing may wait for it
+        try:
+            result = way()
+            held = look()
+        finally:
+            gc.enable()
+        assert held == ""
+        assert kind == "FailsLater" or result.value("look") == ""
+        told = "".join(traceback.format_exception(result.failures["f"]))
+        assert "in fails\n    raise RuntimeError" in told
+
+
+def test_what_a_host_was_handling_stays_whole() -> None:
+    plan = planned({"f": ("Fail", {"value": 1})}, targets=["f"])
+    kept = heavy("of the host")
+    try:
+        fails(kept)
+    except RuntimeError as error:
+        assert not run(plan).ok
+        assert error.__traceback__ is not None and error.__traceback__.tb_next is not None
+        assert error.__traceback__.tb_next.tb_frame.f_locals["weight"] is kept
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
