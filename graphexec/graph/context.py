@@ -13,6 +13,7 @@ from graphexec.errors import Cancelled, ModelFileError, NodeDefinitionError
 from graphexec.graph.cache import Cache, Careful, NullCache
 from graphexec.graph.digests import FileDigests
 from graphexec.graph.events import CacheProblem, Sink, ignore
+from graphexec.graph.flights import Flights
 from graphexec.graph.keys import canonical
 from graphexec.graph.plan import Plan, PlannedNode
 from graphexec.node.registry import ResourceFactory
@@ -69,6 +70,7 @@ class Context:
     on_event: Sink = ignore
     cancel: CancelToken = field(default_factory=CancelToken)
     resources: Resources = field(default_factory=Resources)
+    flights: Flights = field(default_factory=Flights)
 
     def keys(self, plan: Plan) -> dict[str, bytes | None]:
         """The cache key of every node of a plan here; None where nothing is kept, or a model file cannot be read."""

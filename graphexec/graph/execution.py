@@ -225,14 +225,34 @@ class Execution:
             return
         if name in self.expansions:
             self._collect(name, self.expansions.pop(name))
+        elif name in self.begun:
+            self._call(name)
+        elif self.opened and self._rekey(name) and self._recall(name):
+            self._recalled(name)
+        else:
+            self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        """Call a node for the first time, unless another run has called it meanwhile and what it returned is kept."""
+        key = self.keys[name]
+        if key is None or self.nodes[name].spec.is_async:  # one that is at work while others are waited for
+            self._call(name)
             return
+        with self.context.flights.joined(key, self.context.cancel.check):
+            if self.context.cache.contains(key) and self._recall(name):
+                self._recalled(name)
+            else:
+                self._call(name)
+
+    def _recalled(self, name: str) -> None:
+        """Take note of a node whose result turned out to be kept when its turn came."""
+        if name in self.values:
+            self._release(wire.node for wire in self.nodes[name].wires)
+            self._wake(name)
+        self._tell_cached()
+
+    def _call(self, name: str) -> None:
         planned = self.nodes[name]
-        if self.opened and name not in self.begun and self._rekey(name) and self._recall(name):
-            if name in self.values:
-                self._release(wire.node for wire in planned.wires)
-                self._wake(name)
-            self._tell_cached()
-            return
         prepared = self.partial.pop(name, None) or self._prepare(name, planned)
         if isinstance(prepared, Raised):
             self._fail(name, prepared.error)
