@@ -221,11 +221,17 @@ class Loop(Generic[BatchT]):
         lower = LOWER.get(self.plan.precision) if self.plan.autocast else None
         with torch.autocast(self.device.type, lower) if lower else nullcontext():
             loss = self._objective(batch, self._generator).mean()
-        self._scaler.scale(loss / parts).backward()
+        if loss.requires_grad:  # else dropout left out every module
+            self._scaler.scale(loss / parts).backward()
         return loss.detach()
 
     def _update(self) -> Tensor | None:
-        """Take the step; the norm of its gradients, None under a scaler, which leaves out a step where it is none."""
+        """Take the step, if anything has a gradient; the norm of these.
+
+        None without any, and under a scaler, which leaves out a step where it is none.
+        """
+        if all(parameter.grad is None for parameter in self._parameters):
+            return None
         optimiser, limit = self.stepper.optimiser, self.plan.optimiser.max_grad_norm
         self._scaler.unscale_(optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit or math.inf)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from train.toy import Lines, Toy, of_steps
+from train.toy import Lines, Points, Toy, of_steps
 
+from graphexec.diffusion.types import Precision
 from graphexec.errors import Cancelled
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.events import Started
@@ -201,6 +202,22 @@ def test_lower_precision_trains_too(precision: str, tmp_path: Path) -> None:
     assert toy.steps[-1].loss < toy.steps[0].loss / 20
     toy.loop.save(tmp_path / "state")
     Toy(of_steps(60, precision=precision)).loop.resume(tmp_path / "state")
+
+
+class LeftOut(Toy):
+    """Dropout leaves out every module, in the second step."""
+
+    def losses(self, batch: Points, generator: torch.Generator) -> Tensor:
+        losses = super().losses(batch, generator)
+        return losses.detach() if len(self.seen) == 2 else losses
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_from_which_dropout_leaves_out_every_module_changes_nothing(precision: Precision) -> None:
+    toy = LeftOut(of_steps(3, precision=precision))
+    weights = [toy.weights for _ in toy.loop.run()]
+    assert weights[0] == weights[1]
+    assert [one.step for one in toy.steps] == [1, 2, 3]
 
 
 def test_the_moving_average_is_lent() -> None:
