@@ -43,6 +43,8 @@ class Cost:
     training_bytes: int
     activation_bytes: int
     operations: int
+    warnings: tuple[str, ...] = ()
+    """What there is to tell of the adapters."""
 
     @property
     def memory_bytes(self) -> int:
@@ -64,10 +66,11 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
     Raises `TrainingError` if the adapters or learning rates that are asked for do not fit the model.
     """
     dtype = DTYPES[config.loop.precision]
+    warnings = list[str]()
     with torch.device("meta"):
         unet = UNet(layout.unet).to(dtype).requires_grad_(False)
         encoders = tuple(ClipText(each.layout).to(dtype).requires_grad_(False) for each in layout.encoders)
-        network = TrainedNetwork.attach(config.network, unet, encoders, layout.family, 0)
+        network = TrainedNetwork.attach(config.network, unet, encoders, layout.family, 0, warnings.append)
     network.groups(config.optimiser)
     parameters = sum(group.numel() for group in network.parameters())
     kept, operations = _pass(unet, network, layout, size, batch)
@@ -83,6 +86,7 @@ def count_cost(config: TrainConfig, layout: CheckpointLayout, size: Size, batch:
         training_bytes=parameters * 4 * (2 + STATE_NUMBERS),
         activation_bytes=kept,
         operations=operations + 2 * text * tokens * (3 if config.network.train_text else not config.loop.cache_text),
+        warnings=tuple(warnings),
     )
 
 

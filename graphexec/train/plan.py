@@ -126,7 +126,7 @@ def make_plan(config: TrainConfig) -> Plan:
         seconds=batches * cost.operations / speed.operations,
         device=speed.device,
         output=config.saving.lora,
-        warnings=[*data.warnings, *missing],
+        warnings=[*data.warnings, *cost.warnings, *missing],
     )
 
 

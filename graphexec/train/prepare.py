@@ -80,9 +80,7 @@ def prepare(config: TrainConfig, seed: int, watch: Watch) -> Prepared:
     steps = steps_in_all(config, data)
     base = BaseModel.load(config.model, config.loop.precision, pick_device(config.loop.device), warn)
     batches = _batches(config, data, base, seed, steps)
-    network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed)
-    for warning in network.warnings:
-        warn(warning)
+    network = TrainedNetwork.attach(config.network, base.unet, base.encoders, base.family, seed, warn)
     if config.loop.gradient_checkpointing:
         checkpoint_blocks([base.unet, *base.encoders])
     embed = _embed(config, base, warn)

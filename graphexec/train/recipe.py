@@ -93,9 +93,7 @@ def train_on_recipe(
             on_step(event.step, event.total)
 
     with runtime.unet(replace(model, dtype=settings.training_precision), warn=warn) as unet:
-        network = _attach(unet, model, settings, existing)
-        for told in network.warnings:
-            warn(told)
+        network = _attach(unet, model, settings, existing, warn)
         try:
             with checkpointed(unet, settings.checkpointing):
                 _run(network, unet, model, examples, settings, watch, runtime.device)
@@ -108,11 +106,11 @@ def train_on_recipe(
     return Trained(lora, LossMap(tuple(losses)), steps)
 
 
-def _attach(unet: UNet, model: Model, settings: Settings, existing: Existing | None) -> TrainedNetwork:
+def _attach(unet: UNet, model: Model, settings: Settings, existing: Existing | None, warn: Warn) -> TrainedNetwork:
     config = Network(_kind(settings.algorithm), settings.rank, ALPHA, train_text=False)
     if existing is not None:
         config = existing.network(config)
-    return TrainedNetwork.attach(config, unet, (), model.family, settings.seed)
+    return TrainedNetwork.attach(config, unet, (), model.family, settings.seed, warn)
 
 
 def _kind(algorithm: Algorithm) -> NetworkKind:

@@ -189,6 +189,11 @@ def test_speed_is_measured() -> None:
         measure_speed("cuda:99", "fp32", 0.01)
 
 
+def test_a_rank_that_layers_cannot_have_is_told_by_the_plan(folder: Path) -> None:
+    (warning,) = make_plan(replace(config(folder), network=Network(rank=100))).warnings
+    assert warning.startswith("a rank of 100 is more than") and "choose a smaller rank" in warning
+
+
 @pytest.mark.parametrize("given", [{}, {"decompose": True}, {"kind": "loha"}, {"kind": "lokr"}])
 def test_a_lora_to_go_on_from_costs_as_much_as_at_first(given: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     bare = replace(config(folder, max_epochs=None, max_steps=1), saving=Saving(tmp_path), network=Network(**given))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graphexec.train.kohya.values import Kind
 
-__all__ = ["DATASET_ONLY", "FOLLOWED", "HARMLESS", "NEUTRAL", "OURS", "REFUSED", "Key"]
+__all__ = ["DATASET_ONLY", "FOLLOWED", "HARMLESS", "MOST_RANK", "NEUTRAL", "OURS", "REFUSED", "Key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ def _count(fills: str, least: int = 1) -> Key:
     return Key("int", fills, least=least)
 
 
+MOST_RANK = 2**16
+"""No layer of any model is as wide."""
 SAMPLERS = (
     "ddim", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++",
     "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
@@ -54,7 +56,7 @@ FOLLOWED: Mapping[str, Key] = {
     "no_half_vae": _read("flag", "model.vae_precision"),
     # The adapters
     "network_module": _read("text", "network.kind"),
-    "network_dim": _count("network.rank"),
+    "network_dim": Key("int", "network.rank", least=1, most=MOST_RANK),
     "network_alpha": Key("number", "network.alpha", read=True, least=0),
     "network_dropout": _part("network.dropout"),
     "network_args": _read("words", "network"),

@@ -11,7 +11,7 @@ from typing import Any
 from graphexec.train.config import GivenNetwork, Network, NetworkKind
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.blocks import block_counts, block_rates
-from graphexec.train.kohya.keys import Key
+from graphexec.train.kohya.keys import MOST_RANK, Key
 from graphexec.train.kohya.presets import OWN, PRESETS, Preset
 from graphexec.train.kohya.settings import Settings, Tables, checked, fill, nearest
 from graphexec.train.kohya.values import pairs
@@ -38,7 +38,7 @@ ARGUMENTS = Tables(
     {
         "algo": Key("text", "network.kind", tuple(ALGORITHMS)),
         "preset": Key("text", "network.ranks_by_name", tuple(PRESETS)),
-        "conv_dim": Key("int", "network.conv_rank", least=0),
+        "conv_dim": Key("int", "network.conv_rank", least=0, most=MOST_RANK),
         "conv_alpha": Key("number", "network.conv_alpha", least=0),
         "dropout": Key("number", "network.dropout", least=0, most=1),
         "rank_dropout": Key("number", "network.rank_dropout", least=0, most=1),
@@ -47,9 +47,9 @@ ARGUMENTS = Tables(
         "dora_wd": Key("flag", "network.decompose"),
         "wd_on_output": Key("flag", "network.decompose", ("True",)),
         "rs_lora": Key("flag", "network.alpha"),
-        "block_dims": Key("numbers", "network.block_ranks", least=0),
+        "block_dims": Key("ints", "network.block_ranks", least=0, most=MOST_RANK),
         "block_alphas": Key("numbers", "network.block_alphas", least=0),
-        "conv_block_dims": Key("numbers", "network.conv_block_ranks", least=0),
+        "conv_block_dims": Key("ints", "network.conv_block_ranks", least=0, most=MOST_RANK),
         "conv_block_alphas": Key("numbers", "network.conv_block_alphas", least=0),
         "network_reg_dims": Key("text", "network.ranks_by_name"),
         "down_lr_weight": Key("text", "optimiser.block_lr"),
@@ -250,7 +250,7 @@ def _by_block(rank: int, alpha: float, arguments: Mapping[str, Any]) -> dict[str
         if ranks is None and alphas is None:
             continue
         count = len(ranks or alphas or ())
-        found[f"{prefix}block_ranks"] = tuple(int(each) for each in ranks or (whole,) * count)
+        found[f"{prefix}block_ranks"] = ranks or (whole,) * count
         found[f"{prefix}block_alphas"] = alphas or (whole_alpha,) * count
     return found
 

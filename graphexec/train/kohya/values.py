@@ -13,7 +13,7 @@ from graphexec.train.documents import ESCAPED
 
 __all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
 
-Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "words", "numbers", "size"]
+Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "words", "numbers", "ints", "size"]
 
 CONTROL = re.compile(r"[\0-\x1f]")
 CONSTANTS = ("true", "false", "none")
@@ -129,6 +129,10 @@ def _numbers(value: object) -> tuple[float, ...]:
     return (_number(value),)
 
 
+def _ints(value: object) -> tuple[int, ...]:
+    return tuple(map(_int, _numbers(value)))
+
+
 def _size(value: object) -> tuple[int, int]:
     try:
         numbers = [int(number) for number in _numbers(value) if number == int(number) and number > 0]
@@ -149,5 +153,6 @@ CONVERTERS: Mapping[Kind, Callable[[object], Any]] = {
     "path": _path,
     "words": _words,
     "numbers": _numbers,
+    "ints": _ints,
     "size": _size,
 }

@@ -18,7 +18,7 @@ from graphexec.train.groups import ParameterGroup
 from graphexec.train.network.base import TrainedAdapter
 from graphexec.train.network.dropout import Dropout, Moment, Rates
 from graphexec.train.network.kinds import make_adapter
-from graphexec.train.network.ranks import Ranked, Ranks, has_convolutions
+from graphexec.train.network.ranks import Ranked, Ranks, beyond_layers, has_convolutions
 from graphexec.train.network.rates import Placed, parameter_groups
 from graphexec.train.network.start import Start
 from graphexec.train.network.targets import text_targets, unet_targets
@@ -32,11 +32,8 @@ EXACT = ("alpha", "dora_scale")
 class TrainedNetwork(nn.Module):
     """Adapters by sd-scripts' names, hooked into the layers that they change; no weight of a layer is touched."""
 
-    def __init__(
-        self, placed: Sequence[Placed], unet: UNet, family: Family, moment: Moment, told: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, placed: Sequence[Placed], unet: UNet, family: Family, moment: Moment) -> None:
         super().__init__()
-        self.warnings = told
         self._placed = tuple(placed)
         self._moment = moment
         self._groups: Callable[[Optimiser], list[ParameterGroup]] = lambda optimiser: parameter_groups(
@@ -47,12 +44,19 @@ class TrainedNetwork(nn.Module):
 
     @classmethod
     def attach(
-        cls, config: Network, unet: UNet, encoders: Sequence[ClipText], family: Family, seed: int
+        cls,
+        config: Network,
+        unet: UNet,
+        encoders: Sequence[ClipText],
+        family: Family,
+        seed: int,
+        warn: Callable[[str], object] = lambda message: None,
     ) -> TrainedNetwork:
         """Put new adapters on a UNet and text encoders: they change nothing yet, or what `weights` of the network do.
 
-        Raises `TrainingError` if the configuration does not fit the models, or leaves nothing to train, and
-        `ModelFileError` if the weights to go on from are no LoRA for these models.
+        Ranks without a use are warned of before memory is taken for them. Raises `TrainingError` if the configuration
+        does not fit the models, or leaves nothing to train, and `ModelFileError` if the weights to go on from are no
+        LoRA for these models.
         """
         start = None if config.weights is None else Start.open(config.weights, unet, encoders, family)
         rates = Rates(config.dropout, config.rank_dropout, config.module_dropout)
@@ -60,10 +64,13 @@ class TrainedNetwork(nn.Module):
         ranked = list(_ranked(config, unet, encoders, family, start))
         if not ranked:
             raise TrainingError("nothing is left to train: the network's configuration leaves out every layer")
+        if config.kind != "lokr" and (warning := beyond_layers(ranked)) is not None:
+            warn(warning)
         adapters = (make_adapter(config, each, Dropout(rates, moment, each.target.name)) for each in ranked)
         placed = [Placed(each.target, adapter) for each, adapter in zip(ranked, adapters, strict=True)]
-        told = () if start is None else start.fill(placed)
-        return cls(placed, unet, family, moment, told)
+        for told in () if start is None else start.fill(placed):
+            warn(told)
+        return cls(placed, unet, family, moment)
 
     def detach(self) -> None:
         """Take the adapters off the models, which then are what they were before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from graphexec.train.faults import TrainingError
 from graphexec.train.network.blocks import block_places
 from graphexec.train.network.targets import Target
 
-__all__ = ["Ranked", "Ranks", "has_convolutions"]
+__all__ = ["Ranked", "Ranks", "beyond_layers", "has_convolutions"]
 
 
 def has_convolutions(config: Network) -> bool:
@@ -28,6 +29,24 @@ class Ranked:
     target: Target
     rank: int
     alpha: float
+
+    @property
+    def most(self) -> int:
+        """The largest rank that a change of the layer's weight can have."""
+        out, *columns = self.target.layer.weight.shape
+        return min(out, math.prod(columns))
+
+
+def beyond_layers(ranked: Sequence[Ranked]) -> str | None:
+    """A warning where most layers are smaller than their adapters' ranks; a few small ones there are in every model."""
+    beyond = [each for each in ranked if each.rank > each.most]
+    if 2 * len(beyond) <= len(ranked):
+        return None
+    return (
+        f"a rank of {max(each.rank for each in beyond)} is more than {len(beyond)} of {len(ranked)} layers can have,"
+        f" which allow {max(each.most for each in beyond)} at most: what goes beyond takes memory and adds nothing;"
+        " choose a smaller rank"
+    )
 
 
 @dataclass(frozen=True, slots=True)

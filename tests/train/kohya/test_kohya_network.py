@@ -33,6 +33,19 @@ def test_locon(desk: Desk) -> None:
     assert network(desk).conv_rank is None
 
 
+def test_ranks_are_whole_and_no_larger_than_any_layer(desk: Desk) -> None:
+    ranks = ",".join(["4.5"] * 9)
+    more = f'network_dim = 1e20\nnetwork_args = ["conv_dim=65537", "block_dims={ranks}", "conv_block_dims=70000"]'
+    found = {(fault.key, fault.message.partition(", not")[0]) for fault in desk.errors(more)}
+    assert found == {
+        ("network_dim", "expected at most 65536"),
+        ("network_args.conv_dim", "expected at most 65536"),
+        ("network_args.block_dims", "expected a whole number"),
+        ("network_args.conv_block_dims", "expected at most 65536"),
+    }
+    assert desk.config("network_dim = 65536").network.rank == 65536
+
+
 def warned(desk: Desk, *arguments: str, more: str = "") -> set[tuple[str, str]]:
     return {(each.code, each.key) for each in desk.warnings(f"network_args = {list(arguments)}\n{more}")}
 

@@ -36,8 +36,10 @@ class Base:
     unet: UNet
     encoders: tuple[ClipText, ...]
 
-    def attach(self, config: Network, seed: int = 0) -> TrainedNetwork:
-        return TrainedNetwork.attach(config, self.unet, self.encoders, self.family, seed)
+    def attach(
+        self, config: Network, seed: int = 0, warn: Callable[[str], object] = lambda message: None
+    ) -> TrainedNetwork:
+        return TrainedNetwork.attach(config, self.unet, self.encoders, self.family, seed, warn)
 
     def load(self, network: TrainedNetwork, path: Path, metadata: Mapping[str, str] | None = None) -> Loaded:
         """Save what was trained, and read it as any LoRA."""

@@ -20,9 +20,9 @@ from graphexec.train.output import save_lora
 UNET = Network(rank=2, train_text=False)
 
 
-def attached(base: Base, config: Network) -> TrainedNetwork:
+def attached(base: Base, config: Network, told: list[str] | None = None) -> TrainedNetwork:
     """Without the hooks, which only a forward pass needs."""
-    network = base.attach(config)
+    network = base.attach(config, warn=[].append if told is None else told.append)
     network.detach()
     return network
 
@@ -166,11 +166,24 @@ def test_going_on_from_a_file_changes_nothing_yet(bases: MakeBase, tmp_path: Pat
     save_lora(tmp_path / "a.safetensors", first.tensors(), {})
     again = replace(config, rank=1, alpha=1, conv_rank=None, weights=tmp_path / "a.safetensors", dim_from_weights=True)
     for gone_on in (again, replace(config, alpha=7, weights=tmp_path / "a.safetensors")):
-        network = base.attach(gone_on, seed=9)
+        network = base.attach(gone_on, seed=9, warn=pytest.fail)
         assert torch.equal(base.predict(), expected)
         network.detach()
-        assert not network.warnings
         assert are_same(network, first)
+
+
+def test_a_rank_that_most_layers_cannot_have_is_told_before_memory_is_taken(bases: MakeBase) -> None:
+    class Told(Exception):
+        pass
+
+    def stop(message: str) -> None:
+        raise Told(message)
+
+    base = bases("sd1")
+    base.attach(replace(UNET, rank=32, conv_rank=32, ends=True), warn=stop).detach()  # though an end has 4 channels
+    with pytest.raises(Told, match=f"{2**40} is more than 84 of 84 layers can have, which allow 64 at most"):
+        base.attach(replace(UNET, rank=2**40), warn=stop)
+    base.attach(replace(UNET, kind="lokr", rank=2**40), warn=stop).detach()  # which is whole where a rank saves nothing
 
 
 def test_a_file_without_alpha_and_of_other_names(bases: MakeBase, tmp_path: Path) -> None:
@@ -186,8 +199,9 @@ def test_a_file_without_alpha_and_of_other_names(bases: MakeBase, tmp_path: Path
 def test_what_only_one_of_both_has_is_told(bases: MakeBase, tmp_path: Path) -> None:
     base, path = bases("sd1"), tmp_path / "a.safetensors"
     save_lora(path, attached(base, replace(UNET, ranks_by_name=(("attn1", 0),))).tensors(), {})
-    network = attached(base, replace(UNET, ranks_by_name=(("attn2", 0),), weights=path))
-    assert [message.split(" ", 1)[1] for message in network.warnings] == [
+    told = list[str]()
+    attached(base, replace(UNET, ranks_by_name=(("attn2", 0),), weights=path), told)
+    assert [message.split(" ", 1)[1] for message in told] == [
         "of 56 modules are not in a.safetensors and begin anew",
         "modules of a.safetensors are not trained, and will not be in what is saved",
     ]
