@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from train.kohya.settings import BASE, Desk
 
 from graphexec.train.config import Buckets, CaptionRules, TrainConfig
+from graphexec.train.documents import format_of
 from graphexec.train.kohya import ConfigError, keys, read_file
 from graphexec.train.kohya.network import ARGUMENTS
 
@@ -208,6 +210,37 @@ def test_a_file_that_is_there_but_cannot_be_read_is_not_missing(
         read_file(Path(name))
     assert [fault.code for fault in caught.value.faults if fault.source == name and not fault.key] == [code]
     assert not any(fault.missing_file for fault in caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.toml", gzip.compress(b"seed = 1"), "compressed by gzip: unpack it first"),
+        ("a.json", b"PK\x03\x04", "a ZIP archive: unpack it first"),
+        ("a.toml", b"version https://git-lfs.github.com/spec/v1\nsize 12", "a pointer of Git LFS to the file"),
+        ("a.toml", b"<!doctype html>", "a web page"),
+        ("a.toml", "seed = 1".encode("utf-16"), "text in UTF-16: save the file as UTF-8"),
+        ("a.toml", "seed = 1".encode("utf-16-le"), "zeros"),
+        ("a.safetensors", b"\x08\0\0\0\0\0\0\0{}      ", "zeros"),
+        ("a.toml", 'output_name = "Bär"'.encode("latin-1"), "save the file as UTF-8"),
+        ("a.toml", b'{"seed": 1}', "it is JSON, so let its name end in .json"),
+        ("a.json", b"seed = 1", "it is TOML, so let its name end in .toml"),
+        ("a.json", b'{"seed": 1, "seed": 2}', "seed is set twice"),
+        ("a.json", b"", "Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_what_a_file_is_instead_is_told_with_what_to_do(desk: Desk, name: str, content: bytes, said: str) -> None:
+    Path(name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_file(Path(name))
+    (fault,) = caught.value.faults
+    assert said in fault.message and fault.code == f"not_{format_of(Path(name)).lower()}"
+
+
+def test_lines_may_end_as_they_did_on_every_machine(desk: Desk) -> None:
+    for end in ("\n", "\r\n", "\r"):
+        Path("ends.toml").write_bytes(BASE.replace("\n", end).encode())
+        assert read_file(Path("ends.toml")).config.network.alpha == 4
 
 
 @pytest.mark.parametrize("path", ["C:\\models\\base.safetensors", "C:\\Users\\me", "D:\\train\\base.safetensors"])
