@@ -166,7 +166,8 @@ def _build(
     try:
         return make(parameters, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"{name} cannot be made with these arguments: {error}") from error
+        listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise TrainingError(f"{name} cannot be made with the arguments {listed}: {error}") from error
 
 
 def _refuse_strange(make: Callable[..., torch.optim.Optimizer], arguments: Mapping[str, object], name: str) -> None:

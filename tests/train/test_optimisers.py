@@ -54,7 +54,7 @@ def test_an_unknown_optimiser_is_an_error_with_a_suggestion() -> None:
 def test_an_unknown_argument_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(TrainingError, match=r"AdamW takes no argument 'd_coef' \(it takes betas, eps"):
         of_two(Optimiser("AdamW", arguments={"d_coef": 2}), 0.1)
-    with pytest.raises(TrainingError, match="cannot be made with these arguments"):
+    with pytest.raises(TrainingError, match=r"cannot be made with the arguments .*betas=\(2.0, 0.9\)"):
         of_two(Optimiser("AdamW", arguments={"betas": (2.0, 0.9)}), 0.1)
 
 

@@ -39,7 +39,11 @@ def _side(text: str | None, count: int) -> tuple[float, ...]:
         return (1.0,) * count
     name, _, base = text.partition("+")
     if name in COURSES:
-        return tuple(COURSES[name](place / (count - 1)) + float(base or 0) for place in range(count))
+        try:
+            raised = float(base or 0)
+        except ValueError:
+            raise ValueError(f"a number after {name}+, such as {name}+0.1") from None
+        return tuple(COURSES[name](place / (count - 1)) + raised for place in range(count))
     return _listed(text, count)
 
 

@@ -103,6 +103,7 @@ def read_network(settings: Settings, base: Base) -> Adapters:
     rank, alpha = settings.get("network_dim", DEFAULT_RANK), settings.get("network_alpha", 1.0)
     preset, kind = _preset(settings, module, arguments), _kind(settings, module, arguments)
     _warn_of_factor(settings, kind, arguments)
+    _check_dropout(settings, kind, arguments)
     _count_blocks(settings, base, arguments)
     fields = (
         fill(settings.values, "network")
@@ -173,6 +174,18 @@ def _warn_of_factor(settings: Settings, kind: NetworkKind, arguments: Mapping[st
     if "factor" in arguments and kind != "lokr":
         message = f"says how LoKr splits its matrices, and what is trained is {kind}: it is not used"
         settings.warn("contradiction", "network_args.factor", message, "leave it out")
+
+
+def _check_dropout(settings: Settings, kind: NetworkKind, arguments: Mapping[str, Any]) -> None:
+    """Report a dropout that leaves nothing, or of what a kind of adapters does not have."""
+    rates = {"network_dropout": settings.get("network_dropout")}
+    rates |= {f"network_args.{name}": arguments.get(name) for name in ("dropout", "rank_dropout", "module_dropout")}
+    for key, rate in rates.items():
+        if rate == 1:
+            settings.error("wrong_value", key, "is 1: nothing is left to train", "give a part below 1")
+        elif rate and kind != "lora" and key in ("network_dropout", "network_args.dropout"):
+            message = f"is of what comes out of LoRA's down factor, and {kind} has none"
+            settings.error("contradiction", key, message, "use rank_dropout or module_dropout in network_args")
 
 
 def _count_blocks(settings: Settings, base: Base, arguments: Mapping[str, Any]) -> None:

@@ -106,6 +106,10 @@ def _kind(settings: Settings) -> str:
 def _arguments(settings: Settings) -> dict[str, object]:
     found = dict[str, object]()
     for name, text in _pairs(settings, "optimizer_args").items():
+        if name in ("lr", "params"):
+            message = "is not an argument of its own: settings say what is trained, and how fast"
+            settings.error("contradiction", f"optimizer_args.{name}", message, "set learning_rate, and leave it out")
+            continue
         try:
             found[name] = literal(text)
         except ValueError as error:

@@ -85,7 +85,8 @@ def _no_state(settings: Settings, config: TrainConfig) -> None:
 
 def _alpha(settings: Settings, config: TrainConfig) -> None:
     rank = config.network.rank
-    if not settings.is_set("network_alpha") and rank > 1 and config.network.weights is None:
+    is_known = not settings.faults.refused("network_dim")
+    if is_known and not settings.is_set("network_alpha") and rank > 1 and config.network.weights is None:
         settings.warn(
             "default_alpha",
             "network_alpha",
@@ -130,7 +131,8 @@ def _rates(settings: Settings, optimiser: Optimiser) -> None:
 
 
 def _schedule(settings: Settings, config: TrainConfig) -> None:
-    if config.schedule.kind == "constant" and config.schedule.warmup:
+    is_known = not settings.faults.refused("lr_scheduler")
+    if is_known and config.schedule.kind == "constant" and config.schedule.warmup:
         hint = "set lr_scheduler to constant_with_warmup"
         settings.warn("contradiction", "lr_warmup_steps", "a constant learning rate has no warm-up", hint)
 
@@ -148,12 +150,23 @@ def _what_is_trained(settings: Settings, config: TrainConfig, base: Base) -> Non
     if not network.train_unet and not network.train_text:
         message = "neither the UNet nor a text encoder is trained"
         settings.error("contradiction", "network_train_unet_only", message, "keep one of the two options")
+    elif not any(_rates_of_parts(config)) and not config.optimiser.is_relative:
+        message = "every learning rate is 0: nothing would be trained"
+        settings.error("wrong_value", "learning_rate", message, "give one above 0")
     if network.dim_from_weights and not settings.is_set("network_weights"):
         settings.error("contradiction", "dim_from_weights", "there are no weights", "set network_weights")
     encoders = 2 if base.family == "sdxl" else 1
     if len(config.optimiser.text_lrs) > encoders:
         message = f"{len(config.optimiser.text_lrs)} learning rates for {encoders} text encoder" + "s" * (encoders - 1)
         settings.error("wrong_value", "text_encoder_lr", message)
+
+
+def _rates_of_parts(config: TrainConfig) -> tuple[float, ...]:
+    """The learning rates of what is trained."""
+    network, optimiser = config.network, config.optimiser
+    unet = optimiser.learning_rate if optimiser.unet_lr is None else optimiser.unet_lr
+    texts = optimiser.text_lrs or (optimiser.learning_rate,)
+    return (unet,) * network.train_unet + texts * network.train_text
 
 
 def _prediction(settings: Settings, config: TrainConfig, base: Base) -> None:

@@ -46,6 +46,25 @@ def test_ranks_are_whole_and_no_larger_than_any_layer(desk: Desk) -> None:
     assert desk.config("network_dim = 65536").network.rank == 65536
 
 
+@pytest.mark.parametrize("kind", ["loha", "lokr"])
+def test_dropout_that_a_kind_does_not_have_or_that_leaves_nothing(desk: Desk, kind: str) -> None:
+    more = (
+        f'network_module = "networks.{kind}"\nnetwork_dropout = 0.5\nnetwork_args = ["dropout=0.1", "rank_dropout=1"]'
+    )
+    assert codes(desk, more) == {
+        ("contradiction", "network_dropout"),
+        ("contradiction", "network_args.dropout"),
+        ("wrong_value", "network_args.rank_dropout"),
+    }
+    assert codes(desk, "network_dropout = 1") == {("wrong_value", "network_dropout")}
+    assert desk.config('network_dropout = 0.5\nnetwork_args = ["rank_dropout=0.1"]').network.dropout == 0.5
+
+
+def test_a_course_of_rates_is_raised_by_a_number(desk: Desk) -> None:
+    (fault,) = desk.errors('network_args = ["down_lr_weight=sine+x"]')
+    assert fault.message == "expected a number after sine+, such as sine+0.1"
+
+
 def warned(desk: Desk, *arguments: str, more: str = "") -> set[tuple[str, str]]:
     return {(each.code, each.key) for each in desk.warnings(f"network_args = {list(arguments)}\n{more}")}
 

@@ -45,6 +45,12 @@ def test_arguments_that_are_no_literals(desk: Desk, argument: str) -> None:
     assert "several arguments are a list" in str(fault.hint)
 
 
+@pytest.mark.parametrize("name", ["lr", "params"])
+def test_arguments_that_settings_give(desk: Desk, name: str) -> None:
+    (fault,) = desk.errors(f'optimizer_args = ["{name}=1"]')
+    assert fault.key == f"optimizer_args.{name}" and "set learning_rate" in str(fault.hint)
+
+
 def test_optimisers_that_there_are_not(desk: Desk) -> None:
     (fault,) = desk.errors('optimizer_type = "DAdaptAdam"')
     assert (fault.code, fault.key) == ("refused_key", "optimizer_type")

@@ -56,9 +56,11 @@ def test_epochs_count_more_than_steps(desk: Desk) -> None:
         "train_data_dir = 5",
         "sample_prompts = 5\nsample_every_n_steps = 1",
         "validation_split = 2\nvalidate_every_n_steps = 1",
+        "network_dim = 0\nnetwork_alpha = ''",
+        'lr_scheduler = "cosin"\nlr_warmup_steps = 5',
     ],
 )
-def test_what_has_a_wrong_value_is_not_said_to_be_left_out(desk: Desk, text: str) -> None:
+def test_what_has_a_wrong_value_is_the_only_fault(desk: Desk, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         desk.reading(text)
     (fault,) = caught.value.faults
@@ -248,6 +250,20 @@ def test_a_warm_up_of_a_constant_rate(desk: Desk) -> None:
 
 def test_text_encoders_with_a_rate_of_0_are_not_trained(desk: Desk) -> None:
     assert not desk.config("text_encoder_lr = 0").network.train_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "learning_rate = 0",
+        "unet_lr = 0\ntext_encoder_lr = 0",
+        "unet_lr = 0\nnetwork_train_unet_only = true",
+        "learning_rate = 0\nunet_lr = 1e-4\nnetwork_train_text_encoder_only = true",
+    ],
+)
+def test_learning_rates_that_are_all_0(desk: Desk, text: str) -> None:
+    assert errors(desk, text) == {("wrong_value", "learning_rate")}
+    assert desk.config("learning_rate = 0\nunet_lr = 1e-4").network.train_unet
 
 
 def test_what_is_needed(desk: Desk) -> None:
