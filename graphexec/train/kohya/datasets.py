@@ -118,7 +118,7 @@ def _of_folders(settings: Settings, options: Values) -> tuple[Subset, ...]:
     found: list[Subset] = []
     for key in ("train_data_dir", "reg_data_dir"):
         if (folder := settings.get(key)) is not None:
-            found += _below(settings, key, folder, like)
+            found += _below(settings, key, folder, like) if folder.exists() else ()
     return tuple(_with_extension(options, subset) for subset in found)
 
 
@@ -196,6 +196,9 @@ def _of_table(
         values = ChainMap(_table(each, SUBSET, faults, source, place), own, *map(dict, outer))
         if "image_dir" not in values and "metadata_file" not in values:
             faults.error("missing_key", source, place + "image_dir", "this subset names no pictures")
+        for name in ("image_dir", "metadata_file"):
+            if name in values and not values[name].exists():
+                faults.missing(source, place + name, f"there is no {values[name]}")
         subsets.append(_with_extension(values, _subset(values)))
     whole = ChainMap(own, *map(dict, outer))
     _warn_of_no_resolution(whole, faults, source, within)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from graphexec.train.bases import text_layer
 from graphexec.train.config import Objective, Optimiser, TrainConfig
@@ -11,11 +12,14 @@ from graphexec.train.faults import TrainingError
 from graphexec.train.kohya.base import Base
 from graphexec.train.kohya.build import DEFAULT_STEPS
 from graphexec.train.kohya.settings import Settings
+from graphexec.train.kohya.values import CONTROL
 from graphexec.train.prompts import read_prompts
 
 __all__ = ["look_for_traps"]
 
-FILES = ("vae", "network_weights", "sample_prompts", "sample_workflow", "resume")
+FILES = (
+    "vae", "network_weights", "sample_prompts", "sample_workflow", "resume", "train_data_dir", "reg_data_dir", "in_json"
+)  # fmt: skip
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 SMALL_FOR_SDXL = 768 * 768
 OWN_RATE = ("Prodigy",)
@@ -54,12 +58,27 @@ def _places(settings: Settings, config: TrainConfig) -> None:
     if {"/", "\\"} & set(name):
         message = f"expected a name without a folder, not {name!r}"
         settings.error("wrong_value", "output_name", message, "name the folder in output_dir")
+    if CONTROL.search(name):
+        message = f"expected a name without control characters, not {name!r}"
+        settings.error("wrong_value", "output_name", message)
+    for key, folder in (("output_dir", config.saving.output_dir), ("logging_dir", config.logging.directory)):
+        if folder is not None and (file := _file_on_the_way(folder)) is not None:
+            settings.error(
+                "wrong_value", key, f"{file} is a file, and no folder", "name a folder; it is made if need be"
+            )
     if not DEVICE.fullmatch(device):
         settings.error("wrong_value", "device", f"expected auto, cpu, cuda or cuda:N, not {device!r}")
 
 
+def _file_on_the_way(folder: Path) -> Path | None:
+    """What keeps a folder from being made."""
+    return next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+
+
 def _overwritten(settings: Settings, config: TrainConfig) -> None:
     """The result must not take the place of a file that it is made from."""
+    if settings.faults.refused("output_name"):
+        return
     result = config.saving.lora
     given = {
         "pretrained_model_name_or_path": config.model.path,

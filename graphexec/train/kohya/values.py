@@ -11,11 +11,12 @@ from typing import Any, Literal, cast
 
 from graphexec.train.documents import ESCAPED
 
-__all__ = ["Kind", "convert", "is_off", "literal", "pairs"]
+__all__ = ["CONTROL", "Kind", "convert", "is_off", "literal", "pairs"]
 
 Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "words", "numbers", "ints", "size"]
 
 CONTROL = re.compile(r"[\0-\x1f]")
+"""What no name of a file has."""
 CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 

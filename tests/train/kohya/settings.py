@@ -1,4 +1,4 @@
-"""A folder with a base, pictures and settings, and short ways to read them."""
+"""A folder with a base, pictures (and places for others) and settings, and short ways to read them."""
 
 from __future__ import annotations
 
@@ -61,4 +61,6 @@ def make_desk(folder: Path) -> Desk:
     desk.base("sd1")
     for number in range(2):
         captioned(folder / "train" / "3_sks cat" / f"{number}.png", f"a cat, number {number}")
+    (folder / "reg").mkdir()
+    (folder / "meta.json").write_text("{}", encoding="utf-8")
     return desk

@@ -189,11 +189,20 @@ def test_folders_of_images_and_of_captions(desk: Desk, tmp_path: Path) -> None:
     assert (subset.image_dir, subset.caption_dir) == (tmp_path / "images", tmp_path / "captions")
 
 
-@pytest.mark.parametrize("name", ["empty", "nowhere", "train/3_sks cat"])
+@pytest.mark.parametrize("name", ["empty", "train/3_sks cat"])
 def test_folders_without_data(desk: Desk, name: str) -> None:
     Path("empty").mkdir(exist_ok=True)
     (fault,) = desk.errors("", PLAIN + f'\ntrain_data_dir = "{name}"')
     assert (fault.code, fault.key) == ("data", "train_data_dir")
+
+
+def test_places_of_a_dataset_toml_that_are_not_there(desk: Desk) -> None:
+    write(TOML.replace("meta.json", "nothing.json").replace('"reg"', '"nowhere"'))
+    found = {(fault.source, fault.key, fault.missing_file) for fault in desk.errors("", NAMED)}
+    assert found == {
+        ("data.toml", "datasets[0].subsets[1].image_dir", True),
+        ("data.toml", "datasets[1].subsets[0].metadata_file", True),
+    }
 
 
 def test_captions_are_found_by_the_extension_that_is_there(desk: Desk, tmp_path: Path) -> None:

@@ -158,10 +158,27 @@ def test_an_sd_base_under_settings_of_another(desk: Desk) -> None:
     assert "Stable Diffusion 1" in fault.message
 
 
-@pytest.mark.parametrize("key", ["vae", "network_weights", "sample_prompts", "sample_workflow", "resume"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "vae", "network_weights", "sample_prompts", "sample_workflow", "resume", "train_data_dir", "reg_data_dir",
+        "in_json",
+    ],
+)  # fmt: skip
 def test_files_that_are_not_there(desk: Desk, key: str) -> None:
     (fault,) = desk.errors(f'{key} = "nowhere.safetensors"')
     assert (fault.key, fault.missing_file) == (key, True)
+
+
+@pytest.mark.parametrize("key", ["output_dir", "logging_dir"])
+def test_folders_that_are_files(desk: Desk, key: str) -> None:
+    for place in ("base.safetensors", "base.safetensors/deeper"):
+        (fault,) = desk.errors(f'{key} = "{place}"')
+        assert (fault.code, fault.key, fault.message) == (
+            "wrong_value",
+            key,
+            "base.safetensors is a file, and no folder",
+        )
 
 
 def test_bases_that_are_none(desk: Desk) -> None:
@@ -234,6 +251,10 @@ def test_settings_that_need_others(desk: Desk, text: str, key: str) -> None:
 )
 def test_names_that_are_none(desk: Desk, key: str, value: str) -> None:
     assert errors(desk, f"{key} = '{value}'") == {("wrong_value", key)}
+
+
+def test_a_name_with_control_characters(desk: Desk) -> None:
+    assert errors(desk, r'output_name = "a\u0000b"') == {("wrong_value", "output_name")}
 
 
 def test_a_dataset_toml_without_a_separator(desk: Desk) -> None:
