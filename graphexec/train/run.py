@@ -23,7 +23,7 @@ from graphexec.train.metadata import Progress, metadata
 from graphexec.train.output import save_lora
 from graphexec.train.plot import plot_losses
 from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare, steps_per_epoch
-from graphexec.train.saving import Checkpoints, StateFile, due, find_state
+from graphexec.train.saving import Checkpoints, StateFile, due, find_state, remove_halves
 
 __all__ = ["Trained", "train"]
 
@@ -130,6 +130,7 @@ class _Run:
     def go(self) -> Trained:
         """Train to the end."""
         loop = self.parts.loop
+        remove_halves(self.config.saving)
         if (warning := self._state.warning()) is not None:
             self.tell(Warned(warning))
         if self.config.samples.at_first and not loop.step:

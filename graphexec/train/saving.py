@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +14,7 @@ from graphexec.train.config import Saving
 from graphexec.train.faults import StateError
 from graphexec.train.loop import Moment
 
-__all__ = ["Checkpoints", "StateFile", "due", "find_state"]
+__all__ = ["Checkpoints", "StateFile", "due", "find_state", "remove_halves"]
 
 STATE_SUFFIX = ".state"
 STATE_SECONDS = 120.0
@@ -104,13 +104,20 @@ class StateFile:
         return f"{self.path} holds an earlier run's state; --resume goes on with it, else it is kept as {kept}"
 
     def _make_room(self) -> None:
-        """Set the state of an earlier run aside; what a run that was killed left half written goes."""
-        for part in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
-            with suppress(OSError):
-                part.unlink()
+        """Set the state of an earlier run aside."""
         if self._is_anothers:
             set_aside(self.path)
             self._is_anothers = False
+
+
+def remove_halves(saving: Saving) -> None:
+    """Remove what runs of this name that were killed left half written: LoRAs and states."""
+    name = re.escape(saving.output_name)
+    half = re.compile(rf"\.{name}(\.state|(-\d{{6,}}|-step\d{{8,}})?\.safetensors)\.\d+\.part")
+    for part in saving.output_dir.glob(".*.part"):
+        if half.fullmatch(part.name):
+            with suppress(OSError):
+                part.unlink()
 
 
 def find_state(place: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from graphexec.train.config import Saving
 from graphexec.train.faults import StateError
 from graphexec.train.loop import Moment
-from graphexec.train.saving import Checkpoints, StateFile, due, find_state
+from graphexec.train.saving import Checkpoints, StateFile, due, find_state, remove_halves
 
 
 def step(number: int) -> Moment:
@@ -59,11 +59,14 @@ def test_a_state_is_due_after_a_while() -> None:
 
 
 def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
-    left, other = tmp_path / ".last.state.1234.part", tmp_path / ".other.state.1234.part"
-    left.touch()
-    other.touch()
-    with StateFile(Saving(tmp_path)).written():
-        assert (left.exists(), other.exists()) == (False, True)
+    ends = (".state", ".safetensors", "-000002.safetensors", "-step00000010.safetensors")
+    for name in ("last", "last-2", "lastly"):
+        for end in ends:
+            (tmp_path / f".{name}{end}.1234.part").touch()
+    remove_halves(Saving(tmp_path))
+    others = {f".{name}{end}.1234.part" for name in ("last-2", "lastly") for end in ends}
+    assert {path.name for path in tmp_path.iterdir()} == others
+    remove_halves(Saving(tmp_path / "nowhere"))
 
 
 def test_a_state_is_found_in_a_folder(tmp_path: Path) -> None:
