@@ -135,8 +135,10 @@ def _flat(document: Mapping[str, object], faults: Faults, source: str) -> Iterab
             "name it with dataset_config in a file of settings",
         )
         return
-    for name, value in document.items():
-        if isinstance(value, dict):
-            yield from cast("dict[str, object]", value).items()
-        else:
-            yield name, value
+    seen = set[str]()
+    for section, value in document.items():
+        for name, each in cast("dict[str, object]", value if isinstance(value, dict) else {section: value}).items():
+            if name in seen:
+                faults.error("contradiction", source, name, "is set in several sections", "keep one")
+            seen.add(name)
+            yield name, each

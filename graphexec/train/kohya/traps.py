@@ -54,13 +54,8 @@ def _missing_files(settings: Settings) -> None:
 
 
 def _places(settings: Settings, config: TrainConfig) -> None:
-    name, device = config.saving.output_name, config.loop.device
-    if {"/", "\\"} & set(name):
-        message = f"expected a name without a folder, not {name!r}"
-        settings.error("wrong_value", "output_name", message, "name the folder in output_dir")
-    if CONTROL.search(name):
-        message = f"expected a name without control characters, not {name!r}"
-        settings.error("wrong_value", "output_name", message)
+    _names(settings, config)
+    device = config.loop.device
     for key, folder in (("output_dir", config.saving.output_dir), ("logging_dir", config.logging.directory)):
         if folder is not None and (file := _file_on_the_way(folder)) is not None:
             settings.error(
@@ -68,6 +63,19 @@ def _places(settings: Settings, config: TrainConfig) -> None:
             )
     if not DEVICE.fullmatch(device):
         settings.error("wrong_value", "device", f"expected auto, cpu, cuda or cuda:N, not {device!r}")
+
+
+def _names(settings: Settings, config: TrainConfig) -> None:
+    """Of files, which lie in folders that other settings name."""
+    for key, name, place in (
+        ("output_name", config.saving.output_name, "output_dir"),
+        ("log_prefix", config.logging.prefix, "logging_dir"),
+    ):
+        if {"/", "\\"} & set(name):
+            message = f"expected a name without a folder, not {name!r}"
+            settings.error("wrong_value", key, message, f"name the folder in {place}")
+        elif CONTROL.search(name):
+            settings.error("wrong_value", key, f"expected a name without control characters, not {name!r}")
 
 
 def _file_on_the_way(folder: Path) -> Path | None:

@@ -124,6 +124,11 @@ def test_flat_settings_and_settings_in_sections_are_the_same(desk: Desk) -> None
     assert desk.reading("", sections).config == desk.config()
 
 
+def test_a_setting_in_two_sections_is_a_fault(desk: Desk) -> None:
+    (fault,) = desk.errors("[one]\nseed = 1\n[two]\nseed = 2")
+    assert (fault.code, fault.key) == ("contradiction", "seed")
+
+
 def test_json_is_read_like_toml(desk: Desk) -> None:
     settings = {
         "pretrained_model_name_or_path": "base.safetensors", "output_dir": "out", "train_data_dir": "train",

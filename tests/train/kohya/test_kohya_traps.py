@@ -242,6 +242,7 @@ def test_settings_that_need_others(desk: Desk, text: str, key: str) -> None:
     [
         ("output_name", "v1/style"),
         ("output_name", "v1\\style"),
+        ("log_prefix", "../v1"),
         ("output_name", ""),
         ("caption_separator", ""),
         ("text_encoder_lr", "-1e-5"),
@@ -253,8 +254,9 @@ def test_names_that_are_none(desk: Desk, key: str, value: str) -> None:
     assert errors(desk, f"{key} = '{value}'") == {("wrong_value", key)}
 
 
-def test_a_name_with_control_characters(desk: Desk) -> None:
-    assert errors(desk, r'output_name = "a\u0000b"') == {("wrong_value", "output_name")}
+@pytest.mark.parametrize("key", ["output_name", "log_prefix"])
+def test_a_name_with_control_characters(desk: Desk, key: str) -> None:
+    assert errors(desk, rf'{key} = "a\u0000b"') == {("wrong_value", key)}
 
 
 def test_a_dataset_toml_without_a_separator(desk: Desk) -> None:
