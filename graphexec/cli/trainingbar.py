@@ -12,6 +12,7 @@ from tqdm import tqdm
 from graphexec.cli.diagnostics import counted, printable
 from graphexec.cli.terminal import is_watched
 from graphexec.train import events
+from graphexec.train.faults import NonFiniteLoss
 
 LINES = 20
 """Without a terminal, how many lines tell of the steps of a run."""
@@ -20,7 +21,8 @@ LINES = 20
 class TrainingBar:
     """Shows steps, loss, steps a second and the time that is left; where there is no terminal, lines now and then.
 
-    Whatever ends the run before its time, the state that it saved is named.
+    Whatever ends the run before its time, the state that it saved is named, but for a loss that is no number, to which
+    it would lead again.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ class TrainingBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if error is not None and self.state is not None:
+        if error is not None and self.state is not None and not isinstance(error, NonFiniteLoss):
             click.echo(f"kept {self.state}; the same command with --resume goes on from there", err=True)
 
     def close(self) -> None:

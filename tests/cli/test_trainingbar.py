@@ -8,7 +8,7 @@ import pytest
 
 from graphexec.cli.trainingbar import TrainingBar
 from graphexec.train import events
-from graphexec.train.faults import TrainingError
+from graphexec.train.faults import NonFiniteLoss, TrainingError
 
 
 def told(capsys: pytest.CaptureFixture[str], *given: events.Event) -> list[str]:
@@ -64,6 +64,13 @@ def test_the_state_is_named_whatever_ends_a_run(capsys: pytest.CaptureFixture[st
     with pytest.raises(TrainingError):
         broken("a.state")
     assert "kept a.state; the same command with --resume goes on from there" in capsys.readouterr().err
+
+
+def test_a_state_that_leads_to_no_number_again_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NonFiniteLoss), TrainingBar() as bar:
+        bar(events.Saved(Path("a.state"), 3, 1))
+        raise NonFiniteLoss("the loss of step 4 is nan")
+    assert "kept" not in capsys.readouterr().err
 
 
 def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
