@@ -17,6 +17,8 @@ Kind = Literal["flag", "int", "number", "steps", "text", "filled", "path", "word
 
 CONTROL = re.compile(r"[\0-\x1f]")
 """What no name of a file has."""
+MOST_PIXELS = 2**16
+"""No picture has a longer side."""
 CONSTANTS = ("true", "false", "none")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
@@ -141,6 +143,8 @@ def _size(value: object) -> tuple[int, int]:
         numbers = []
     if len(numbers) not in (1, 2):
         raise ValueError("one size or width,height")
+    if max(numbers) > MOST_PIXELS:
+        raise ValueError(f"sides of at most {MOST_PIXELS} pixels")
     return numbers[0], numbers[-1]
 
 

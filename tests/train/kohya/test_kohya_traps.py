@@ -328,6 +328,7 @@ def test_alphas_are_those_of_weights_that_are_gone_on_from(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("resolution = 1000000000", "expected sides of at most 65536 pixels, not 1000000000"),
         ("resolution = 500", "500 x 500 has sides that are no multiples of 8"),
         ("resolution = 512\nenable_bucket = true\nmin_bucket_reso = 1024", "min_bucket_reso 1024 is above"),
         ("clip_skip = 99", "clip_skip 99: it must be from 1 to 2"),
