@@ -79,17 +79,16 @@ class Judge:
         """The scenes that look like pictures [N, 3, 32, 32] on one ground, the nearest first, each concept once."""
         colour = _colour(ground)
         wanted = (pictures - colour[:, None, None]).flatten(1)
-        found = [
-            (scene, _least(rendered, colour, wanted)) for scene, rendered in tqdm(self._renderings(), desc="looking")
-        ]
-        order = torch.stack([least for _scene, least in found]).argsort(dim=0)
-        return [_each_concept_once([found[i][0] for i in column.tolist()]) for column in order.T]
+        scenes = [scene for scene, _renderings in (*self._single, *self._counted)]
+        found = torch.empty(len(scenes), len(wanted))
+        for i, rendered in enumerate(tqdm(self._renderings(), desc="looking", total=len(scenes))):
+            found[i] = _least(rendered, colour, wanted)
+        return [_each_concept_once([scenes[i] for i in column.tolist()]) for column in found.argsort(dim=0).T]
 
-    def _renderings(self) -> Iterator[tuple[Scene, Tensor]]:
-        """Scenes and all their renderings [V, 4, 32, 32], colours multiplied by alpha."""
-        for scene, small in self._single:
-            yield scene, _everywhere(small)
-        yield from self._counted
+    def _renderings(self) -> Iterator[Tensor]:
+        """All renderings of each scene, [V, 4, 32, 32], colours multiplied by alpha."""
+        yield from (_everywhere(small) for _scene, small in self._single)
+        yield from (all_ways for _scene, all_ways in self._counted)
 
     def _counts(self, scene: Scene) -> Tensor:
         """The drawing as often as it counts, in all ways, [V, 4, 32, 32]."""
@@ -125,10 +124,11 @@ def _everywhere(small: Tensor) -> Tensor:
 
 
 def _least(rendered: Tensor, ground: Tensor, wanted: Tensor) -> Tensor:
-    """The least squared difference of any rendering to each picture [N, 3 * 32 * 32] without its ground."""
+    """The least squared difference of any rendering to each picture [N, 3 * 32 * 32] without its ground, less the
+    picture's own squares."""
     over = (rendered[:, :3] - rendered[:, 3:] * ground[:, None, None]).flatten(1)
     apart = over.square().sum(dim=1, keepdim=True) - 2 * over @ wanted.T
-    return apart.amin(dim=0) + wanted.square().sum(dim=1)
+    return apart.amin(dim=0)
 
 
 def _ground(picture: Tensor) -> str | None:
