@@ -10,13 +10,17 @@ from pathlib import Path
 
 from graphexec.errors import OutputError
 
-__all__ = ["write_whole"]
+__all__ = ["part_of", "write_whole"]
+
+
+def part_of(path: Path, token: str) -> Path:
+    """What a file is called until it is whole; a process's id is no token, for two containers may share a folder."""
+    return path.with_name(f".{path.name}.{token}.part")
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, parents: bool = False) -> None:
     """Write a file, or replace it, on the disk itself; with `parents` its folder is made. Raises `OutputError`."""
-    # In two containers that share a folder two processes may have one id.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = part_of(path, secrets.token_hex(8))
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,4 +16,4 @@ class StateError(TrainingError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss became NaN or infinite; the message names the step and the pictures."""
+    """The loss or what is trained became NaN or infinite; the message names the step, and the pictures of a loss."""

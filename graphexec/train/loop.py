@@ -18,7 +18,7 @@ from graphexec.errors import Cancelled
 from graphexec.train.config import Optimiser, Schedule
 from graphexec.train.ema import Ema, put
 from graphexec.train.events import Started, Stepped
-from graphexec.train.faults import TrainingError
+from graphexec.train.faults import NonFiniteLoss, TrainingError
 from graphexec.train.groups import ParameterGroup
 from graphexec.train.meter import Meter
 from graphexec.train.optimisers import make_optimiser
@@ -159,6 +159,11 @@ class Loop(Generic[BatchT]):
         """Wait for the device and tell of all steps done. Raises `NonFiniteLoss`."""
         for stepped in self._meter.read():
             self._watch(stepped)
+        if not torch.stack([parameter.detach().isfinite().all() for parameter in self._parameters]).all():
+            raise NonFiniteLoss(
+                f"after step {self.step} what is trained holds NaN or infinity, though the loss did not. What was saved"
+                " before is kept. Most often the learning rate is too high"
+            )
 
     @contextmanager
     def averaged(self) -> Generator[None]:

@@ -11,19 +11,19 @@ from tempfile import TemporaryDirectory
 
 from graphexec.diffusion.faults import MissingLibrary, OutOfMemory
 from graphexec.diffusion.memory import out_of_memory
-from graphexec.diffusion.precisions import DTYPES
+from graphexec.diffusion.precisions import DTYPES, is_finite
 from graphexec.errors import Cancelled, GraphexecError
 from graphexec.train.config import TrainConfig
 from graphexec.train.data.facts import data_metadata
 from graphexec.train.events import Event, Finished, Sampled, Saved, Stepped, Validated, Warned
-from graphexec.train.faults import NonFiniteLoss
+from graphexec.train.faults import NonFiniteLoss, TrainingError
 from graphexec.train.logs import JsonLines, TensorBoard, read_curve
 from graphexec.train.loop import Moment
 from graphexec.train.metadata import Progress, metadata
 from graphexec.train.output import save_lora
 from graphexec.train.plot import plot_losses
 from graphexec.train.prepare import Prepared, choose_seed, epochs_of, prepare, steps_per_epoch
-from graphexec.train.saving import Checkpoints, StateFile, due, find_state, remove_halves
+from graphexec.train.saving import Checkpoints, StateFile, claimed, due, find_state, remove_halves
 
 __all__ = ["Trained", "train"]
 
@@ -65,7 +65,8 @@ def train(
                 if resume is not None:
                     parts.loop.resume(resume)
                 parts.fill(tell, cancelled)
-                return _Run(config, parts, tell, log, sample, cancelled).go()
+                with claimed(config.saving):
+                    return _Run(config, parts, tell, log, sample, cancelled).go()
             finally:
                 parts.network.detach()
 
@@ -186,6 +187,11 @@ class _Run:
     def _write_lora(self, path: Path, moment: Moment) -> None:
         with self.parts.loop.averaged():
             tensors = self.parts.network.tensors(DTYPES[self.config.saving.precision])
+        if beyond := [name for name, tensor in tensors.items() if not is_finite(tensor)]:
+            raise TrainingError(
+                f"{path.name} cannot be saved: {beyond[0]} holds numbers that are too large for"
+                f' {self.config.saving.precision}; set save_precision = "float" or "bf16"'
+            )
         save_lora(path, tensors, self._metadata(moment))
 
     def _metadata(self, moment: Moment) -> dict[str, str]:

@@ -9,12 +9,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from graphexec.diffusion.files import part_of
+from graphexec.errors import OutputError
 from graphexec.train.aside import EARLIER, aside, set_aside
 from graphexec.train.config import Saving
-from graphexec.train.faults import StateError
+from graphexec.train.faults import StateError, TrainingError
 from graphexec.train.loop import Moment
 
-__all__ = ["Checkpoints", "StateFile", "due", "find_state", "remove_halves"]
+__all__ = ["Checkpoints", "StateFile", "claimed", "due", "find_state", "remove_halves"]
 
 STATE_SUFFIX = ".state"
 STATE_SECONDS = 120.0
@@ -110,12 +114,36 @@ class StateFile:
             self._is_anothers = False
 
 
+@contextmanager
+def claimed(saving: Saving) -> Generator[None]:
+    """The files of a run's name are its own for the length of the block; a run that is killed lets go of them too.
+
+    Raises `TrainingError` while another run has them.
+    """
+    mark = saving.output_dir / f".{saving.output_name}.lock"
+    lock = FileLock(mark)
+    try:
+        saving.output_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise TrainingError(
+            f"another training is writing {saving.lora}: wait until it has ended, or set another output_name"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{saving.output_dir}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            mark.unlink()
+        lock.release()
+
+
 def remove_halves(saving: Saving) -> None:
     """Remove what runs of this name that were killed left half written: LoRAs and states."""
-    name = re.escape(saving.output_name)
-    half = re.compile(rf"\.{name}(\.state|(-\d{{6,}}|-step\d{{8,}})?\.safetensors)\.\d+\.part")
-    for part in saving.output_dir.glob(".*.part"):
-        if half.fullmatch(part.name):
+    made = re.compile(rf"{re.escape(saving.output_name)}(\.state|(-\d{{6,}}|-step\d{{8,}})?\.safetensors)")
+    for part in saving.output_dir.glob(part_of(Path("*"), "*").name):
+        if made.fullmatch(part.name[1:].rsplit(".", 2)[0]):
             with suppress(OSError):
                 part.unlink()
 

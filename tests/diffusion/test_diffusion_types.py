@@ -40,7 +40,7 @@ def test_two_files_of_one_size_and_time_that_change_places(tmp_path: Path) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"none\.safetensors: cannot be read"):
+    with pytest.raises(ModelFileError, match=r"none\.safetensors: the file cannot be read"):
         WeightsFile.of(tmp_path / "none.safetensors")
 
 

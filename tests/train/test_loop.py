@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,6 +145,17 @@ def test_gradients_that_are_no_numbers_stop_the_run_before_it_is_saved(limit: fl
     again = Toy(replace(of_steps(6), optimiser=Optimiser(max_grad_norm=limit)))
     again.loop.resume(tmp_path / "state")
     assert again.loop.step == 2
+
+
+def test_what_a_step_makes_infinite_is_not_saved(tmp_path: Path) -> None:
+    toy = Toy()
+    turns = toy.loop.run()
+    next(turns)
+    with torch.no_grad():
+        toy.network.bias.fill_(math.inf)
+    with pytest.raises(NonFiniteLoss, match="after step 1 what is trained holds NaN or infinity"):
+        toy.loop.save(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
 
 
 def test_nothing_is_saved_of_a_run_that_is_lost(tmp_path: Path) -> None:

@@ -315,6 +315,19 @@ def test_what_cannot_be_trained_is_refused(changes: Any, message: str, folder: P
         trained(config_of(folder, saving=out(tmp_path), **changes))
 
 
+@pytest.mark.parametrize(("rate", "precision", "message", "left"), [
+    (1e300, "fp32", "after step 1 what is trained holds NaN or infinity", []),
+    (1e6, "fp16", "too large for fp16; set save_precision", ["lora.state"]),
+])  # fmt: skip
+def test_no_lora_is_written_of_what_is_no_number(
+    rate: float, precision: Any, message: str, left: list[str], folder: Path, tmp_path: Path
+) -> None:
+    saving = out(tmp_path, precision=precision, output_name="lora")
+    with pytest.raises(TrainingError, match=message):
+        trained(config_of(folder, saving=saving, optimiser={"learning_rate": rate}, loop={"max_steps": 1}))
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl"] == left
+
+
 def test_a_lora_is_gone_on_from(folder: Path, tmp_path: Path) -> None:
     """With the layers and ranks of its file; no step changes nothing."""
     network = {"rank": 3, "alpha": 2.0, "conv_rank": 2, "train_text": False}

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from graphexec.errors import OutputError
 from graphexec.train.config import Saving
-from graphexec.train.faults import StateError
+from graphexec.train.faults import StateError, TrainingError
 from graphexec.train.loop import Moment
-from graphexec.train.saving import Checkpoints, StateFile, due, find_state, remove_halves
+from graphexec.train.saving import Checkpoints, StateFile, claimed, due, find_state, remove_halves
+
+TOKEN = "00ff12ab34cd56ef"
 
 
 def step(number: int) -> Moment:
@@ -62,9 +65,9 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
     ends = (".state", ".safetensors", "-000002.safetensors", "-step00000010.safetensors")
     for name in ("last", "last-2", "lastly"):
         for end in ends:
-            (tmp_path / f".{name}{end}.1234.part").touch()
+            (tmp_path / f".{name}{end}.{TOKEN}.part").touch()
     remove_halves(Saving(tmp_path))
-    others = {f".{name}{end}.1234.part" for name in ("last-2", "lastly") for end in ends}
+    others = {f".{name}{end}.{TOKEN}.part" for name in ("last-2", "lastly") for end in ends}
     assert {path.name for path in tmp_path.iterdir()} == others
     remove_halves(Saving(tmp_path / "nowhere"))
 
@@ -107,3 +110,19 @@ def test_a_state_that_is_gone_on_from_is_replaced(tmp_path: Path) -> None:
             assert path.exists()
     assert StateFile(Saving(tmp_path, state=False)).warning() is None
     assert StateFile(Saving(tmp_path, state=False, state_at_end=True)).warning() is not None
+
+
+def test_a_name_is_one_runs_at_a_time(tmp_path: Path) -> None:
+    saving = Saving(tmp_path / "new", "mine")
+    first, other = claimed(saving), claimed(Saving(tmp_path / "new", "other"))
+    with first, other, pytest.raises(TrainingError, match="another training is writing"), claimed(saving):
+        pytest.fail("two runs had the name")
+    with claimed(saving):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/new: cannot be written"), claimed(Saving(tmp_path / "file" / "new")):
+        pass

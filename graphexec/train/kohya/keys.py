@@ -39,7 +39,7 @@ def _count(fills: str, least: int = 1) -> Key:
 
 
 MOST_RANK = 2**16
-"""No layer of any model is as wide."""
+"""No layer of any model is as wide, and no alpha is larger."""
 SAMPLERS = (
     "ddim", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++",
     "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
@@ -57,7 +57,7 @@ FOLLOWED: Mapping[str, Key] = {
     # The adapters
     "network_module": _read("text", "network.kind"),
     "network_dim": Key("int", "network.rank", least=1, most=MOST_RANK),
-    "network_alpha": Key("number", "network.alpha", read=True, least=0),
+    "network_alpha": Key("number", "network.alpha", read=True, least=0, most=MOST_RANK),
     "network_dropout": _part("network.dropout"),
     "network_args": _read("words", "network"),
     "network_weights": Key("path", "network.weights"),
