@@ -68,6 +68,8 @@ def _number(value: object) -> float:
         number = float(value)
     except ValueError:
         raise ValueError("a number") from None
+    except OverflowError:
+        raise ValueError("a finite number") from None
     if not math.isfinite(number):
         raise ValueError("a finite number")
     return number
@@ -93,7 +95,10 @@ def _int(value: object) -> int:
         raise ValueError("a whole number") from None
     if number != int(number):
         raise ValueError("a whole number")
-    return int(number)
+    try:
+        return int(cast("int | str", value))  # beyond 2 ** 53 the float is rounded
+    except ValueError:
+        return int(number)
 
 
 def _text(value: object) -> str:

@@ -129,6 +129,13 @@ def test_a_setting_in_two_sections_is_a_fault(desk: Desk) -> None:
     assert (fault.code, fault.key) == ("contradiction", "seed")
 
 
+def test_numbers_are_taken_as_they_are_and_those_without_end_refused(desk: Desk) -> None:
+    for seed in ("9007199254740993", '"9007199254740993"'):  # 2 ** 53 + 1
+        assert desk.config(f"seed = {seed}").loop.seed == 9007199254740993
+    found = desk.errors(f"seed = {'9' * 400}\nlearning_rate = {'9' * 400}")
+    assert {(fault.code, fault.key) for fault in found} == {("wrong_value", "seed"), ("wrong_value", "learning_rate")}
+
+
 def test_json_is_read_like_toml(desk: Desk) -> None:
     settings = {
         "pretrained_model_name_or_path": "base.safetensors", "output_dir": "out", "train_data_dir": "train",
