@@ -160,7 +160,5 @@ def test_no_step_waits_for_the_device(path: Path, network: Network) -> None:
     loop.stepper.optimiser.register_step_pre_hook(ignore)
     loop.stepper.optimiser.register_step_post_hook(heed)
     with questions:
-        assert [moment.step for moment in loop.run()] == [1, 2, 3]
-        assert questions.asked == []
-        assert next(trained.parameters()).isfinite().all().item()
-    assert len(questions.asked) == 1
+        assert [(moment.step, len(questions.asked)) for moment in loop.run()] == [(1, 0), (2, 0), (3, 0)]
+    assert len(questions.asked) == 1  # at the end, whether what was trained is finite
